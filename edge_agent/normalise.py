@@ -69,7 +69,9 @@ def normalise(
             odd &= ~null
         if odd.any():
             quality[odd] = Quality.BAD
-            status = np.where(odd & (status >> np.uint32(30) < Quality.BAD), np.uint32(STATUS_NOT_A_NUMBER), status)
+            status = np.where(
+                odd & (status >> np.uint32(30) < Quality.BAD), np.uint32(STATUS_NOT_A_NUMBER), status
+            )
     timeless = source_time == NO_TIME
     ahead = source_time > received_time + CLOCK_TOLERANCE_NS
     if timeless.any():
@@ -80,6 +82,13 @@ def normalise(
         quality[doubtful] = Quality.UNCERTAIN
         status = np.where(doubtful, np.uint32(STATUS_CLOCK_AHEAD), status)
     block = SampleBlock(
-        series, series_index, source_time, np.full(n, received_time, dtype=np.int64), value, quality, status, text
+        series,
+        series_index,
+        source_time,
+        np.full(n, received_time, dtype=np.int64),
+        value,
+        quality,
+        status,
+        text,
     )
     return block, Oddities(int(odd.sum()), int(ahead.sum()), int(timeless.sum()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 
 from shopfloor.errors import InvalidName
 
@@ -26,11 +26,13 @@ class AssetPath(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> AssetPath:
+    def __new__(cls, text: str) -> Self:
         """Return the validated path."""
         segments = text.split("/")
         if len(segments) > len(LEVELS):
-            raise InvalidName(f"asset path {text[:200]!r} has {len(segments)} levels; {'/'.join(LEVELS)} are all")
+            raise InvalidName(
+                f"asset path {text[:200]!r} has {len(segments)} levels; {'/'.join(LEVELS)} are all"
+            )
         for level, segment in zip(LEVELS, segments, strict=False):
             if not _SEGMENT.fullmatch(segment):
                 raise InvalidName(

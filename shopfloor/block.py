@@ -219,7 +219,9 @@ def problems(block: SampleBlock) -> list[str]:
         if column.dtype != dtype or column.shape != (n,):
             found.append(f"{name} is {column.dtype}{list(column.shape)}, expected {dtype}[{n}]")
     if not found and n and int(block.series_index.max()) >= len(block.series):
-        found.append(f"series_index reaches {int(block.series_index.max())}, there are {len(block.series)} series")
+        found.append(
+            f"series_index reaches {int(block.series_index.max())}, there are {len(block.series)} series"
+        )
     if any(row < 0 or row >= n for row in block.text):
         found.append("text stands at a row that does not exist")
     return found

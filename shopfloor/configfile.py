@@ -61,12 +61,15 @@ def _reveal(reference: object, info: ValidationInfo) -> object:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise PydanticCustomError(
-                "secret", "can't read the secret's file {path}: {reason}",
+                "secret",
+                "can't read the secret's file {path}: {reason}",
                 {"path": str(path), "reason": getattr(error, "strerror", None) or str(error)},
             ) from error
     match = _ENVIRONMENT.fullmatch(reference)
     if not match:
-        raise PydanticCustomError("secret", "a secret stands here only as ${ENVIRONMENT_VARIABLE} or file:PATH")
+        raise PydanticCustomError(
+            "secret", "a secret stands here only as ${ENVIRONMENT_VARIABLE} or file:PATH"
+        )
     name = match[1]
     if name not in os.environ:
         raise PydanticCustomError("secret", "the environment variable {name} is not set", {"name": name})
@@ -160,7 +163,9 @@ class _Document:
     def position(self, error: ErrorDetails) -> tuple[int, int]:
         """Return line and column (from 1) of the key or value that an error is about."""
         location: Location = error["loc"]
-        tables = (self._keys, self._values) if error["type"] == "extra_forbidden" else (self._values, self._keys)
+        tables = (
+            (self._keys, self._values) if error["type"] == "extra_forbidden" else (self._values, self._keys)
+        )
         while True:
             for table in tables:
                 if location in table:
@@ -173,8 +178,9 @@ class _Document:
     def _build(self, node: yaml.Node, at: Location) -> Any:
         self._built += 1
         if id(node) in self._open or self._built > 500_000:
-            raise yaml.MarkedYAMLError(problem="an alias contains itself, or far too many values",
-                                       problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem="an alias contains itself, or far too many values", problem_mark=node.start_mark
+            )
         self._values[at] = node.start_mark
         self._open.add(id(node))
         try:

@@ -159,9 +159,7 @@ _tables: Final = _SeriesTables()
 
 def encode_batch(batch: Batch) -> bytes:
     """Return the message for a batch."""
-    body = _Batch(
-        batch.agent_id, batch.stream_id, str(batch.lane), batch.first_seq, _pack(batch.block)
-    )
+    body = _Batch(batch.agent_id, batch.stream_id, str(batch.lane), batch.first_seq, _pack(batch.block))
     return _seal(_BATCH, _encoder.encode(body))
 
 
@@ -274,7 +272,9 @@ def _unpack(packed: _Block, limits: Limits) -> SampleBlock:
     )
 
 
-def _unpack_text(packed: _Block, value: np.ndarray[tuple[int], np.dtype[np.float64]], limits: Limits) -> dict[int, str]:
+def _unpack_text(
+    packed: _Block, value: np.ndarray[tuple[int], np.dtype[np.float64]], limits: Limits
+) -> dict[int, str]:
     if len(packed.text) > packed.count:
         raise WireError("more texts than samples")
     rows = unpack_integers(packed.text_rows, len(packed.text))

@@ -33,7 +33,9 @@ class BlockSink(Protocol):
         """Return the state that this source last saved durably, by key."""
         ...
 
-    async def gap(self, reason: str, from_time: int, to_time: int, *, asset: str = "", count: int = 0) -> None:
+    async def gap(
+        self, reason: str, from_time: int, to_time: int, *, asset: str = "", count: int = 0
+    ) -> None:
         """Record durably that readings between two times (UTC ns) will not come; ``count`` is a lower bound."""
         ...
 
