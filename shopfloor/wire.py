@@ -120,7 +120,7 @@ class _SeriesTables:
             if series is not None:
                 self._series.move_to_end(table)
         if series is None:
-            series = _parse_series(table)
+            series = parse_series_table(table)
             with self._lock:
                 if table not in self._series:
                     self._series[table] = series
@@ -137,7 +137,8 @@ def _cost(table: bytes) -> int:
     return 8 * len(table) + 1000
 
 
-def _parse_series(table: bytes) -> tuple[SeriesKey, ...]:
+def parse_series_table(table: bytes) -> tuple[SeriesKey, ...]:
+    """Read a series table (``asset NUL signal`` joined by newlines); raises WireError where it is not one."""
     if not table:
         return ()
     keys = []

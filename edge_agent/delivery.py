@@ -1,0 +1,181 @@
+"""From the buffer to the ingestion service: one batch in flight a stream, live first, nothing given up.
+
+The live lane sends the current stream. After an outage it would have to send all that piled up before anything
+new; so when it is behind, a new stream begins, and the old one drains in the backlog lane at a share of the link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Final, Never
+
+from edge_agent.backoff import Backoff
+from edge_agent.intake import BufferThread, Intake
+from edge_agent.uplink import BatchTooLarge, NotAuthorised, Uplink
+from shopfloor.errors import BatchRefused, StoreUnavailable, UplinkUnavailable
+from shopfloor.messages import Batch, Lane
+
+log = logging.getLogger(__name__)
+
+_SPANS_AT_ONCE: Final = 500
+_BACKLOG_POLL_S: Final = 0.5
+
+
+@dataclass(slots=True)
+class DeliveryReport:
+    """What the status page and the metrics say of the uplink."""
+
+    connected: bool = False
+    message: str = "nothing sent yet"
+    last_receipt_ns: int | None = None
+    batches_total: int = 0
+    samples_total: int = 0
+    rejected_total: int = 0
+    refused_total: int = 0
+    failures_total: int = 0
+    unauthorised: bool = False
+    """The alarm: somebody has to look after the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLimits:
+    """How delivery uses the link."""
+
+    batch_samples: int = 10_000
+    linger_s: float = 0.2
+    """Pause between live batches that are not full: fewer, larger requests for a little latency."""
+    backlog_share: float = 0.5
+    retry_first_s: float = 0.25
+    retry_limit_s: float = 15.0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Both lanes of one agent."""
+
+    buffer: BufferThread
+    intake: Intake
+    uplink: Uplink
+    limits: DeliveryLimits = field(default_factory=DeliveryLimits)
+    report: DeliveryReport = field(default_factory=DeliveryReport)
+    _lane_limit: dict[Lane, int] = field(default_factory=dict)
+
+    async def run_live(self) -> Never:
+        """Send what is new, and span records before everything else."""
+        backoff = Backoff(self.limits.retry_first_s, self.limits.retry_limit_s)
+        while True:
+            self.intake.arrived.clear()
+            batch = await self._attempt(Lane.LIVE, backoff)
+            if batch is None:
+                # Woken by new samples; the time-out looks after span records that came without any.
+                try:
+                    await asyncio.wait_for(self.intake.arrived.wait(), 1.0)
+                except TimeoutError:
+                    continue
+            elif len(batch.block) >= self._limit(Lane.LIVE):
+                await self._stay_live()
+                continue
+            await asyncio.sleep(self.limits.linger_s)
+
+    async def run_backlog(self) -> Never:
+        """Send what an outage or an earlier life of the process left, beside the live lane."""
+        backoff = Backoff(self.limits.retry_first_s, self.limits.retry_limit_s)
+        share = self.limits.backlog_share
+        while True:
+            if not self.report.connected:
+                await asyncio.sleep(_BACKLOG_POLL_S)
+                continue
+            started = time.monotonic()
+            batch = await self._attempt(Lane.BACKLOG, backoff)
+            took_s = time.monotonic() - started
+            await asyncio.sleep(_BACKLOG_POLL_S if batch is None else took_s * (1.0 - share) / share)
+
+    async def _attempt(self, lane: Lane, backoff: Backoff) -> Batch | None:
+        """Send one batch of a lane, waiting out failures; None if nothing waits (or it could not be read)."""
+        try:
+            if lane is Lane.LIVE:
+                await self._send_spans()
+            batch = await self.buffer.call(lambda buffer: buffer.peek(self._limit(lane), lane))
+            if batch is None:
+                if lane is Lane.LIVE and not self.report.connected and self.report.failures_total:
+                    self._connected()
+                return None
+            await self._deliver(batch, lane)
+        except NotAuthorised as error:
+            self._failed(str(error), unauthorised=True)
+            await asyncio.sleep(backoff.next_s() + (error.retry_after_s or 0.0))
+            return None
+        except UplinkUnavailable as error:
+            self._failed(str(error))
+            await asyncio.sleep(max(backoff.next_s(), error.retry_after_s or 0.0))
+            return None
+        except StoreUnavailable as error:
+            log.error("the buffer can't be read: %s", error)  # noqa: TRY400  expected trouble, no trace wanted
+            await asyncio.sleep(backoff.next_s())
+            return None
+        backoff.reset()
+        return batch
+
+    async def _send_spans(self) -> None:
+        while True:
+            spans = await self.buffer.call(lambda buffer: buffer.spans(_SPANS_AT_ONCE))
+            if not spans:
+                return
+            await self.uplink.send_spans(spans)
+            await self.buffer.call(lambda buffer: buffer.commit_spans([span.record_id for span in spans]))
+
+    async def _deliver(self, batch: Batch, lane: Lane) -> None:
+        samples = len(batch.block)
+        try:
+            receipt = await self.uplink.send(batch)
+        except BatchTooLarge as error:
+            if samples > 1:
+                self._lane_limit[lane] = max(1, samples // 2)
+                log.warning("%s; sending at most %d samples at once", error, self._lane_limit[lane])
+                return
+            await self._quarantine(batch, f"a single sample is too large: {error}")
+            return
+        except BatchRefused as error:
+            await self._quarantine(batch, str(error))
+            return
+        self._connected()
+        self.report.last_receipt_ns = time.time_ns()
+        self.report.batches_total += 1
+        self.report.samples_total += samples
+        if receipt.rejected:
+            self.report.rejected_total += receipt.rejected
+            log.warning("the service quarantined %d samples: %s", receipt.rejected, receipt.rejections[:3])
+        through = min(receipt.durable_through, batch.last_seq)
+        await self.buffer.call(lambda buffer: buffer.commit(batch.stream_id, through))
+        self._lane_limit[lane] = min(self.limits.batch_samples, self._limit(lane) * 2)
+
+    async def _quarantine(self, batch: Batch, reason: str) -> None:
+        log.error("batch %s %d-%d refused: %s", batch.stream_id, batch.first_seq, batch.last_seq, reason)
+        self.report.refused_total += 1
+        await self.buffer.call(lambda buffer: buffer.quarantine(batch, reason))
+
+    async def _stay_live(self) -> None:
+        """Begin a new stream when the live one is far behind and no backlog drains yet."""
+        stats = await self.buffer.call(lambda buffer: buffer.stats())
+        if stats.streams == 1 and stats.live_samples > 2 * self.limits.batch_samples:
+            log.info(
+                "%d samples behind: they drain as backlog, new ones are sent at once", stats.live_samples
+            )
+            await self.buffer.call(lambda buffer: buffer.begin_stream())
+
+    def _limit(self, lane: Lane) -> int:
+        return self._lane_limit.get(lane, self.limits.batch_samples)
+
+    def _connected(self) -> None:
+        if not self.report.connected:
+            log.info("uplink: connected")
+        self.report.connected, self.report.unauthorised, self.report.message = True, False, ""
+
+    def _failed(self, message: str, *, unauthorised: bool = False) -> None:
+        self.report.failures_total += 1
+        if self.report.connected or self.report.message != message:
+            log.warning("uplink: %s", message)
+        self.report.connected, self.report.unauthorised, self.report.message = False, unauthorised, message
