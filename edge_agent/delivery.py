@@ -10,9 +10,11 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Never
 
 from edge_agent.backoff import Backoff
+from edge_agent.buffer import Buffer
 from edge_agent.intake import BufferThread, Intake
 from edge_agent.uplink import BatchTooLarge, NotAuthorised, Uplink
 from shopfloor.errors import BatchRefused, StoreUnavailable, UplinkUnavailable
@@ -85,9 +87,6 @@ class Delivery:
         backoff = Backoff(self.limits.retry_first_s, self.limits.retry_limit_s)
         share = self.limits.backlog_share
         while True:
-            if not self.report.connected:
-                await asyncio.sleep(_BACKLOG_POLL_S)
-                continue
             started = time.monotonic()
             batch = await self._attempt(Lane.BACKLOG, backoff)
             took_s = time.monotonic() - started
@@ -100,8 +99,6 @@ class Delivery:
                 await self._send_spans()
             batch = await self.buffer.call(lambda buffer: buffer.peek(self._limit(lane), lane))
             if batch is None:
-                if lane is Lane.LIVE and not self.report.connected and self.report.failures_total:
-                    self._connected()
                 return None
             await self._deliver(batch, lane)
         except NotAuthorised as error:
@@ -125,7 +122,8 @@ class Delivery:
             if not spans:
                 return
             await self.uplink.send_spans(spans)
-            await self.buffer.call(lambda buffer: buffer.commit_spans([span.record_id for span in spans]))
+            sent = [span.record_id for span in spans]
+            await self.buffer.call(partial(_commit_spans, record_ids=sent))
 
     async def _deliver(self, batch: Batch, lane: Lane) -> None:
         samples = len(batch.block)
@@ -141,7 +139,7 @@ class Delivery:
         except BatchRefused as error:
             await self._quarantine(batch, str(error))
             return
-        self._connected()
+        self.connected()
         self.report.last_receipt_ns = time.time_ns()
         self.report.batches_total += 1
         self.report.samples_total += samples
@@ -169,7 +167,8 @@ class Delivery:
     def _limit(self, lane: Lane) -> int:
         return self._lane_limit.get(lane, self.limits.batch_samples)
 
-    def _connected(self) -> None:
+    def connected(self) -> None:
+        """Note that the service answered as it should."""
         if not self.report.connected:
             log.info("uplink: connected")
         self.report.connected, self.report.unauthorised, self.report.message = True, False, ""
@@ -179,3 +178,7 @@ class Delivery:
         if self.report.connected or self.report.message != message:
             log.warning("uplink: %s", message)
         self.report.connected, self.report.unauthorised, self.report.message = False, unauthorised, message
+
+
+def _commit_spans(buffer: Buffer, record_ids: list[str]) -> None:
+    buffer.commit_spans(record_ids)

@@ -23,7 +23,12 @@ from shopfloor.errors import WireError
 
 _CONSTANT, _INTEGERS, _DELTAS, _DECIMALS, _FLOATS = range(5)
 _UNITS: Final = (1_000_000_000, 1_000_000, 1_000, 100, 1)
-_WIDTHS: Final[dict[int, np.dtype[np.unsignedinteger[Any]]]] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+_WIDTHS: Final[dict[int, np.dtype[np.unsignedinteger[Any]]]] = {
+    1: np.dtype("<u1"),
+    2: np.dtype("<u2"),
+    4: np.dtype("<u4"),
+    8: np.dtype("<u8"),
+}
 _MAX_EXPONENT: Final = 6
 _PROBE: Final = 32
 

@@ -1,0 +1,308 @@
+"""One edge agent: its sources, its buffer, its way up, and what it says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, Never
+
+import msgspec
+
+from edge_agent.backoff import Backoff
+from edge_agent.buffer import BufferStats, Parcel
+from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
+from edge_agent.config import Config
+from edge_agent.delivery import Delivery, DeliveryLimits
+from edge_agent.intake import BufferThread, Intake
+from edge_agent.sources import Source
+from edge_agent.status import Snapshot, StatusServer
+from edge_agent.supervisor import supervise
+from edge_agent.uplink import HttpUplink
+from shopfloor.block import SampleBlock, make_block
+from shopfloor.errors import UplinkUnavailable
+from shopfloor.messages import (
+    BufferReport,
+    Heartbeat,
+    SeriesDeclarations,
+    SourceReport,
+    SourceState,
+    SpanKind,
+    SpanRecord,
+    new_id,
+)
+from shopfloor.wire import WIRE_VERSION
+
+log = logging.getLogger(__name__)
+
+_FILL_RATE_WINDOW_S: Final = 60.0
+_MAX_MESSAGE: Final = 900
+
+
+def agent_version() -> str:
+    """Return the installed version."""
+    try:
+        return version("shopfloor")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(slots=True)
+class SourceSink:
+    """The BlockSink of one source."""
+
+    source: Source
+    intake: Intake
+    scope: str
+    saved: dict[str, bytes]
+    """What this scope last saved durably."""
+    events: Counter[tuple[str, str]]
+    now_report: SourceReport = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.now_report = SourceReport(
+            name=self.source.name,
+            protocol=self.source.protocol,
+            state=SourceState.CONNECTING,
+            since=time.time_ns(),
+            assets=self.source.assets,
+        )
+
+    async def put(self, block: SampleBlock, state: Mapping[str, bytes] | None = None) -> None:
+        """See BlockSink.put."""
+        await self.intake.put(Parcel(block, self.scope, state or {}))
+        for key, value in (state or {}).items():
+            if value:
+                self.saved[key] = value
+            else:
+                self.saved.pop(key, None)
+
+    def state(self) -> Mapping[str, bytes]:
+        """See BlockSink.state."""
+        return dict(self.saved)
+
+    async def gap(
+        self, reason: str, from_time: int, to_time: int, *, asset: str = "", count: int = 0
+    ) -> None:
+        """See BlockSink.gap."""
+        log.warning("source %s: gap: %s", self.source.name, reason)
+        self.count("gap")
+        record = SpanRecord(
+            record_id=new_id(),
+            stream_id="",
+            kind=SpanKind.SOURCE_GAP,
+            reason=reason[:_MAX_MESSAGE],
+            source=self.source.name,
+            asset=asset,
+            from_time=from_time,
+            to_time=to_time,
+            count=count,
+            at_least=True,
+        )
+        await self.intake.put(Parcel(make_block((), [], [], [], []), spans=(record,)))
+
+    def report(self, state: SourceState, message: str = "") -> None:
+        """See BlockSink.report."""
+        before = self.now_report
+        if before.state is state and before.message == message[:_MAX_MESSAGE]:
+            return
+        level = logging.INFO if state in {SourceState.RUNNING, SourceState.CONNECTING} else logging.WARNING
+        # A source that keeps failing the same way goes through "connecting" each time: that is no news.
+        if not (before.state is not SourceState.RUNNING and state is SourceState.CONNECTING):
+            log.log(level, "source %s: %s%s", self.source.name, state, f": {message}" if message else "")
+        self.now_report = msgspec.structs.replace(
+            before,
+            state=state,
+            message=message[:_MAX_MESSAGE],
+            since=before.since if before.state is state else time.time_ns(),
+        )
+
+    def clock_offset(self, offset_ns: int) -> None:
+        """See BlockSink.clock_offset."""
+        self.now_report = msgspec.structs.replace(self.now_report, clock_offset_ns=offset_ns)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """See BlockSink.count."""
+        self.events[self.source.name, what] += number
+
+
+def make_sources(config: Config) -> list[tuple[Source, str]]:
+    """Return the configured sources, each with the scope of its state: its protocol and its peer."""
+    # Each protocol's library is large: an agent imports only what its configuration uses.
+    made: list[tuple[Source, str]] = []
+    for entry in config.sources:
+        if entry.opcua is not None:
+            from edge_agent.sources.opcua import OpcUaSource  # noqa: PLC0415
+
+            made.append((OpcUaSource(entry.opcua), f"opcua {entry.opcua.endpoint}"))
+        if entry.mqtt is not None:
+            from edge_agent.sources.mqtt import MqttSource  # noqa: PLC0415
+
+            made.append((MqttSource(entry.mqtt), f"mqtt {entry.mqtt.broker} {entry.mqtt.client_id}"))
+    return made
+
+
+class Agent:
+    """Everything that one configuration starts."""
+
+    def __init__(self, config: Config, config_text: bytes) -> None:
+        self._config = config
+        self._config_hash = hashlib.sha256(config_text).hexdigest()[:16]
+        self._started_ns = time.time_ns()
+        self._events: Counter[tuple[str, str]] = Counter()
+        self._sinks: list[SourceSink] = []
+        self._stats = BufferStats()
+        self._fill: list[tuple[float, int]] = []
+
+    async def run(self, ready: asyncio.Event | None = None) -> Never:
+        """Run until cancelled; then everything is closed, and what is not delivered waits on disk.
+
+        Raises:
+            StoreUnavailable: the data folder can't be used.
+            OSError: the status page's port is taken.
+        """
+        config = self._config
+        buffer_config = config.buffer
+        limits = BufferLimits(
+            max_bytes=buffer_config.max_bytes,
+            disk_reserve_bytes=buffer_config.disk_reserve,
+            when_full=buffer_config.when_full,
+            repeat_window_samples=buffer_config.repeat_window_samples,
+        )
+        with ThreadPoolExecutor(1, thread_name_prefix="buffer") as executor:
+            loop = asyncio.get_running_loop()
+            buffer = await loop.run_in_executor(executor, SqliteBuffer, config.data, limits, config.agent.id)
+            thread = BufferThread(buffer, executor)
+            intake = Intake(thread, min_commit_interval_s=buffer_config.min_commit_interval_ms / 1000)
+            uplink = HttpUplink(
+                config.uplink.url,
+                config.uplink.token.get_secret_value(),
+                timeout_s=config.uplink.timeout_s,
+                ca_file=str(config.uplink.ca_file) if config.uplink.ca_file else None,
+            )
+            delivery = Delivery(
+                thread,
+                intake,
+                uplink,
+                DeliveryLimits(
+                    batch_samples=config.uplink.batch_samples,
+                    linger_s=config.uplink.linger_ms / 1000,
+                    backlog_share=config.uplink.backlog_share,
+                ),
+            )
+            status: StatusServer | None = None
+            try:
+                await self._refresh(thread)
+                if config.status is not None:
+                    status = StatusServer(
+                        *config.status.address, lambda: self._snapshot(intake, delivery, uplink)
+                    )
+                for source, scope in make_sources(config):
+                    saved = await thread.call(lambda buffer, scope=scope: buffer.state(scope))  # type: ignore[misc]
+                    self._sinks.append(SourceSink(source, intake, scope, saved, self._events))
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(intake.run(), name="intake")
+                    tasks.create_task(delivery.run_live(), name="live")
+                    tasks.create_task(delivery.run_backlog(), name="backlog")
+                    tasks.create_task(self._heartbeats(thread, delivery, uplink), name="heartbeats")
+                    for sink in self._sinks:
+                        tasks.create_task(
+                            supervise(sink.source, sink, Backoff(0.5, 30.0)),
+                            name=f"source {sink.source.name}",
+                        )
+                    if ready is not None:
+                        ready.set()
+                raise AssertionError("the agent's tasks run for ever")
+            finally:
+                if status is not None:
+                    status.close()
+                await uplink.close()
+                await loop.run_in_executor(executor, buffer.close)
+
+    async def _refresh(self, thread: BufferThread) -> None:
+        self._stats = await thread.call(lambda buffer: buffer.stats())
+        now_s = time.monotonic()
+        self._fill.append((now_s, self._stats.used_bytes))
+        while self._fill[0][0] < now_s - _FILL_RATE_WINDOW_S:
+            self._fill.pop(0)
+
+    def _hours_left(self) -> float | None:
+        """Bytes left divided by the rate at which the buffer filled during the last minute."""
+        (then_s, then_bytes), (now_s, now_bytes) = self._fill[0], self._fill[-1]
+        if now_s - then_s < 1.0 or now_bytes <= then_bytes or self._stats.pending_samples == 0:
+            return None
+        rate = (now_bytes - then_bytes) / (now_s - then_s)
+        return round(max(0, self._stats.limit_bytes - now_bytes) / rate / 3600, 2)
+
+    async def _heartbeats(self, thread: BufferThread, delivery: Delivery, uplink: HttpUplink) -> Never:
+        interval_s = self._config.uplink.heartbeat_s
+        while True:
+            started = time.monotonic()
+            await self._refresh(thread)
+            try:
+                reply = await uplink.send_heartbeat(self._heartbeat())
+                if reply.declarations_wanted:
+                    await uplink.declare(self._declarations())
+                if not self._stats.pending_samples:
+                    # With something pending, only a receipt for it shows that all is well.
+                    delivery.connected()
+            except UplinkUnavailable as error:
+                # Delivery reports the link; a heartbeat alone says nothing new, unless nothing else is sent.
+                if not delivery.report.connected:
+                    delivery.report.message = str(error)
+                log.debug("heartbeat: %s", error)
+            await asyncio.sleep(max(0.1, interval_s - (time.monotonic() - started)))
+
+    def _heartbeat(self) -> Heartbeat:
+        stats = self._stats
+        return Heartbeat(
+            agent_id=self._config.agent.id,
+            asset=self._config.agent.asset,
+            version=agent_version(),
+            wire_version=WIRE_VERSION,
+            config_hash=self._config_hash,
+            started=self._started_ns,
+            sent=time.time_ns(),
+            sources=self._source_reports(),
+            buffer=BufferReport(
+                streams=stats.streams,
+                pending_samples=stats.pending_samples,
+                oldest_pending_time=stats.oldest_pending_time,
+                used_bytes=stats.used_bytes,
+                limit_bytes=stats.limit_bytes,
+                hours_left=self._hours_left(),
+                dropped_samples=stats.dropped_samples_total,
+                quarantined_samples=stats.quarantined_samples_total,
+            ),
+        )
+
+    def _declarations(self) -> SeriesDeclarations:
+        declared = [declaration for sink in self._sinks for declaration in sink.source.declarations()]
+        return SeriesDeclarations(self._config.agent.id, self._config_hash, tuple(declared))
+
+    def _source_reports(self) -> tuple[SourceReport, ...]:
+        return tuple(sink.now_report for sink in self._sinks)
+
+    def _snapshot(self, intake: Intake, delivery: Delivery, uplink: HttpUplink) -> Snapshot:
+        return Snapshot(
+            agent_id=self._config.agent.id,
+            version=agent_version(),
+            started_ns=self._started_ns,
+            sources=self._source_reports(),
+            source_events=dict(self._events),
+            buffer=self._stats,
+            hours_left=self._hours_left(),
+            delivery=delivery.report,
+            commits_total=intake.commits_total,
+            commit_s=intake.commit_s,
+            sent_bytes_total=uplink.sent_bytes_total,
+        )
+
+
+__all__: Sequence[str] = ["Agent", "SourceSink", "agent_version", "make_sources"]

@@ -1,0 +1,157 @@
+"""``shopfloor edge``: run an agent, check its configuration against the real machines, look into a server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_agent.agent import Agent
+from edge_agent.config import Config
+from edge_agent.sources.mqtt.config import MqttConfig
+from edge_agent.sources.opcua.config import OpcUaConfig
+from shopfloor import configfile, logs
+from shopfloor.errors import ConfigError, ShopfloorError
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-commands."""
+    commands = parser.add_subparsers(dest="edge_command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run an agent until TERM or Ctrl-C")
+    run.add_argument("config", type=Path, help="agent.yaml")
+    check = commands.add_parser(
+        "check", help="check a configuration, and connect once to everything it names"
+    )
+    check.add_argument("config", type=Path, help="agent.yaml")
+    check.add_argument("--offline", action="store_true", help="check the file alone")
+    browse = commands.add_parser("browse", help="list an OPC UA server's variables as lines for agent.yaml")
+    browse.add_argument("endpoint", help="such as opc.tcp://192.0.2.10:4840")
+    browse.add_argument(
+        "--asset", default="acme/site/area/line/cell", help="asset path to write into the lines"
+    )
+    for sub in (run, check, browse):
+        sub.add_argument("--verbose", action="store_true", help="log more")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run a sub-command; returns the exit status (2: the configuration is wrong)."""
+    logs.set_up(verbose=arguments.verbose)
+    if arguments.edge_command == "browse":
+        return asyncio.run(_browse(arguments.endpoint, arguments.asset))
+    try:
+        config = configfile.load(arguments.config, Config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if arguments.edge_command == "check":
+        return 0 if arguments.offline else asyncio.run(_check(config))
+    return _run(config, arguments.config)
+
+
+def _run(config: Config, path: Path) -> int:
+    try:
+        with _only_one(config.data):
+            return asyncio.run(_until_told_to_stop(Agent(config, path.read_bytes())))
+    except (ShopfloorError, OSError) as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return 1
+
+
+async def _until_told_to_stop(agent: Agent) -> int:
+    running = asyncio.create_task(agent.run(), name="agent")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        log.info("stopped; what is not delivered waits on disk")
+        return 0
+    except BaseExceptionGroup as group:
+        for error in group.exceptions:
+            log.critical("stopped by %s: %s", type(error).__name__, error, exc_info=error)
+    return 1
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the data folder's lock: two agents on one buffer would number samples twice.
+
+    Raises:
+        OSError: the folder can't be written, or another agent holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise OSError(
+                f"another agent (process {file.read().strip() or 'unknown'}) uses {folder}"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+async def _check(config: Config) -> int:
+    worst = 0
+    for entry in config.sources:
+        settings = entry.settings
+        print(f"{settings.name}:")
+        for line, sound in await _check_source(settings):
+            print(f"  {'ok  ' if sound else 'FAIL'} {line}")
+            worst = worst if sound else 1
+    for line, sound in await _check_uplink(config):
+        print(f"uplink:\n  {'ok  ' if sound else 'FAIL'} {line}")
+        worst = worst if sound else 1
+    return worst
+
+
+async def _check_source(settings: OpcUaConfig | MqttConfig) -> list[tuple[str, bool]]:
+    if isinstance(settings, OpcUaConfig):
+        from edge_agent.sources.opcua.check import check as check_opcua  # noqa: PLC0415  only what is configured
+
+        return [(str(finding), finding.sound) for finding in await check_opcua(settings)]
+    from edge_agent.sources.mqtt.check import check as check_mqtt  # noqa: PLC0415
+
+    return [(str(finding), finding.sound) for finding in await check_mqtt(settings)]
+
+
+async def _check_uplink(config: Config) -> list[tuple[str, bool]]:
+    import httpx  # noqa: PLC0415
+
+    url = config.uplink.url
+    headers = {"authorization": f"Bearer {config.uplink.token.get_secret_value()}"}
+    verify = str(config.uplink.ca_file) if config.uplink.ca_file else True
+    try:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, verify=verify, timeout=10) as client:
+            # An empty list of span records is accepted from every agent token and changes nothing.
+            answer = await client.post("/v1/spans", json=[], headers=headers)
+    except httpx.HTTPError as error:
+        return [(f"{url}: {error or type(error).__name__}", False)]
+    if answer.status_code == 204:
+        return [(f"{url} takes the token", True)]
+    return [(f"{url}: HTTP {answer.status_code}: {answer.text[:200]}", False)]
+
+
+async def _browse(endpoint: str, asset: str) -> int:
+    from edge_agent.sources.opcua.check import browse  # noqa: PLC0415
+
+    try:
+        async for line in browse(endpoint, asset):
+            print(line)
+    except ShopfloorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0

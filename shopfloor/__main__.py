@@ -1,0 +1,50 @@
+"""The ``shopfloor`` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+# numpy's linear algebra would start a thread and reserve memory for every core; none of ours uses it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+COMMANDS: Final = {
+    "demo": ("simulators.demo.command", "three simulated plants, live on this machine"),
+    "edge": ("edge_agent.command", "edge agents: run, check, browse"),
+    "ingest": ("ingest_service.command", "the ingestion service: serve"),
+    "simulate": ("simulators.command", "simulated machines without the rest"),
+    "token": ("ingest_service.token_command", "access tokens: create, list, revoke"),
+}
+"""Name: the module that declares and runs it, and what it is for. Parts that are not installed stay unloaded."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="shopfloor", description="Shop-floor data collection.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = words[0] if words else None
+    module: Any = None
+    for name, (module_name, help_text) in COMMANDS.items():
+        sub = commands.add_parser(name, help=help_text, description=help_text)
+        if name == chosen:
+            try:
+                module = importlib.import_module(module_name)
+            except ModuleNotFoundError as error:
+                part = module_name.partition(".")[0]
+                print(
+                    f"shopfloor {name}: {error.name} is not installed here; pip install 'shopfloor[{part}]'",
+                    file=sys.stderr,
+                )
+                return 1
+            module.add_arguments(sub)
+    arguments = parser.parse_args(words)
+    return int(module.main(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
