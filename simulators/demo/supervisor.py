@@ -150,9 +150,10 @@ class Supervisor:
                     self._settle(self._watched[name])
 
     def _stop_together(self, group: list[_Watched]) -> None:
-        running = [(watched, watched.process) for watched in group if watched.process is not None]
-        for watched, process in running:
+        for watched in group:
             watched.restart_at_s = None
+        running = [(watched, watched.process) for watched in group if watched.process is not None]
+        for _, process in running:
             process.terminate()
         began_s = self._clock()
         for watched, process in running:

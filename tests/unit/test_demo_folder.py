@@ -15,7 +15,7 @@ def test_a_new_folder_is_made_and_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path, fresh: bool) -> None:
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path, *, fresh: bool) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(FolderRefused, match="holds something that no demo put there"):
         data_folder(tmp_path, fresh=fresh).__enter__()
