@@ -1,0 +1,1 @@
+"""Machines without protocols: seeded, with an injected clock, and no idea of who listens."""

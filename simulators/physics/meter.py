@@ -1,0 +1,58 @@
+"""An energy meter on the machine's feed."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Final, NamedTuple
+
+_NOMINAL_V: Final = 400.0
+_MS: Final = 1_000_000
+
+
+class MeterReading(NamedTuple):
+    """What the meter shows; the power is the mean since the reading before."""
+
+    time_ns: int
+    power_kw: float
+    energy_kwh: float
+    voltage_v: float
+    current_a: float
+    power_factor: float
+
+
+class EnergyMeter:
+    """A three-phase meter that reads once an interval; times are whole milliseconds.
+
+    Args:
+        start_ns: the interval counts from here; the first reading follows an interval later.
+        interval_ms: between two readings.
+        energy_kwh: the register at ``start_ns``.
+    """
+
+    def __init__(self, seed: int, start_ns: int, energy_kwh: float, interval_ms: int = 1000) -> None:
+        self._rng = random.Random(seed)
+        self._interval_ns = interval_ms * _MS
+        self._energy_kwh = energy_kwh
+        self._voltage_v = _NOMINAL_V
+        self.next_ns = start_ns + self._interval_ns
+        """When the next reading is due."""
+
+    def read(self, energy_kwh: float, power_factor: float) -> MeterReading:
+        """Take the reading that is due, from the machine's energy at that very time."""
+        time_ns = self.next_ns
+        self.next_ns += self._interval_ns
+        rng = self._rng
+        hours = self._interval_ns / 3.6e12
+        power_kw = (energy_kwh - self._energy_kwh) / hours
+        self._energy_kwh = energy_kwh
+        self._voltage_v += 0.02 * (_NOMINAL_V - self._voltage_v) + rng.gauss(0.0, 0.25)
+        factor = min(max(power_factor + rng.gauss(0.0, 0.004), 0.3), 1.0)
+        return MeterReading(
+            time_ns,
+            round(power_kw, 3),
+            round(energy_kwh, 4),
+            round(self._voltage_v, 1),
+            round(power_kw * 1000.0 / (math.sqrt(3.0) * self._voltage_v * factor), 2),
+            round(factor, 3),
+        )

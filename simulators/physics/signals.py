@@ -1,0 +1,49 @@
+"""Names of what these machines show beyond the signals that `shopfloor.signal` shares with everybody."""
+
+from __future__ import annotations
+
+from typing import Final
+
+JOB_NOMINAL_PARTS: Final = "job.nominal_parts"
+JOB_CAVITIES: Final = "job.cavities"
+JOB_CYCLE_COUNTER: Final = "job.cycle_counter"
+INJECTION_TIME: Final = "cycle.injection_time"
+DOSING_TIME: Final = "cycle.dosing_time"
+CUSHION: Final = "cycle.cushion"
+PEAK_PRESSURE: Final = "cycle.peak_pressure"
+INJECTION_PRESSURE: Final = "injection.pressure"
+SCREW_POSITION: Final = "injection.screw_position"
+SCREW_SPEED: Final = "injection.screw_speed"
+CLAMP_FORCE: Final = "clamp.force"
+CLAMP_POSITION: Final = "clamp.position"
+POWER_UNIT_TEMPERATURE: Final = "power_unit.temperature"
+COOLING_FLOW: Final = "cooling.flow"
+COOLING_RETURN_TEMPERATURE: Final = "cooling.return_temperature"
+VOLTAGE: Final = "energy.voltage"
+CURRENT: Final = "energy.current"
+POWER_FACTOR: Final = "energy.power_factor"
+
+
+def barrel_temperature(zone: int) -> str:
+    """Return the signal of the actual temperature of barrel zone ``zone``, counted from 1 at the nozzle."""
+    return f"barrel.zone_{zone}.temperature"
+
+
+def barrel_setpoint(zone: int) -> str:
+    """Return the signal of the nominal temperature of a barrel zone."""
+    return f"barrel.zone_{zone}.setpoint"
+
+
+def barrel_heater(zone: int) -> str:
+    """Return the signal of the heater output of a barrel zone, in percent."""
+    return f"barrel.zone_{zone}.heater_output"
+
+
+def mould_temperature(zone: int) -> str:
+    """Return the signal of the actual temperature of a mould half: 1 is the fixed one, 2 the moving one."""
+    return f"mould.zone_{zone}.temperature"
+
+
+def mould_setpoint(zone: int) -> str:
+    """Return the signal of the nominal temperature of a mould half."""
+    return f"mould.zone_{zone}.setpoint"

@@ -1,0 +1,1 @@
+"""Skins: how a simulated machine speaks to the outside."""

@@ -1,0 +1,1 @@
+"""Plants as YAML; `simulators.scenario` reads them."""
