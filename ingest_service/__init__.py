@@ -1,0 +1,1 @@
+"""The ingestion service: takes batches from agents, keeps them, and shows what they say."""

@@ -1,0 +1,1 @@
+"""What follows from samples: pure functions, called again whenever late samples arrive."""

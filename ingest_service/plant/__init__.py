@@ -1,0 +1,1 @@
+"""What the service knows besides samples: tokens, agents, declarations, quarantine, losses."""

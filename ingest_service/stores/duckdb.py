@@ -1,0 +1,201 @@
+"""The embedded store: one DuckDB file, owned by this process. Acknowledged is durable: rows and ledger in one commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import duckdb
+import numpy as np
+
+from ingest_service.stores import (
+    Admitted,
+    Buckets,
+    CommitListener,
+    Committed,
+    Outcome,
+    QuarantineSink,
+    Raw,
+    Run,
+    Selector,
+    SeriesInfo,
+    TimeSpan,
+    Watermark,
+)
+from ingest_service.stores import duckdb_reader as reader
+from ingest_service.stores.duckdb_schema import (
+    Tuning,
+    connect,
+    load_series,
+    load_stream_agents,
+    load_watermarks,
+)
+from ingest_service.stores.duckdb_writer import Writer
+from ingest_service.stores.latest import TOLERANCE_NS, LatestTable
+from ingest_service.stores.series import SeriesIndex
+from shopfloor.block import NO_TEXT, SampleBlock
+from shopfloor.errors import StoreUnavailable
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def _ignore(_seconds: float, _rows: int) -> None:
+    return None
+
+
+class DuckDBStore:
+    """A SampleStore on one file; `docs/specs/http-api.md` says what its readers see.
+
+    Args:
+        path: the database file, created where it is missing.
+        tuning: memory, threads, checkpoints.
+        quarantine: where rows go that the database itself refuses; without it their batch stays unwritten.
+        observe_commit: told the seconds and rows of each commit.
+
+    Raises:
+        StoreUnavailable: the file can't be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tuning: Tuning | None = None,
+        *,
+        quarantine: QuarantineSink | None = None,
+        observe_commit: Callable[[float, int], None] = _ignore,
+    ) -> None:
+        self._path = path
+        self._tuning = tuning or Tuning()
+        self._connection = connect(path, self._tuning)
+        self._lock = threading.Lock()
+        self._closed = False
+        self.index = SeriesIndex()
+        self.newest = LatestTable()
+        self.listeners: list[CommitListener] = [self.newest.update]
+        self.index.restore(load_series(self._connection))
+        self._restore_newest()
+        self._readers = ThreadPoolExecutor(2, "sample-store-reader")
+        self._writer = Writer(
+            self._connection,
+            self._reopen,
+            self.index,
+            load_watermarks(self._connection),
+            load_stream_agents(self._connection),
+            self.listeners,
+            quarantine,
+            observe_commit,
+        )
+
+    def stream_agent(self, stream_id: str) -> str | None:
+        """Return the agent that first wrote a stream."""
+        return self._writer.stream_agents.get(stream_id)
+
+    async def write(self, admitted: Sequence[Admitted]) -> Sequence[Outcome | StoreUnavailable]:
+        """See `SampleStore.write`."""
+        futures = self._writer.submit(admitted)
+        return await asyncio.gather(*futures)
+
+    async def watermark(self, stream_id: str) -> Watermark:
+        """See `SampleStore.watermark`."""
+        mark = self._writer.watermarks.get(stream_id, 0)
+        return Watermark(mark, mark)
+
+    async def series(self, selector: Selector) -> Sequence[SeriesInfo]:
+        """See `SampleStore.series`."""
+        return self.index.select(selector)
+
+    async def latest(self, selector: Selector) -> Raw:
+        """See `SampleStore.latest`."""
+        chosen = self.index.select(selector)
+        newest = self.newest.of(np.array([one.id for one in chosen], dtype=np.int64))
+        by_id = {one.id: one for one in chosen}
+        series = tuple(by_id[number] for number in newest.series_id.tolist())
+        rows = {number: row for row, number in enumerate(newest.series_id.tolist())} if newest.text else {}
+        n = len(series)
+        block = SampleBlock(
+            tuple(one.key for one in series),
+            np.arange(n, dtype=np.uint32),
+            newest.source_time,
+            newest.received_time,
+            newest.value,
+            newest.quality,
+            np.zeros(n, np.uint32),
+            {rows[number]: text for number, text in newest.text.items()} or NO_TEXT,
+        )
+        return Raw(series, block, truncated=False)
+
+    async def read(self, selector: Selector, span: TimeSpan, limit: int) -> Raw:
+        """See `SampleStore.read`."""
+        return await self._query(reader.read_samples, self.index.select(selector), span, limit)
+
+    async def downsample(self, selector: Selector, span: TimeSpan, every_ns: int, limit: int) -> Buckets:
+        """See `SampleStore.downsample`."""
+        return await self._query(reader.downsample, self.index.select(selector), span, every_ns, limit)
+
+    async def runs(self, stream_id: str) -> Sequence[Run]:
+        """See `SampleStore.runs`."""
+        return await self._query(reader.read_runs, stream_id)
+
+    async def close(self) -> None:
+        """See `SampleStore.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._readers.shutdown()
+        with self._lock:
+            self._connection.close()
+
+    async def _query(
+        self,
+        function: Callable[Concatenate[duckdb.DuckDBPyConnection, Arguments], Answer],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Answer:
+        def run() -> Answer:
+            try:
+                with self._lock:
+                    cursor = self._connection.cursor()
+                with contextlib.closing(cursor):
+                    return function(cursor, *args, **kwargs)
+            except duckdb.Error as error:
+                raise StoreUnavailable(f"the store can't read now: {error}", retry_after_s=2.0) from error
+
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    def _reopen(self) -> duckdb.DuckDBPyConnection:
+        """After a fault that DuckDB does not go on from; called by the writer's thread."""
+        with self._lock:
+            with contextlib.suppress(duckdb.Error):
+                self._connection.close()
+            self._connection = connect(self._path, self._tuning)
+            return self._connection
+
+    def _restore_newest(self) -> None:
+        found = reader.newest_rows(self._connection, TOLERANCE_NS)
+        text = {
+            row: line
+            for row, line in enumerate(np.ma.asarray(found["text"]).tolist())
+            if isinstance(line, str)
+        }
+        self.newest.update(
+            Committed(
+                np.ascontiguousarray(found["series_id"], dtype=np.uint32),
+                np.ascontiguousarray(found["source_time"], dtype=np.int64),
+                np.ascontiguousarray(found["received_time"], dtype=np.int64),
+                np.ma.filled(np.ma.asarray(found["value"], dtype=np.float64), np.nan),
+                np.ascontiguousarray(found["quality"], dtype=np.uint8),
+                text,
+            )
+        )

@@ -1,0 +1,83 @@
+"""The numbers of series: from (asset, signal) to a small integer and back, by whole tables at once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import numpy as np
+
+from ingest_service.stores import Selector, SeriesInfo
+from shopfloor.block import UInt32
+from shopfloor.signal import SeriesKey
+
+_REMEMBERED_TABLES: Final = 4096
+_REMEMBERED_SERIES: Final = 2_000_000
+
+
+class SeriesIndex:
+    """All series, numbered from 1 without holes. One thread adds; any thread reads.
+
+    The numbers of a series tuple are remembered by the tuple's identity: decoding hands out the same object for
+    the same table, so that a batch costs one array lookup and not one dictionary lookup a series.
+    """
+
+    def __init__(self) -> None:
+        self.keys: list[SeriesKey] = []
+        """Series ``i + 1`` stands at ``i``."""
+        self._ids: dict[SeriesKey, int] = {}
+        self._tables: OrderedDict[int, tuple[tuple[SeriesKey, ...], UInt32]] = OrderedDict()
+        self._table_series = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def restore(self, keys: Iterable[SeriesKey]) -> None:
+        """Take the series that a store holds already, in the order of their ids."""
+        for key in keys:
+            self._append(key)
+
+    def get(self, key: SeriesKey) -> int | None:
+        """Return a series' id."""
+        return self._ids.get(key)
+
+    def unknown(self, series: Sequence[SeriesKey]) -> list[SeriesKey]:
+        """Return those that have no number yet."""
+        return [key for key in series if key not in self._ids]
+
+    def ids(self, series: tuple[SeriesKey, ...], register: Callable[[int, list[SeriesKey]], None]) -> UInt32:
+        """Return uint32[len(series)]; ``register(first_id, keys)`` makes new ones durable first.
+
+        Only for the thread that writes.
+        """
+        remembered = self._tables.get(id(series))
+        if remembered is not None:
+            return remembered[1]
+        new = self.unknown(series)
+        if new:
+            register(len(self.keys) + 1, new)
+            for key in new:
+                self._append(key)
+        numbers = np.array([self._ids[key] for key in series], dtype=np.uint32)
+        # The tuple is kept alive beside its numbers: an identity must not be used again for another one.
+        self._tables[id(series)] = (series, numbers)
+        self._table_series += len(series)
+        while len(self._tables) > _REMEMBERED_TABLES or (
+            self._table_series > _REMEMBERED_SERIES and len(self._tables) > 1
+        ):
+            _, (dropped, _) = self._tables.popitem(last=False)
+            self._table_series -= len(dropped)
+        return numbers
+
+    def select(self, selector: Selector) -> list[SeriesInfo]:
+        """Return the series that a selector means, by id."""
+        return [
+            SeriesInfo(number, key)
+            for number, key in enumerate(self.keys[: len(self.keys)], 1)
+            if selector.matches(key)
+        ]
+
+    def _append(self, key: SeriesKey) -> None:
+        self.keys.append(key)
+        self._ids[key] = len(self.keys)
