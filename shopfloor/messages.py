@@ -88,7 +88,7 @@ def new_id() -> str:
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")]
 ShortText = Annotated[str, msgspec.Meta(max_length=1000)]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-TimeNs = Annotated[int, msgspec.Meta(ge=-(2**63), lt=2**63)]
+TimeNs = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
