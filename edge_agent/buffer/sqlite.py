@@ -39,6 +39,7 @@ FILE_NAME: Final = "buffer.sqlite3"
 _ROW_OVERHEAD_BYTES: Final = 64
 _MAINTENANCE_APPENDS: Final = 256
 _DISK_CHECK_INTERVAL_S: Final = 1.0
+_DROP_LOG_INTERVAL_S: Final = 60.0
 _SCHEMA: Final = """
 CREATE TABLE stream(number INTEGER PRIMARY KEY, stream_id TEXT NOT NULL UNIQUE, committed INTEGER NOT NULL);
 CREATE TABLE block(
@@ -91,8 +92,11 @@ class SqliteBuffer:
         self._held = Inventory()
         self._repeats = RepeatIndex(limits.repeat_window_samples)
         self._dirty_commits: set[int] = set()
+        self._open_drop: SpanRecord | None = None
+        """The last record of dropped samples: while nobody has seen it, the next drop extends it."""
         self._appends_since_maintenance = 0
         self._disk_checked_s = 0.0
+        self._drop_logged_s = -_DROP_LOG_INTERVAL_S
         self._disk_short = False
         self._closed = False
         path = folder / FILE_NAME
@@ -230,6 +234,8 @@ class SqliteBuffer:
         """See Buffer.spans."""
         with self._reading():
             rows = self._db.execute("SELECT body FROM span ORDER BY number LIMIT ?", (limit,)).fetchall()
+        # What has been handed out may be at the service already: it is not extended any more.
+        self._open_drop = None
         return [msgspec.json.decode(body, type=SpanRecord) for (body,) in rows]
 
     def commit_spans(self, record_ids: Sequence[str]) -> None:
@@ -298,7 +304,7 @@ class SqliteBuffer:
 
     def _insert_span(self, span: SpanRecord) -> None:
         self._db.execute(
-            "INSERT OR IGNORE INTO span(record_id, body) VALUES (?, ?)",
+            "INSERT INTO span(record_id, body) VALUES (?, ?) ON CONFLICT(record_id) DO UPDATE SET body = excluded.body",
             (span.record_id, msgspec.json.encode(span)),
         )
 
@@ -376,16 +382,35 @@ class SqliteBuffer:
             spans.append(
                 msgspec.structs.replace(span, from_time=run[0].oldest_time, to_time=run[-1].oldest_time)
             )
-        self._delete(doomed, spans)
-        for span in spans:
-            self._stats.dropped_samples_total += span.count
-            log.error(
-                "dropped %d samples of stream %s (%s); %s",
-                span.count,
-                span.stream_id,
-                reason,
-                self._limits.when_full,
-            )
+        dropped = sum(span.count for span in spans)
+        self._stats.dropped_samples_total += dropped
+        merged = self._merge_drops(spans)
+        self._delete(doomed, merged)
+        if merged:
+            self._open_drop = merged[-1]
+            if time.monotonic() - self._drop_logged_s > _DROP_LOG_INTERVAL_S:
+                self._drop_logged_s = time.monotonic()
+                total = self._stats.dropped_samples_total
+                log.error(
+                    "dropping samples (%s, %s): %d since the start", reason, self._limits.when_full, total
+                )
+
+    def _merge_drops(self, spans: list[SpanRecord]) -> list[SpanRecord]:
+        """Let the first record extend the last one that is still unseen: a full buffer drops all the time."""
+        before = self._open_drop
+        if not spans or before is None:
+            return spans
+        first = spans[0]
+        if (before.stream_id, before.reason, before.last_seq + 1) != (
+            first.stream_id,
+            first.reason,
+            first.first_seq,
+        ):
+            return spans
+        longer = msgspec.structs.replace(
+            before, last_seq=first.last_seq, to_time=first.to_time, count=before.count + first.count
+        )
+        return [longer, *spans[1:]]
 
     def _give_up(self, row: Row) -> None:
         """A row whose checksum is wrong: its samples are lost, which is recorded; the bytes are kept aside."""

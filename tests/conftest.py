@@ -1,0 +1,63 @@
+"""Rules that hold for every test: nothing leaks, and where servers are required a skip is a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Generator, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REQUIRE_SERVERS = os.environ.get("SHOPFLOOR_REQUIRE_SERVERS") == "1"
+
+settings.register_profile("shopfloor", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shopfloor")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.fixturenames.insert(0, "no_leaked_tasks")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if REQUIRE_SERVERS and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"skipped although SHOPFLOOR_REQUIRE_SERVERS=1: {call.excinfo and call.excinfo.value}"
+        )
+    return report
+
+
+@pytest.fixture
+async def no_leaked_tasks() -> AsyncIterator[None]:
+    yield
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and not task.done()]
+    assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_threads() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    # Threads that have been told to end may take a moment; those that were not would wait for ever.
+    deadline = time.monotonic() + 5.0
+    while time.monotonic() < deadline:
+        left = [
+            thread
+            for thread in threading.enumerate()
+            # The event loop's own executor belongs to the loop, which pytest-asyncio closes after this.
+            if thread not in before and thread.is_alive() and not thread.name.startswith("asyncio_")
+        ]
+        if not left:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"threads left behind: {left}")

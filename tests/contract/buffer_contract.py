@@ -1,0 +1,235 @@
+"""What every Buffer does; an implementation subclasses BufferContract and says how one is opened."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.buffer import Buffer, Parcel, WhenFull
+from shopfloor.asset import AssetPath
+from shopfloor.block import Sample, SampleBlock, block_of
+from shopfloor.errors import StoreUnavailable
+from shopfloor.messages import Lane, SpanKind
+from shopfloor.signal import SeriesKey
+
+SERIES = [SeriesKey(AssetPath(f"acme/hk01/a/l/c{number}"), "s.a") for number in range(4)]
+
+
+def samples(times: list[int], series: int = 0, value: float | None = None) -> SampleBlock:
+    return block_of(
+        Sample(SERIES[series], time, time + 5, float(time) if value is None else value, 0, 0)
+        for time in times
+    )
+
+
+def texts(rows: dict[int, str]) -> SampleBlock:
+    return block_of(Sample(SERIES[0], time, time + 5, np.nan, 0, 0, text) for time, text in rows.items())
+
+
+def times_of(buffer: Buffer, lane: Lane = Lane.LIVE) -> list[int]:
+    """Deliver everything of a lane and return its source times."""
+    found: list[int] = []
+    while (batch := buffer.peek(3, lane)) is not None:
+        found += batch.block.source_time.tolist()
+        buffer.commit(batch.stream_id, batch.last_seq)
+    return found
+
+
+class BufferContract:
+    """Subclass it; pytest collects the subclass."""
+
+    @abstractmethod
+    def open(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int = 2**30,
+        when_full: WhenFull = WhenFull.DROP_OLDEST,
+        window: int = 1000,
+    ) -> Buffer: ...
+
+    @pytest.fixture
+    def buffer(self, tmp_path: Path) -> Buffer:
+        self.folder = tmp_path
+        return self.open(tmp_path)
+
+    def test_samples_are_numbered_one_after_another_and_come_out_in_order(self, buffer: Buffer) -> None:
+        assert buffer.append([Parcel(samples([1, 2, 3])), Parcel(samples([4]))]).seq == 4
+        assert buffer.append([Parcel(samples([5]))]).seq == 5
+        batch = buffer.peek(10)
+        assert batch is not None
+        assert (batch.first_seq, batch.last_seq, batch.lane) == (1, 5, Lane.LIVE)
+        assert batch.block.source_time.tolist() == [1, 2, 3, 4, 5]
+        buffer.close()
+
+    def test_peek_changes_nothing_and_commit_is_idempotent(self, buffer: Buffer) -> None:
+        buffer.append([Parcel(samples([1, 2, 3]))])
+        first, again = buffer.peek(2), buffer.peek(2)
+        assert first is not None
+        assert again is not None
+        assert first.block.source_time.tolist() == again.block.source_time.tolist() == [1, 2]
+        for _ in range(2):
+            buffer.commit(first.stream_id, 2)
+        buffer.commit(first.stream_id, 1)
+        buffer.commit("unknown", 99)
+        rest = buffer.peek(10)
+        assert rest is not None
+        assert (rest.first_seq, rest.block.source_time.tolist()) == (3, [3])
+        buffer.commit(rest.stream_id, 3)
+        assert buffer.peek(10) is None
+        assert buffer.stats().pending_samples == 0
+        assert buffer.stats().delivered_samples_total == 3
+        buffer.close()
+
+    def test_everything_survives_closing(self, buffer: Buffer) -> None:
+        buffer.append(
+            [Parcel(samples([1, 2, 3])), Parcel(texts({10: "a"}), "scope", {"k": b"v", "gone": b"x"})]
+        )
+        buffer.append([Parcel(samples([]), "scope", {"gone": b""})])
+        buffer.commit(buffer.peek(2).stream_id, 2)  # type: ignore[union-attr]
+        buffer.close()
+        buffer.close()
+        again = self.open(self.folder)
+        assert again.state("scope") == {"k": b"v"}
+        assert again.state("other") == {}
+        batch = again.peek(10, Lane.BACKLOG)
+        assert batch is not None
+        assert (batch.first_seq, batch.block.source_time.tolist(), dict(batch.block.text)) == (
+            3,
+            [3, 10],
+            {1: "a"},
+        )
+        assert again.peek(10) is None, "what an earlier life left is backlog"
+        again.close()
+
+    def test_a_repeat_is_left_out_also_after_a_restart(self, buffer: Buffer) -> None:
+        buffer.append([Parcel(samples([1, 2])), Parcel(texts({3: "x"}))])
+        buffer.append([Parcel(samples([2, 1])), Parcel(texts({3: "x"})), Parcel(samples([4]))])
+        assert buffer.stats().repeats_total == 3
+        batch = buffer.peek(100)
+        assert batch is not None
+        buffer.commit(batch.stream_id, batch.last_seq)
+        buffer.close()
+        again = self.open(self.folder)
+        again.append([Parcel(samples([1, 2, 4, 5])), Parcel(texts({3: "x"}))])
+        assert times_of(again) == [5]
+        again.close()
+
+    def test_the_newest_of_a_series_is_known_however_long_ago(self, tmp_path: Path) -> None:
+        buffer = self.open(tmp_path, window=10)
+        buffer.append([Parcel(samples([1], series=1))])
+        for time in range(100, 2100):
+            buffer.append([Parcel(samples([time]))])
+            if time % 50 == 0:
+                times_of(buffer)
+        times_of(buffer)
+        buffer.close()
+        again = self.open(tmp_path, window=10)
+        again.append([Parcel(samples([1], series=1))])
+        assert again.stats().repeats_total == 1
+        again.close()
+
+    def test_two_values_at_one_time_are_both_kept(self, buffer: Buffer) -> None:
+        buffer.append(
+            [
+                Parcel(samples([5], value=1.0)),
+                Parcel(samples([5], value=2.0)),
+                Parcel(samples([6], value=9.0)),
+            ]
+        )
+        buffer.append([Parcel(samples([5], value=2.0)), Parcel(samples([5], value=3.0))])
+        batch = buffer.peek(100)
+        assert batch is not None
+        got = sorted(zip(batch.block.source_time.tolist(), batch.block.value.tolist(), strict=True))
+        assert got == [(5, 1.0), (6, 9.0), (7, 2.0), (8, 3.0)]
+        assert buffer.stats().repeats_total == 1
+        assert buffer.stats().moved_total == 2
+        buffer.close()
+
+    def test_what_is_late_is_welcome(self, buffer: Buffer) -> None:
+        buffer.append([Parcel(samples([100]))])
+        buffer.append([Parcel(samples([50, 60]))])
+        buffer.append([Parcel(samples([60, 70]))])
+        assert times_of(buffer) == [100, 50, 60, 70]
+        buffer.close()
+
+    def test_a_new_stream_goes_live_and_the_old_one_is_backlog(self, buffer: Buffer) -> None:
+        first = buffer.append([Parcel(samples([1, 2]))])
+        buffer.begin_stream()
+        buffer.begin_stream()
+        second = buffer.append([Parcel(samples([3]))])
+        assert second.seq == 1
+        assert first.stream_id != second.stream_id
+        assert buffer.stats().streams == 2
+        assert times_of(buffer, Lane.BACKLOG) == [1, 2]
+        assert times_of(buffer) == [3]
+        buffer.close()
+
+    def test_the_oldest_give_way_and_each_is_accounted_for(self, tmp_path: Path) -> None:
+        buffer = self.open(tmp_path, max_bytes=50_000)
+        for time in range(1000):
+            buffer.append([Parcel(samples([time]))])
+        assert buffer.stats().used_bytes <= 50_000
+        spans = buffer.spans(1000)
+        assert {span.kind for span in spans} == {SpanKind.DROPPED}
+        gone = {seq for span in spans for seq in range(span.first_seq, span.last_seq + 1)}
+        left = [time + 1 for time in times_of(buffer)]
+        assert gone.isdisjoint(left)
+        assert gone | set(left) == set(range(1, 1001))
+        assert 1000 in left, "the newest stays"
+        assert sum(span.count for span in spans) == buffer.stats().dropped_samples_total == len(gone)
+        buffer.commit_spans([span.record_id for span in spans])
+        assert buffer.spans(10) == []
+        buffer.close()
+
+    def test_what_is_on_its_way_is_not_dropped(self, tmp_path: Path) -> None:
+        buffer = self.open(tmp_path, max_bytes=50_000)
+        buffer.append([Parcel(samples([0, 1, 2]))])
+        batch = buffer.peek(3)
+        assert batch is not None
+        for time in range(10, 1000):
+            buffer.append([Parcel(samples([time]))])
+        assert all(span.first_seq > 3 for span in buffer.spans(1000))
+        buffer.commit(batch.stream_id, 3)
+        buffer.close()
+
+    def test_the_newest_give_way_if_told_so(self, tmp_path: Path) -> None:
+        buffer = self.open(tmp_path, max_bytes=20_000, when_full=WhenFull.DROP_NEWEST)
+        for time in range(500):
+            buffer.append([Parcel(samples([time]))])
+        left = times_of(buffer)
+        gone = sum(span.count for span in buffer.spans(1000))
+        assert left == list(range(len(left)))
+        assert len(left) + gone == 500
+        assert 0 < gone
+        buffer.close()
+
+    def test_a_full_buffer_can_make_its_sources_wait(self, tmp_path: Path) -> None:
+        buffer = self.open(tmp_path, max_bytes=20_000, when_full=WhenFull.BLOCK)
+        taken = 0
+        with pytest.raises(StoreUnavailable) as caught:
+            for time in range(500):
+                buffer.append([Parcel(samples([time]))])
+                taken += 1
+        assert caught.value.retry_after_s is not None
+        assert times_of(buffer) == list(range(taken))
+        buffer.append([Parcel(samples([taken]))])
+        assert times_of(buffer) == [taken]
+        assert buffer.spans(10) == []
+        buffer.close()
+
+    def test_a_refused_batch_is_set_aside_and_recorded(self, buffer: Buffer) -> None:
+        buffer.append([Parcel(samples([1, 2, 3, 4]))])
+        batch = buffer.peek(2)
+        assert batch is not None
+        buffer.quarantine(batch, "because")
+        assert times_of(buffer) == [3, 4]
+        (span,) = buffer.spans(10)
+        assert (span.kind, span.first_seq, span.last_seq, span.count, span.reason) == (
+            SpanKind.QUARANTINED, 1, 2, 2, "because",
+        )  # fmt: skip
+        assert span.stream_id == batch.stream_id
+        buffer.close()
