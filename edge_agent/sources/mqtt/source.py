@@ -1,0 +1,184 @@
+"""The MQTT source: messages become blocks, blocks become durable, then the broker may forget the messages."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Never, Protocol
+
+from edge_agent.sources import BlockSink
+from edge_agent.sources.mqtt.config import MqttConfig
+from edge_agent.sources.mqtt.connection import Connection, connected
+from edge_agent.sources.mqtt.mapping import Translator
+from edge_agent.sources.mqtt.repeats import RecentPayloads
+from edge_agent.sources.mqtt.topics import placeholders, subscription_filters
+from shopfloor.asset import parse_asset
+from shopfloor.block import SampleBlock, make_block
+from shopfloor.messages import SeriesDeclaration, SourceState
+from shopfloor.signal import SeriesKey
+
+_MAX_MESSAGES: Final = 1_000
+_MAX_BYTES: Final = 2**20
+_MAX_SAMPLES: Final = 200_000
+"""What one block takes at most; a lone message may be larger than the bytes."""
+_CONTACT_EVERY_NS: Final = 10 * 1_000_000_000
+_IDLE_S: Final = 60.0
+"""How often the time of last contact is saved, with messages and without."""
+_MAX_ASSETS: Final = 2_000
+
+# Keys of the state that the sink keeps for us.
+_CONTACT: Final = "contact"
+"""UTC ns, int64, little-endian: until then the session was seen to work."""
+_SESSION: Final = "session"
+"""Present while the broker holds a session with all our subscriptions."""
+_FILTERS: Final = "filters"
+_ASSETS: Final = "assets"
+_INT64: Final = struct.Struct("<q")
+_EMPTY: Final[SampleBlock] = make_block((), [], [], [], [])
+
+
+class Connect(Protocol):
+    """How a connection is made; `connected`, or a test's own."""
+
+    def __call__(
+        self, config: MqttConfig, *, clock: Callable[[], int], count: Callable[[str], None]
+    ) -> AbstractAsyncContextManager[Connection]:
+        """Return a context that is the open connection."""
+        ...
+
+
+class MqttSource:
+    """One MQTT broker as a source; see `edge_agent.sources.Source`."""
+
+    protocol: Final = "mqtt"
+
+    def __init__(
+        self, config: MqttConfig, *, clock: Callable[[], int] = time.time_ns, connect: Connect = connected
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._connect = connect
+        self._translator = Translator(config)
+        self._filters = subscription_filters([topic.template for topic in config.topics])
+        self._max_messages = max(
+            1, min(_MAX_MESSAGES, _MAX_SAMPLES // max(len(topic.signals) or 1 for topic in config.topics))
+        )
+        self._assets = dict.fromkeys(topic.asset for topic in config.topics if not placeholders(topic.asset))
+        self._known_series = 0
+        self._session_lost = False
+        self._saved_at = 0
+
+    @property
+    def name(self) -> str:
+        """The configured name."""
+        return self._config.name
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Assets that the configuration names, and those of the topics seen so far, also in earlier runs."""
+        return tuple(self._assets)
+
+    def declarations(self) -> tuple[SeriesDeclaration, ...]:
+        """Return the series that the configuration names, and those met so far."""
+        declared: dict[SeriesKey, SeriesDeclaration] = {}
+        for topic in self._config.topics:
+            for signal in topic.signals:
+                if not placeholders(topic.asset) and not placeholders(signal.signal):
+                    key = SeriesKey(parse_asset(topic.asset), signal.signal)
+                    declared[key] = SeriesDeclaration(*key, signal.unit, signal.description)
+        for key, found in self._translator.declared.items():
+            unit, description = (found.unit, found.description) if found else ("", "")
+            declared.setdefault(key, SeriesDeclaration(*key, unit, description))
+        return tuple(declared.values())
+
+    async def run(self, sink: BlockSink) -> Never:
+        """Take messages for ever; see `edge_agent.sources.Source.run`.
+
+        Raises:
+            SourceUnavailable: the broker can't be reached, or the connection broke.
+            SourceMisconfigured: the broker does not know us, or refuses a subscription.
+            StoreUnavailable: the sink does not take a block; nothing of it was acknowledged.
+        """
+        sink.report(SourceState.CONNECTING, self._config.broker)
+        saved = sink.state()
+        self._learn_assets(_lines(saved, _ASSETS))
+        recent = RecentPayloads(saved)
+        async with self._connect(self._config, clock=self._clock, count=sink.count) as connection:
+            await self._begin(connection, sink, saved)
+            await self._forward(connection, sink, recent)
+        raise AssertionError
+
+    async def _begin(self, connection: Connection, sink: BlockSink, saved: Mapping[str, bytes]) -> None:
+        contact = saved.get(_CONTACT)
+        kept = connection.session_present and bool(saved.get(_SESSION)) and not self._session_lost
+        if contact and not kept:
+            # Remembered until a new session stands: the next connection will find one, and must still tell.
+            self._session_lost = True
+            await sink.put(_EMPTY, {_SESSION: b""})
+            await sink.gap(
+                "the broker kept no session: what was published meanwhile is lost",
+                _INT64.unpack(contact)[0],
+                self._clock(),
+                asset=_common_ancestor(tuple(self._assets)),
+            )
+            sink.count("session_lost")
+        if kept:
+            outdated = [each for each in _lines(saved, _FILTERS) if each not in self._filters]
+            connection.unsubscribe(outdated)
+        await connection.subscribe(self._filters, self._config.qos)
+        filters = "\n".join(self._filters).encode()
+        await sink.put(_EMPTY, {_SESSION: b"1", _FILTERS: filters, **self._contact()})
+        self._session_lost = False
+        session = "session resumed" if kept else "new session"
+        sink.report(SourceState.RUNNING, f"{self._config.broker}, MQTT {self._config.protocol}, {session}")
+
+    async def _forward(self, connection: Connection, sink: BlockSink, recent: RecentPayloads) -> None:
+        while True:
+            messages = await connection.receive(self._max_messages, _MAX_BYTES, _IDLE_S)
+            block, counts = self._translator.translate(messages, recent)
+            state = recent.take_changes()
+            if not messages or self._clock() - self._saved_at >= _CONTACT_EVERY_NS:
+                state |= self._contact()
+            state |= self._new_assets()
+            if len(block) or state:
+                await sink.put(block, state or None)
+            connection.acknowledge(messages)
+            sink.count("message", len(messages))
+            for what, number in counts.items():
+                sink.count(what, number)
+
+    def _contact(self) -> dict[str, bytes]:
+        self._saved_at = self._clock()
+        return {_CONTACT: _INT64.pack(self._saved_at)}
+
+    def _new_assets(self) -> dict[str, bytes]:
+        declared = self._translator.declared
+        if len(declared) == self._known_series:
+            return {}
+        known = len(self._assets)
+        self._learn_assets([key.asset for key in list(declared)[self._known_series :]])
+        self._known_series = len(declared)
+        return {_ASSETS: "\n".join(self._assets).encode()} if len(self._assets) > known else {}
+
+    def _learn_assets(self, assets: list[str]) -> None:
+        for asset in assets:
+            if len(self._assets) < _MAX_ASSETS:
+                self._assets.setdefault(asset)
+
+
+def _lines(state: Mapping[str, bytes], key: str) -> list[str]:
+    text = state.get(key, b"").decode()
+    return text.split("\n") if text else []
+
+
+def _common_ancestor(assets: tuple[str, ...]) -> str:
+    if not assets:
+        return ""
+    common: list[str] = []
+    for level in zip(*(asset.split("/") for asset in assets), strict=False):
+        if len(set(level)) > 1:
+            break
+        common.append(level[0])
+    return "/".join(common)

@@ -1,0 +1,139 @@
+"""The byte stream to a broker: asyncio owns socket and TLS, paho sees something that looks like a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import NoReturn
+
+from edge_agent.sources.mqtt.config import TlsConfig
+from shopfloor.errors import SourceMisconfigured
+
+
+class Stream(asyncio.Protocol):
+    """What has arrived and is not parsed yet, and the way out.
+
+    paho reads packets byte by byte; here it reads them from memory, so that one system call brings many.
+    """
+
+    def __init__(self, on_data: Callable[[], None], on_lost: Callable[[Exception | None], None]) -> None:
+        self._on_data = on_data
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._unread = b""
+        self._at = 0
+        self.is_paused = False
+        self.heard = self._loop.time()
+        """Loop time at which the broker last said anything."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the open transport (called by asyncio)."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the broker (called by asyncio)."""
+        self.heard = self._loop.time()
+        self._unread = self._unread[self._at :] + data if self.has_unread else data
+        self._at = 0
+        self._on_data()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass on that the stream is gone (called by asyncio)."""
+        if not self._gone.done():
+            self._gone.set_result(None)
+        self._on_lost(exc)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes wait to be parsed."""
+        return self._at < len(self._unread)
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Send bytes, unless the stream is closing."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def pause(self) -> None:
+        """Stop reading: the broker's messages wait in its queue and in the network."""
+        self.is_paused = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading after `pause`; bytes that were read before it are still unparsed."""
+        self.is_paused = False
+        self.heard = self._loop.time()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once, whatever was not sent yet."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_closed(self, timeout_s: float) -> None:
+        """Close, and wait until what was sent is out and the socket is gone; by force after ``timeout_s``."""
+        if self._transport is None:
+            return
+        try:
+            self._transport.close()
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(self._gone)
+        except TimeoutError:
+            pass
+        finally:
+            self._transport.abort()
+
+    # What paho calls: the part of a socket that it uses.
+
+    def recv(self, size: int) -> bytes:
+        """Return at most ``size`` bytes of what has arrived; BlockingIOError where there are none."""
+        at = self._at
+        if at >= len(self._unread):
+            raise BlockingIOError
+        self._at = at + size
+        return self._unread[at : at + size]
+
+    def send(self, data: bytes | bytearray) -> int:
+        """Send all of ``data``."""
+        self.write(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close once what was sent is out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def fileno(self) -> int:
+        """Return no descriptor: asyncio owns the socket."""
+        return -1
+
+    def setblocking(self, _flag: bool, /) -> None:  # noqa: FBT001 - the signature of a socket
+        """Do nothing: it never blocks."""
+
+
+def tls_context(files: TlsConfig | None) -> ssl.SSLContext:
+    """Return a context that verifies the broker's certificate and name.
+
+    Raises:
+        SourceMisconfigured: a file can't be read or holds no certificate or key.
+    """
+    try:
+        context = ssl.create_default_context(cafile=files.ca if files else None)
+    except OSError as error:
+        _unusable("tls.ca", files.ca if files else None, error)
+    if files and files.cert:
+        try:
+            # An empty pass phrase, lest OpenSSL ask for one on the terminal.
+            context.load_cert_chain(files.cert, files.key, password="")
+        except OSError as error:
+            _unusable("tls.cert and tls.key", f"{files.cert} and {files.key}", error)
+    return context
+
+
+def _unusable(key: str, path: object, error: OSError) -> NoReturn:
+    raise SourceMisconfigured(f"{key}: can't use {path}: {error.strerror or error}") from error
