@@ -15,7 +15,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -23,6 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.sources.mqtt.config import MqttConfig
+from edge_agent.sources.mqtt.framing import MalformedStream, PacketReader, Publish
 from edge_agent.sources.mqtt.inbox import Inbox, Message
 from edge_agent.sources.mqtt.stream import Stream, tls_context
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
@@ -50,7 +51,6 @@ class _Codec(Client):
             clean_session=None if newest else not keep_session,
             protocol=MQTTProtocolVersion.MQTTv5 if newest else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
-            manual_ack=True,
         )
 
     def _create_socket(self) -> Stream:
@@ -78,6 +78,9 @@ class Connection:
         self._failure: SourceUnavailable | SourceMisconfigured | None = None
         self._keepalive_s = float(config.keepalive_s)
         self._timer: asyncio.TimerHandle | None = None
+        self._reader = PacketReader(
+            with_properties=config.protocol == "5", max_payload_bytes=config.max_payload_bytes
+        )
         self._inbox = Inbox(self._loop.time)
         self._arrived = asyncio.Event()
         self._last_received_time = 0
@@ -85,12 +88,11 @@ class Connection:
         self._subacks: dict[int | None, asyncio.Future[list[ReasonCode]]] = {}
         self.session_present = False
         """Whether the broker still had the session, and so what was published meanwhile."""
-        self.stream = Stream(self._parse, self._on_lost)
+        self.stream = Stream(self._on_data, self._on_lost)
         """The way to the broker."""
         self._codec = _Codec(self.stream, config, client_id, keep_session=keep_session)
         self._codec.on_connect = self._on_connect
         self._codec.on_disconnect = self._on_disconnect
-        self._codec.on_message = self._on_message
         self._codec.on_subscribe = self._on_subscribe
 
     async def receive(self, max_messages: int, max_bytes: int, timeout_s: float) -> list[Message]:
@@ -229,15 +231,27 @@ class Connection:
     def _answers(self) -> list[asyncio.Future[Any]]:
         return [self._connack, *self._subacks.values()]
 
+    def _on_data(self, data: bytes) -> None:
+        self._reader.feed(data)
+        self._parse()
+
     def _parse(self) -> None:
-        while self.stream.has_unread and not self.stream.is_paused and self._failure is None:
-            try:
+        try:
+            while self._failure is None and not self.stream.is_paused:
+                packet = self._reader.next()
+                if packet is None:
+                    return
+                if isinstance(packet, Publish):
+                    self._take(packet)
+                    continue
+                self.stream.put_packet(packet)
                 code = self._codec.loop_read()
-            except _MALFORMED as error:
-                self._break(f"bytes that are not MQTT {self._config.protocol} ({type(error).__name__})")
-            else:
                 if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
                     self._break(f"protocol error: {code.name}")
+        except MalformedStream as error:
+            self._break(f"bytes that are not MQTT {self._config.protocol}: {error}")
+        except _MALFORMED as error:
+            self._break(f"a packet that is not MQTT {self._config.protocol} ({type(error).__name__})")
 
     def _break(self, what: str) -> None:
         self._fail(SourceUnavailable(f"{self._where}: {what}"))
@@ -317,10 +331,9 @@ class Connection:
         if answer is not None and not answer.done():
             answer.set_result(codes)
 
-    def _on_message(self, _client: Client, _data: Any, packet: MQTTMessage) -> None:
-        mid = packet.mid if packet.qos else 0
+    def _take(self, packet: Publish) -> None:
         try:
-            topic = packet.topic
+            topic = packet.topic.decode()
         except UnicodeDecodeError:
             # MQTT 5.0 §1.5.4 would have us hang up; one bad publisher must not stop all others.
             topic = "\ufffd"
@@ -329,7 +342,14 @@ class Connection:
             received_time = self._last_received_time + 1
         self._last_received_time = received_time
         message = Message(
-            topic, bytes(packet.payload), received_time, packet.qos, mid, packet.dup, packet.retain
+            topic,
+            packet.payload,
+            received_time,
+            packet.qos,
+            packet.mid,
+            packet.dup,
+            packet.retain,
+            packet.oversize,
         )
         if not self._inbox.take_in(message):
             self._count("redelivered_message")

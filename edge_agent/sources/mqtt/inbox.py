@@ -24,6 +24,8 @@ class Message(NamedTuple):
     """Packet identifier: what a PUBACK names; 0 with QoS 0."""
     dup: bool = False
     retain: bool = False
+    oversize: int = 0
+    """Bytes of a packet whose payload was too large to be kept; 0 for others."""
 
 
 class Inbox:

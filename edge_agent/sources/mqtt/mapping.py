@@ -158,8 +158,9 @@ class Translator:
         if isinstance(route, _Unusable):
             self._complain(rows, route.what, topic, route.why)
             return
-        if len(payload) > self._max_payload_bytes:
-            why = f"{len(payload)} bytes, max_payload_bytes is {self._max_payload_bytes}"
+        size = message.oversize or len(payload)
+        if size > self._max_payload_bytes:
+            why = f"{size} bytes, max_payload_bytes is {self._max_payload_bytes}"
             self._complain(rows, "payload_too_large", topic, why)
             return
         if not payload:

@@ -12,19 +12,15 @@ from shopfloor.errors import SourceMisconfigured
 
 
 class Stream(asyncio.Protocol):
-    """What has arrived and is not parsed yet, and the way out.
+    """The transport to a broker, and for paho a socket on which one packet at a time arrives."""
 
-    paho reads packets byte by byte; here it reads them from memory, so that one system call brings many.
-    """
-
-    def __init__(self, on_data: Callable[[], None], on_lost: Callable[[Exception | None], None]) -> None:
+    def __init__(self, on_data: Callable[[bytes], None], on_lost: Callable[[Exception | None], None]) -> None:
         self._on_data = on_data
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._unread = b""
-        self._at = 0
+        self._packet = b""
         self.is_paused = False
         self.heard = self._loop.time()
         """Loop time at which the broker last said anything."""
@@ -37,20 +33,13 @@ class Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from the broker (called by asyncio)."""
         self.heard = self._loop.time()
-        self._unread = self._unread[self._at :] + data if self.has_unread else data
-        self._at = 0
-        self._on_data()
+        self._on_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass on that the stream is gone (called by asyncio)."""
         if not self._gone.done():
             self._gone.set_result(None)
         self._on_lost(exc)
-
-    @property
-    def has_unread(self) -> bool:
-        """Whether bytes wait to be parsed."""
-        return self._at < len(self._unread)
 
     def write(self, data: bytes | bytearray) -> None:
         """Send bytes, unless the stream is closing."""
@@ -64,7 +53,7 @@ class Stream(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Go on reading after `pause`; bytes that were read before it are still unparsed."""
+        """Go on reading after `pause`."""
         self.is_paused = False
         self.heard = self._loop.time()
         if self._transport is not None and not self._transport.is_closing():
@@ -90,13 +79,16 @@ class Stream(asyncio.Protocol):
 
     # What paho calls: the part of a socket that it uses.
 
+    def put_packet(self, packet: bytes) -> None:
+        """Let ``packet`` be what `recv` returns next."""
+        self._packet = packet
+
     def recv(self, size: int) -> bytes:
-        """Return at most ``size`` bytes of what has arrived; BlockingIOError where there are none."""
-        at = self._at
-        if at >= len(self._unread):
+        """Return at most ``size`` bytes of the packet; BlockingIOError where nothing is left of it."""
+        if not self._packet:
             raise BlockingIOError
-        self._at = at + size
-        return self._unread[at : at + size]
+        data, self._packet = self._packet[:size], self._packet[size:]
+        return data
 
     def send(self, data: bytes | bytearray) -> int:
         """Send all of ``data``."""
