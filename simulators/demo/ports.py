@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,10 @@ from shopfloor.errors import Permanent
 
 HOST: Final = "127.0.0.1"
 _FILE: Final = "ports.json"
+# Below what Linux, macOS and Windows give to outgoing connections (from 32768 or 49152). There, while a server is down, a
+# client of its own computer can be given the very port it calls: it then talks to itself, and the server can't start.
+_RANGE: Final = range(20_000, 32_000)
+_ATTEMPTS: Final = 1_000
 _decoder: Final = msgspec.json.Decoder(dict[str, int])
 
 
@@ -25,7 +30,7 @@ def assign_ports(folder: Path, names: Iterable[str], wanted: Mapping[str, int]) 
     """Return a free port of 127.0.0.1 for every name, and keep them in ``folder`` for the next start.
 
     A name keeps the port that it had last time; ``wanted`` names a first choice. Where that one is taken by
-    another program, the computer chooses.
+    another program, chance decides.
 
     Raises:
         NoPort: no port can be had.
@@ -36,7 +41,7 @@ def assign_ports(folder: Path, names: Iterable[str], wanted: Mapping[str, int]) 
     with contextlib.ExitStack() as held:  # all held until the last is chosen, so that none is given twice
         for name in names:
             choices = [port for port in (wanted.get(name), earlier.get(name)) if port]
-            for port in (*choices, 0):
+            for port in (*choices, *random.sample(_RANGE, _ATTEMPTS)):
                 bound = _bind(port)
                 if bound is not None:
                     held.enter_context(bound)

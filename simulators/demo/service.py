@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import httpx
+import msgspec
 import numpy as np
 
 from shopfloor.block import Int64, SampleBlock, concat
@@ -23,6 +24,14 @@ _END_OF_TIME_MS: Final = 9_223_372_036_854
 
 class ServiceTrouble(ShopfloorError):
     """The service answered something that its interface does not promise."""
+
+
+class _Machine(msgspec.Struct):
+    contact: bool
+
+
+class _Machines(msgspec.Struct):
+    machines: list[_Machine]
 
 
 class Service:
@@ -49,6 +58,20 @@ class Service:
         except httpx.HTTPError:
             return False
 
+    def machines_in_contact(self) -> int:
+        """Return how many machines the page shows with contact; 0 where the service does not answer."""
+        try:
+            answer = self._client.get("/v1/machines", timeout=2.0)
+            answer.raise_for_status()
+            machines = msgspec.json.decode(answer.content, type=_Machines).machines
+        except (httpx.HTTPError, msgspec.MsgspecError):
+            return 0
+        return sum(machine.contact for machine in machines)
+
+    def gaps_recorded(self) -> int:
+        """Placeholder."""
+        return 0
+
     def samples(self, asset: str, from_ms: int, to_ms: int) -> list[SampleBlock]:
         """Return what the store holds below ``asset`` between two times (the second exclusive), exactly.
 
@@ -66,18 +89,20 @@ class Service:
             raise ServiceTrouble(f"can't read the samples of {asset}: {error}") from error
         return list(split_blocks(answer.content))
 
-    def everything(self, assets: Sequence[str], emitted_ns: Int64) -> SampleBlock:
-        """Return all that the store holds below ``assets``, whatever its time.
+    def everything(self, assets: Sequence[str], emitted_ns: Int64, since_ns: int = 0) -> SampleBlock:
+        """Return all that the store holds below ``assets``, whatever its time (but not before ``since_ns``).
 
         It is read in windows of time; ``emitted_ns`` (int64[n], the expected times) sizes them so that no answer
         grows beyond what the service gives at once.
         """
         blocks: list[SampleBlock] = []
-        edges = window_edges(emitted_ns)
+        edges = [edge for edge in window_edges(emitted_ns) if edge > since_ns // 1_000_000]
+        edges.insert(0, since_ns // 1_000_000)
         for asset in assets:
             for begin, end in itertools.pairwise(edges):
                 blocks += self.samples(asset, begin, end)
-        return concat(blocks)
+        rows = concat(blocks)
+        return rows.take(rows.source_time >= since_ns) if since_ns else rows
 
 
 def window_edges(emitted_ns: Int64, rows: int = _ROWS_A_WINDOW) -> list[int]:

@@ -117,6 +117,10 @@ class Supervisor:
         """Return the part's running process, None while it is down."""
         return self._watched[name].process
 
+    def names(self) -> list[str]:
+        """Return the names of all parts, in the order of their start."""
+        return list(self._watched)
+
     def all_running(self) -> bool:
         """Whether no part is down at the moment."""
         return all(watched.process is not None for watched in self._watched.values())

@@ -1,0 +1,100 @@
+"""The parts as commands: what is started for a plan, and how each shows that it is ready."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Final
+
+from shopfloor.errors import ShopfloorError
+from simulators.demo import broker
+from simulators.demo.agents import Agents
+from simulators.demo.plan import Plan, Site, store_token
+from simulators.demo.ports import listens
+from simulators.demo.process import Part
+from simulators.demo.service import Service
+
+BROKER: Final = "broker"
+INGEST: Final = "ingest"
+SIMULATORS: Final = "simulators"
+_TOKEN_TIMEOUT_S: Final = 60.0
+
+
+class TokenFailed(ShopfloorError):
+    """The service's command for tokens did not give one."""
+
+
+def shopfloor(*words: object) -> list[str]:
+    """Return the command line of another `shopfloor` process of this installation."""
+    return [sys.executable, "-m", "shopfloor", *map(str, words)]
+
+
+def broker_part(plan: Plan, kind: str) -> Part | None:
+    """Return the broker to start; None where ``kind`` is the address of one that runs already.
+
+    Raises:
+        BrokerUnavailable: it is not installed here, or the address can't be read.
+    """
+    folder, port = plan.folder / "broker", plan.ports["mqtt"]
+    if kind == "nats":
+        command = broker.nats_command(folder, port, plan.ports["nats"])
+    elif kind == "mosquitto":
+        command = broker.mosquitto_command(folder, port)
+    else:
+        broker.parse_address(kind)
+        return None
+    return Part(BROKER, "broker", command, plan.log(BROKER), lambda: listens(port))
+
+
+def ingest_part(plan: Plan, service: Service) -> Part:
+    """Return the ingestion service, which serves the page as well."""
+    command = shopfloor("ingest", "serve", plan.ingest_config)
+    return Part(INGEST, "ingest", command, plan.log(INGEST), service.is_ready, grace_s=15.0)
+
+
+def agent_part(plan: Plan, site: Site, agents: Agents) -> Part:
+    """Return the edge agent of a site; it is ready when its status page answers."""
+    command = shopfloor("edge", "run", site.config)
+    return Part(site.agent, "agent", command, plan.log(site.agent), lambda: agents.health(site) is not None)
+
+
+def simulators_part(plan: Plan) -> Part:
+    """Return the simulated machines of all sites; they write a file when all their servers listen."""
+    plan.ready_file.unlink(missing_ok=True)
+    plan.stopped_file.unlink(missing_ok=True)
+    command = shopfloor(
+        "simulate",
+        plan.scenario_file,
+        "--data",
+        plan.simulators,
+        "--ready-file",
+        plan.ready_file,
+        "--stopped-file",
+        plan.stopped_file,
+    )
+    return Part(SIMULATORS, "simulators", command, plan.log(SIMULATORS), plan.ready_file.exists, grace_s=10.0)
+
+
+def ensure_token(plan: Plan, site: Site) -> None:
+    """Make a token that writes below this site and nowhere else, unless the site has one from an earlier start.
+
+    Raises:
+        TokenFailed: the command failed; the message holds what it said.
+    """
+    if site.token.is_file():
+        return
+    command = shopfloor(
+        "token", "create", "--config", plan.ingest_config, "--role", "agent", "--asset", site.asset
+    )
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command, no shell
+            command, capture_output=True, text=True, timeout=_TOKEN_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TokenFailed(f"can't make the token of {site.asset}: {error}") from error
+    words = done.stdout.split()
+    if done.returncode != 0 or not words:
+        raise TokenFailed(
+            f"can't make the token of {site.asset}: exit code {done.returncode}: {done.stderr.strip()[-1000:]}"
+        )
+    store_token(site, words[-1])
