@@ -85,7 +85,7 @@ class _Route:
     """With ``signals: all``: path to series; None for a path that gets none."""
 
 
-class _Unusable(NamedTuple):
+class Unusable(NamedTuple):
     """Why messages of one topic are of no use."""
 
     what: str
@@ -127,7 +127,7 @@ class Translator:
         self._name = config.name
         self._max_payload_bytes = config.max_payload_bytes
         self._meanings = [_Meaning(topic) for topic in config.topics]
-        self._routes: OrderedDict[str, _Route | _Unusable] = OrderedDict()
+        self._routes: OrderedDict[str, _Route | Unusable] = OrderedDict()
         self._complained: set[tuple[str, str]] = set()
         self._found_signals = 0
         self._last_series: tuple[SeriesKey, ...] = ()
@@ -144,18 +144,15 @@ class Translator:
                 self._complain(rows, "not_json", message.topic, str(error))
         return Translation(self._block(rows), rows.counts)
 
-    def route(self, topic: str) -> tuple[str, tuple[SeriesKey, ...]] | str:
-        """Return template and series that a topic has so far, or why it is of no use."""
+    def route(self, topic: str) -> str | Unusable:
+        """Return the configured topic that ``topic`` belongs to, or why it is of no use."""
         found = self._route(topic)
-        if isinstance(found, _Unusable):
-            return found.why
-        series = found.series or tuple(key for key in found.found.values() if key is not None)
-        return found.meaning.config.topic, series
+        return found if isinstance(found, Unusable) else found.meaning.config.topic
 
     def _take(self, message: Message, recent: RecentPayloads, rows: _Rows) -> None:
         topic, payload = message.topic, message.payload
         route = self._route(topic)
-        if isinstance(route, _Unusable):
+        if isinstance(route, Unusable):
             self._complain(rows, route.what, topic, route.why)
             return
         size = message.oversize or len(payload)
@@ -253,7 +250,7 @@ class Translator:
             self._declare(key, None)
         return key
 
-    def _route(self, topic: str) -> _Route | _Unusable:
+    def _route(self, topic: str) -> _Route | Unusable:
         route = self._routes.get(topic)
         if route is None:
             route = self._routes[topic] = self._work_out(topic)
@@ -265,7 +262,7 @@ class Translator:
             self._routes.move_to_end(topic)
         return route
 
-    def _work_out(self, topic: str) -> _Route | _Unusable:
+    def _work_out(self, topic: str) -> _Route | Unusable:
         for meaning in self._meanings:
             levels = meaning.template.match(topic)
             if levels is None:
@@ -279,13 +276,13 @@ class Translator:
                     SeriesKey(asset, parse_signal(fill(each.signal, levels))) for each in config.signals
                 )
             except InvalidName as error:
-                return _Unusable("invalid_asset", str(error))
+                return Unusable("invalid_asset", str(error))
             if len(set(series)) != len(series):
-                return _Unusable("invalid_asset", "two of its signals get the same name from this topic")
+                return Unusable("invalid_asset", "two of its signals get the same name from this topic")
             for key, each in zip(series, config.signals, strict=True):
                 self._declare(key, each)
             return _Route(meaning, asset, series)
-        return _Unusable("unmatched_topic", "no topic of the configuration matches")
+        return Unusable("unmatched_topic", "no topic of the configuration matches")
 
     def _declare(self, key: SeriesKey, signal: SignalConfig | None) -> None:
         if len(self.declared) < _MAX_FOUND_SIGNALS:
