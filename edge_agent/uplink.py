@@ -26,6 +26,7 @@ from shopfloor.messages import (
     Refusal,
     SeriesDeclarations,
     SpanRecord,
+    encode_json,
 )
 from shopfloor.wire import encode_batch
 
@@ -118,17 +119,17 @@ class HttpUplink:
 
     async def send_spans(self, spans: list[SpanRecord]) -> None:
         """See Uplink.send_spans."""
-        self._judge(await self._request("POST", "/v1/spans", msgspec.json.encode(spans)))
+        self._judge(await self._request("POST", "/v1/spans", encode_json(spans)))
 
     async def send_heartbeat(self, heartbeat: Heartbeat) -> HeartbeatReply:
         """See Uplink.send_heartbeat."""
-        response = await self._request("POST", "/v1/heartbeats", msgspec.json.encode(heartbeat))
+        response = await self._request("POST", "/v1/heartbeats", encode_json(heartbeat))
         self._judge(response)
         return _decode(response, HeartbeatReply)
 
     async def declare(self, declarations: SeriesDeclarations) -> None:
         """See Uplink.declare."""
-        self._judge(await self._request("PUT", "/v1/declarations", msgspec.json.encode(declarations)))
+        self._judge(await self._request("PUT", "/v1/declarations", encode_json(declarations)))
 
     async def _request(
         self, method: str, path: str, body: bytes, media_type: str = "application/json"

@@ -197,5 +197,15 @@ class SeriesDeclarations(msgspec.Struct, frozen=True):
     series: tuple[SeriesDeclaration, ...]
 
 
+def _plain(value: object) -> str:
+    """Msgspec encodes str itself, but no kind of it."""
+    if isinstance(value, str):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} does not travel")
+
+
+encode_json: Final = msgspec.json.Encoder(enc_hook=_plain).encode
+"""Return the JSON bytes of a message; asset paths are written as text."""
+
 HEARTBEAT_INTERVAL_S: Final = 2.0
 NO_CONTACT_AFTER_S: Final = 10.0

@@ -31,7 +31,7 @@ from edge_agent.buffer.salvage import Salvaged, salvage, set_aside
 from shopfloor import wire
 from shopfloor.block import SampleBlock, concat
 from shopfloor.errors import StoreUnavailable, WireError
-from shopfloor.messages import Batch, Lane, SpanKind, SpanRecord, new_id
+from shopfloor.messages import Batch, Lane, SpanKind, SpanRecord, encode_json, new_id
 
 log = logging.getLogger(__name__)
 
@@ -305,7 +305,7 @@ class SqliteBuffer:
     def _insert_span(self, span: SpanRecord) -> None:
         self._db.execute(
             "INSERT INTO span(record_id, body) VALUES (?, ?) ON CONFLICT(record_id) DO UPDATE SET body = excluded.body",
-            (span.record_id, msgspec.json.encode(span)),
+            (span.record_id, encode_json(span)),
         )
 
     def _span(

@@ -204,7 +204,7 @@ class BufferContract:
         gone = sum(span.count for span in buffer.spans(1000))
         assert left == list(range(len(left)))
         assert len(left) + gone == 500
-        assert 0 < gone
+        assert gone > 0
         buffer.close()
 
     def test_a_full_buffer_can_make_its_sources_wait(self, tmp_path: Path) -> None:

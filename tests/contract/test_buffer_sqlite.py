@@ -25,8 +25,8 @@ class TestSqliteBuffer(BufferContract):
         return SqliteBuffer(folder, limits, "agent-1")
 
 
-def _open(folder: Path, **limits: int) -> SqliteBuffer:
-    return SqliteBuffer(folder, BufferLimits(disk_reserve_bytes=0, **limits), "agent-1")
+def _open(folder: Path) -> SqliteBuffer:
+    return SqliteBuffer(folder, BufferLimits(disk_reserve_bytes=0), "agent-1")
 
 
 def _filled(folder: Path, count: int = 400) -> None:
