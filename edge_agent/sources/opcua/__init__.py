@@ -1,0 +1,19 @@
+"""OPC UA: subscriptions and polling with a delivery promise that the client library does not make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_agent.sources.opcua.source import OpcuaSource
+
+__all__ = ["OpcuaSource"]
+
+
+def __getattr__(name: str) -> object:
+    # The library behind it takes a second to load; a configuration file is checked without it.
+    if name == "OpcuaSource":
+        from edge_agent.sources.opcua.source import OpcuaSource  # noqa: PLC0415
+
+        return OpcuaSource
+    raise AttributeError(name)

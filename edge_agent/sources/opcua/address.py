@@ -1,0 +1,110 @@
+"""How a configuration names a variable, before any server is asked."""
+
+from __future__ import annotations
+
+import base64
+import re
+import uuid
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from shopfloor.errors import InvalidName
+
+_NODE_ID: Final = re.compile(
+    r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>[0-9]{1,5});)?(?P<rest>[isgb]=.+)", re.DOTALL
+)
+_INDEXED: Final = re.compile(r"([0-9]{1,5}):(.+)", re.DOTALL)
+
+
+class Step(NamedTuple):
+    """One name of a browse path; without a namespace it matches in any."""
+
+    name: str
+    namespace: str | int | None
+    """A URI, an index of the server's table, or None."""
+
+
+class NodeAddress(NamedTuple):
+    """Either a NodeId, whose namespace may be a URI, or a browse path from the Objects folder."""
+
+    identifier: str
+    """``i=…``, ``s=…``, ``g=…`` or ``b=…``; empty for a browse path."""
+    namespace: str | int
+    """Of the NodeId: a URI, or an index of the server's table."""
+    path: tuple[Step, ...]
+
+
+@lru_cache(maxsize=65_536)
+def parse_address(text: str) -> NodeAddress:
+    """Return what ``text`` names.
+
+    ``nsu=URI;s=…``, ``ns=N;i=…`` (also ``g=``, ``b=``) are NodeIds (OPC UA Part 6 §5.3.1.10). A text that begins with
+    ``/`` is a browse path whose steps are ``Name``, ``2:Name`` or ``nsu=URI;Name``; ``&`` escapes a ``/``, ``:`` or
+    ``&`` of a name (Part 4 Annex A.2).
+
+    Raises:
+        InvalidName: it is neither.
+    """
+    if text.startswith("/"):
+        return NodeAddress("", 0, _parse_path(text))
+    match = _NODE_ID.fullmatch(text)
+    if not match:
+        raise InvalidName(
+            f"{text[:200]!r} is neither a NodeId (nsu=URI;s=…, ns=2;i=…) nor a browse path (/2:Name/Name)"
+        )
+    kind, _, identifier = match["rest"].partition("=")
+    try:
+        _CHECKS[kind](identifier)
+    except ValueError as error:
+        raise InvalidName(f"{text[:200]!r} is not a NodeId: {error}") from error
+    index = int(match["index"] or 0)
+    if index > 0xFFFF:
+        raise InvalidName(f"{text[:200]!r} is not a NodeId: a namespace index is at most 65535")
+    return NodeAddress(match["rest"], match["uri"] or index, ())
+
+
+def _numeric(text: str) -> None:
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**32:
+        raise ValueError("i= is followed by a number below 2**32")
+
+
+_CHECKS: Final[dict[str, Callable[[str], object]]] = {
+    "i": _numeric,
+    "s": lambda text: text,
+    "g": uuid.UUID,
+    "b": lambda text: base64.b64decode(text, validate=True),
+}
+
+
+def _parse_path(text: str) -> tuple[Step, ...]:
+    steps = []
+    at = 1
+    while at <= len(text):
+        uri: str | None = None
+        if text.startswith("nsu=", at):
+            end = text.find(";", at)
+            if end < 0:
+                raise InvalidName(f"browse path {text[:200]!r}: nsu= needs a ; behind the URI")
+            uri = text[at + 4 : end]
+            at = end + 1
+        raw, at = _until_slash(text, at)
+        match = _INDEXED.fullmatch(raw) if uri is None else None
+        name = _unescape(match[2] if match else raw)
+        if not name:
+            raise InvalidName(f"browse path {text[:200]!r} has an empty name")
+        steps.append(Step(name, int(match[1]) if match else uri))
+    if not steps:
+        raise InvalidName("a browse path needs at least one name")
+    return tuple(steps)
+
+
+def _until_slash(text: str, at: int) -> tuple[str, int]:
+    start = at
+    while at < len(text) and text[at] != "/":
+        at += 2 if text[at] == "&" else 1
+    return text[start:at], at + 1
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"&(.)", r"\1", text, flags=re.DOTALL)

@@ -1,0 +1,179 @@
+"""What a user writes about one OPC UA server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from edge_agent.sources.opcua.address import NodeAddress, parse_address
+from shopfloor.configfile import Asset, ConfigModel, Secret, Signal
+from shopfloor.errors import InvalidName
+
+DEFAULT_PORT: Final = 4840
+DEFAULT_GROUP: Final = "live"
+
+
+class SubscribeGroup(ConfigModel):
+    """Nodes whose changes the server reports by itself; one OPC UA subscription."""
+
+    mode: Literal["subscribe"] = "subscribe"
+    """``subscribe``."""
+    publishing_interval_ms: Annotated[float, Field(ge=10, le=3_600_000)] = 250.0
+    """How often the server sends what has changed, in milliseconds; default 250."""
+    sampling_interval_ms: Annotated[float, Field(ge=-1, le=3_600_000)] = 0.0
+    """How often the server looks at a value, in milliseconds; 0 (default) is as fast as it can, -1 is the
+    publishing interval."""
+    queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Changes of one node that the server keeps between two publishings; default 100. When more happen, the
+    oldest are lost there; the agent notices and reads them from the server's history if it has one."""
+
+
+class PollGroup(ConfigModel):
+    """Nodes that the agent reads at fixed times."""
+
+    mode: Literal["poll"] = "poll"
+    """``poll``."""
+    interval_s: Annotated[float, Field(ge=0.01, le=86_400)] = 5.0
+    """Seconds between two readings; default 5. The schedule does not drift; what a slow server makes impossible is
+    skipped and counted as ``poll_overrun``."""
+
+
+Group = Annotated[SubscribeGroup | PollGroup, Field(discriminator="mode")]
+
+
+class HistoryConfig(ConfigModel):
+    """How gaps are closed from the server's own history (HistoryRead of raw values)."""
+
+    backfill_h: Annotated[float, Field(ge=0, le=24 * 366)] = 1.0
+    """How far back a node is read when it is seen for the first time, in hours; default 1, 0 reads nothing."""
+    overlap_s: Annotated[float, Field(ge=0, le=3_600)] = 5.0
+    """Margin on both sides of a gap, in seconds; default 5. It covers values that reach the server late, and
+    clocks of devices behind the server that differ from the server's. What is read twice is stored once."""
+    settle_s: Annotated[float, Field(ge=0, le=3_600)] = 1.0
+    """How old a value has to be, in seconds, before it is expected in the server's history; default 1."""
+    slice_h: Annotated[float, Field(gt=0, le=24 * 31)] = 1.0
+    """A long gap is read in slices of this many hours, oldest first for all nodes; default 1."""
+    page_values: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
+    """Values asked for in one request, over all of its nodes; default 10000. Bounds the memory of a backfill."""
+
+
+class NodeConfig(ConfigModel):
+    """One variable of the server and the series that it becomes."""
+
+    node: str
+    """The variable: a NodeId such as ``nsu=urn:x;s=IMM_1.Temp`` (recommended: a namespace URI stays when indices
+    move) or ``ns=2;i=1001``, or a browse path from the Objects folder such as ``/2:IMM_1/Temp`` or
+    ``/nsu=urn:x;IMM_1/Temp`` (names without a namespace match in any)."""
+    asset: Asset
+    """Asset path that the value belongs to."""
+    signal: Signal
+    """Signal name within the asset."""
+    group: str = DEFAULT_GROUP
+    """Name of the group that says how it is read; default ``live``."""
+    unit: Annotated[str, Field(max_length=100)] = ""
+    """Unit of the value after scaling, UCUM such as ``Cel`` or ``bar``; default none."""
+    description: Annotated[str, Field(max_length=1000)] = ""
+    """For people; default none."""
+    scale: float = 1.0
+    """The value is raw x scale + offset; default 1."""
+    offset: float = 0.0
+    """See ``scale``; default 0."""
+
+    @field_validator("node")
+    @classmethod
+    def _check_node(cls, text: str) -> str:
+        try:
+            parse_address(text)
+        except InvalidName as error:
+            raise PydanticCustomError("opcua_node", "{reason}", {"reason": str(error)}) from error
+        return text
+
+    @property
+    def address(self) -> NodeAddress:
+        """The parsed ``node``."""
+        return parse_address(self.node)
+
+    @property
+    def label(self) -> str:
+        """How messages name this node."""
+        return f"{self.asset}:{self.signal} ({self.node})"
+
+
+class OpcuaConfig(ConfigModel):
+    """One OPC UA server."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")]
+    """Name of this source, unique within the agent."""
+    endpoint: str
+    """``opc.tcp://host:port[/path]``; the port defaults to 4840."""
+    security: Literal["none"] = "none"
+    """Security of the channel; ``none`` is all there is so far: use it inside a trusted network only."""
+    user: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """User name; default none (anonymous)."""
+    password: Secret | None = None
+    """Password, as ``${ENVIRONMENT_VARIABLE}`` or ``file:PATH``; default none."""
+    allow_insecure_password: bool = False
+    """Whether the password may travel over an unencrypted channel, where others can read it; default false."""
+    request_timeout_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
+    """How long an answer may take, in seconds; default 5. HistoryRead gets four times as long."""
+    session_timeout_s: Annotated[float, Field(ge=5, le=3_600)] = 60.0
+    """After how many seconds without contact the server may forget our session; default 60."""
+    keepalive_s: Annotated[float, Field(ge=0.1, le=300)] = 2.5
+    """How often an idle subscription says that it lives, in seconds; default 2.5. After three times as long
+    without a word, the connection counts as dead."""
+    retry_s: Annotated[float, Field(ge=0.1, le=3_600)] = 5.0
+    """After how many seconds a node that failed is tried again, doubling up to a minute; default 5."""
+    history: HistoryConfig = HistoryConfig()
+    """Closing of gaps."""
+    groups: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$")], Group] = Field(
+        default_factory=dict
+    )
+    """Ways of reading, by name; ``live`` (subscribe with its defaults) exists also when it is not written."""
+    nodes: Annotated[tuple[NodeConfig, ...], Field(min_length=1, max_length=200_000)]
+    """What to read."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, text: str) -> str:
+        try:
+            url = urlsplit(text)
+            port = url.port
+        except ValueError as error:
+            raise PydanticCustomError("endpoint", "{reason}", {"reason": str(error)}) from error
+        if url.username is not None or url.password is not None:
+            raise PydanticCustomError(
+                "endpoint", "credentials go into user and password, not into the address"
+            )
+        if url.scheme != "opc.tcp" or not url.hostname:
+            raise PydanticCustomError("endpoint", "must look like opc.tcp://host:4840")
+        return text if port else f"opc.tcp://{url.netloc.rstrip(':')}:{DEFAULT_PORT}{url.path}"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        known = {DEFAULT_GROUP, *self.groups}
+        seen: dict[tuple[str, str], int] = {}
+        problems = []
+        for number, node in enumerate(self.nodes):
+            if node.group not in known:
+                problems.append(f"nodes.{number}.group: no group {node.group!r}; there are {sorted(known)}")
+            first = seen.setdefault((node.asset, node.signal), number)
+            if first != number:
+                problems.append(
+                    f"nodes.{number}: {node.asset}:{node.signal} is already what nodes.{first} becomes"
+                )
+        if self.password is not None and self.user is None:
+            problems.append("password: it needs a user")
+        if self.password is not None and self.security == "none" and not self.allow_insecure_password:
+            problems.append(
+                "password: the channel is not encrypted; allow_insecure_password: true sends it all the same"
+            )
+        if problems:
+            raise PydanticCustomError("opcua", "{reason}", {"reason": "; ".join(problems[:20])})
+        return self
+
+    def group(self, name: str) -> SubscribeGroup | PollGroup:
+        """Return the settings of a group, the default ones of ``live`` where it is not configured."""
+        return self.groups[name] if name in self.groups else SubscribeGroup()

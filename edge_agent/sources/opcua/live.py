@@ -1,0 +1,79 @@
+"""What the parts of one session share: the server, the way to the buffer, the nodes, the books."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from edge_agent.sources import BlockSink
+from edge_agent.sources.opcua.config import OpcuaConfig
+from edge_agent.sources.opcua.coverage import Coverage, Mark, Span, State
+from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings
+from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
+from edge_agent.sources.opcua.session import Session
+from shopfloor.block import SampleBlock
+from shopfloor.errors import SourceUnavailable
+from shopfloor.messages import SourceState
+
+_HOUR_NS = 3_600 * 1_000_000_000
+
+
+@dataclass(slots=True)
+class Live:
+    """One session at work."""
+
+    session: Session
+    config: OpcuaConfig
+    sink: BlockSink
+    nodes: Nodes
+    coverage: Coverage
+    clock: Callable[[], int]
+    """The agent's clock, UTC ns."""
+    history_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there is a new hole, or a node that an old one waits for."""
+
+    def block(self, columns: Columns, received_time: int) -> tuple[SampleBlock, Readings]:
+        """Make samples of what one message brought; raises SourceUnavailable for a message that can't be right."""
+        try:
+            return self.nodes.block(columns, received_time, self.sink)
+        except MalformedMessage as error:
+            raise SourceUnavailable(str(error)) from error
+
+    def join(self, group: str, numbers: Sequence[int], at: int) -> tuple[State, tuple[Span, ...]]:
+        """Note that nodes of a group are live since ``at`` (UTC ns, the server's clock)."""
+        change = self.coverage.join(
+            group,
+            numbers,
+            Mark(at, self.clock()),
+            readable=self.nodes.readable,
+            backfill_ns=round(self.config.history.backfill_h * _HOUR_NS),
+        )
+        self.history_wanted.set()
+        return change.state, change.lost
+
+    async def overflowed(self, group: str, numbers: Sequence[int], until: int) -> State:
+        """Note that the server's queues of nodes overflowed before ``until``; return the state to put."""
+        self.sink.count("server_queue_overflow", len(numbers))
+        change = self.coverage.interrupted(group, numbers, until, readable=self.nodes.readable)
+        await self.record_lost(change.lost, "the server's queue overflowed, and it keeps no history")
+        self.history_wanted.set()
+        return change.state
+
+    async def lose(self, numbers: Sequence[int], reason: str) -> None:
+        """Note that nodes stopped working: they are tried again, and read from history when they are back."""
+        now_s = asyncio.get_running_loop().time()
+        for number in numbers:
+            self.nodes.fails(number, reason, now_s, self.sink)
+        await self.sink.put(NO_SAMPLES, self.coverage.leave(numbers))
+        self.report()
+
+    async def record_lost(self, spans: Iterable[Span], reason: str) -> None:
+        """Record what can't be read again, once for every asset."""
+        for span in spans:
+            for asset in self.nodes.assets_of(span.nodes):
+                await self.sink.gap(reason, span.start, span.end, asset=asset)
+
+    def report(self) -> None:
+        """Say how the source is doing."""
+        self.sink.report(SourceState.RUNNING, self.nodes.summary())

@@ -1,0 +1,135 @@
+"""The configured nodes of one server: what each becomes, and how each is doing in the present session."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from asyncua import ua
+
+from edge_agent.normalise import normalise
+from edge_agent.sources import BlockSink
+from edge_agent.sources.opcua.config import NodeConfig, OpcuaConfig
+from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings, arrays
+from shopfloor.block import SampleBlock, make_block
+from shopfloor.signal import SeriesKey
+
+log = logging.getLogger(__name__)
+
+_MAX_RETRY_S: Final = 60.0
+_NAMED_IN_REPORT: Final = 3
+NO_SAMPLES: Final = make_block((), [], [], [], [])
+"""For puts that save state alone."""
+
+
+@dataclass(slots=True)
+class _Failure:
+    reason: str
+    next_try_s: float
+    delay_s: float
+
+
+class Nodes:
+    """All nodes of a configuration by number; a node's number is its client handle and its series' position."""
+
+    def __init__(self, config: OpcuaConfig) -> None:
+        self.configs: tuple[NodeConfig, ...] = config.nodes
+        self.series = tuple(SeriesKey(node.asset, node.signal) for node in config.nodes)  # type: ignore[arg-type]
+        self.groups: dict[str, list[int]] = {}
+        for number, node in enumerate(config.nodes):
+            self.groups.setdefault(node.group, []).append(number)
+        self._scale = np.array([node.scale for node in config.nodes], dtype=np.float64)
+        self._offset = np.array([node.offset for node in config.nodes], dtype=np.float64)
+        self._plain = bool((self._scale == 1.0).all() and (self._offset == 0.0).all())
+        self._retry_s = config.retry_s
+        self._complained: set[tuple[int, str]] = set()
+        self.ids: dict[int, ua.NodeId] = {}
+        """NodeIds of the nodes that work in this session."""
+        self.readable: set[int] = set()
+        """Nodes with a history that can be read."""
+        self._failures: dict[int, _Failure] = {}
+
+    def begin(self) -> None:
+        """Forget what belongs to a session."""
+        self.ids.clear()
+        self.readable.clear()
+        self._failures.clear()
+
+    def works(self, number: int, node_id: ua.NodeId) -> None:
+        """Note that a node is being read."""
+        self.ids[number] = node_id
+        failure = self._failures.pop(number, None)
+        if failure is not None:
+            log.info("%s is back", self.configs[number].label)
+            self._complained = {entry for entry in self._complained if entry[0] != number}
+
+    def fails(self, number: int, reason: str, now_s: float, sink: BlockSink) -> None:
+        """Note why a node can't be read, and when to try again."""
+        self.ids.pop(number, None)
+        before = self._failures.get(number)
+        delay = self._retry_s if before is None else min(before.delay_s * 2, max(_MAX_RETRY_S, self._retry_s))
+        self._failures[number] = _Failure(reason, now_s + delay, delay)
+        sink.count("node_failed")
+        if (number, reason) not in self._complained:
+            self._complained.add((number, reason))
+            log.warning("%s: %s; trying again", self.configs[number].label, reason)
+
+    def due(self, now_s: float) -> list[int]:
+        """Return the failed nodes whose turn it is."""
+        return [number for number, failure in self._failures.items() if failure.next_try_s <= now_s]
+
+    def next_try_s(self) -> float | None:
+        """Return when the next failed node is due, None if all work."""
+        return min((failure.next_try_s for failure in self._failures.values()), default=None)
+
+    def summary(self) -> str:
+        """Say what is wrong, for the source's report; empty if nothing is."""
+        if not self._failures:
+            return ""
+        named = sorted(self._failures.items())[:_NAMED_IN_REPORT]
+        parts = [f"{self.configs[number].label}: {failure.reason}" for number, failure in named]
+        if len(self._failures) > len(named):
+            parts.append("…")
+        return f"{len(self._failures)} of {len(self.configs)} nodes fail: {'; '.join(parts)}"
+
+    def active(self, group: str) -> list[int]:
+        """Return the working nodes of a group."""
+        return [number for number in self.groups[group] if number in self.ids]
+
+    def block(self, columns: Columns, received_time: int, sink: BlockSink) -> tuple[SampleBlock, Readings]:
+        """Make samples of readings and count what is odd about them.
+
+        Raises:
+            MalformedMessage: a reading belongs to no node.
+        """
+        readings = arrays(columns)
+        if len(readings.handle) and int(readings.handle.max()) >= len(self.series):
+            raise MalformedMessage(f"client handle {int(readings.handle.max())} was never given out")
+        value = readings.value
+        if not self._plain:
+            value = value * self._scale[readings.handle] + self._offset[readings.handle]
+        block, odd = normalise(
+            self.series,
+            readings.handle,
+            readings.source_time,
+            received_time,
+            value,
+            readings.status,
+            readings.text,
+            readings.null,
+        )
+        _count(sink, {**odd._asdict(), "not_convertible": readings.not_convertible})
+        return block, readings
+
+    def assets_of(self, numbers: Iterable[int]) -> list[str]:
+        """Return the distinct assets of some nodes."""
+        return sorted({str(self.series[number].asset) for number in numbers})
+
+
+def _count(sink: BlockSink, what: Mapping[str, int]) -> None:
+    for name, number in what.items():
+        if number:
+            sink.count(name, number)

@@ -1,0 +1,192 @@
+"""The OPC UA source: one server, its nodes, from connecting to closing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Never
+
+from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
+
+from edge_agent.sources import BlockSink
+from edge_agent.sources.opcua.backfill import Backfill
+from edge_agent.sources.opcua.config import OpcuaConfig, SubscribeGroup
+from edge_agent.sources.opcua.coverage import Coverage, Span, State, series_id
+from edge_agent.sources.opcua.live import Live
+from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
+from edge_agent.sources.opcua.poll import Poll
+from edge_agent.sources.opcua.resolve import Problem, resolve
+from edge_agent.sources.opcua.session import ServiceFault, Session, open_session, status_name
+from edge_agent.sources.opcua.subscription import Subscriptions
+from shopfloor.errors import SourceUnavailable
+from shopfloor.messages import SeriesDeclaration, SourceState
+
+_HISTORY_BATCH = 50
+"""Nodes that share a hole: small enough that progress of a slow one does not hold back many."""
+
+
+class OpcuaSource:
+    """One OPC UA server, read as `Source` demands.
+
+    Args:
+        config: what a user wrote.
+        clock: UTC ns, the agent's.
+    """
+
+    protocol = "opcua"
+
+    def __init__(self, config: OpcuaConfig, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self._config = config
+        self._clock = clock
+        self._nodes = Nodes(config)
+
+    @property
+    def name(self) -> str:
+        """See Source."""
+        return self._config.name
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """See Source."""
+        return tuple(dict.fromkeys(str(node.asset) for node in self._config.nodes))
+
+    def declarations(self) -> tuple[SeriesDeclaration, ...]:
+        """See Source."""
+        return tuple(
+            SeriesDeclaration(str(node.asset), node.signal, node.unit, node.description)
+            for node in self._config.nodes
+        )
+
+    async def run(self, sink: BlockSink) -> Never:
+        """See Source."""
+        sink.report(SourceState.CONNECTING)
+        self._nodes.begin()
+        try:
+            async with open_session(self._config, self._clock) as session:
+                await self._serve(session, sink)
+        except ServiceFault as fault:
+            raise SourceUnavailable(str(fault)) from fault
+        except BaseExceptionGroup as group:
+            cause = _first_cause(group)
+            if isinstance(cause, ServiceFault):
+                raise SourceUnavailable(str(cause)) from cause
+            raise cause from None
+        raise SourceUnavailable("the session ended")
+
+    async def _serve(self, session: Session, sink: BlockSink) -> None:
+        config = self._config
+        coverage = Coverage(
+            config.name,
+            [series_id(node.asset, node.signal) for node in config.nodes],
+            sink.state(),
+            overlap_ns=round(config.history.overlap_s * 1e9),
+            batch=_HISTORY_BATCH,
+        )
+        live = Live(session, config, sink, self._nodes, coverage, self._clock)
+        subscriptions = Subscriptions(live)
+        polls: list[Poll] = []
+        for group in self._nodes.groups:
+            settings = config.group(group)
+            if isinstance(settings, SubscribeGroup):
+                await subscriptions.create(group, settings)
+            else:
+                polls.append(Poll(live, group, settings))
+        await _attach(live, subscriptions, range(len(config.nodes)))
+        live.report()
+        async with asyncio.TaskGroup() as tasks:
+            if subscriptions:
+                tasks.create_task(subscriptions.run())
+            for poll in polls:
+                tasks.create_task(poll.run())
+            tasks.create_task(Backfill(live).run())
+            tasks.create_task(_retry(live, subscriptions))
+            tasks.create_task(session.keep_alive(sink.clock_offset))
+            tasks.create_task(session.renew_channel())
+
+
+async def _attach(live: Live, subscriptions: Subscriptions, numbers: Iterable[int]) -> None:
+    """Find nodes on the server and begin to read them; what does not work is noted and tried again."""
+    wanted = list(numbers)
+    nodes = live.nodes
+    found = await resolve(live.session, [nodes.configs[number].address for number in wanted])
+    here: dict[int, ua.NodeId] = {}
+    problems: dict[int, str] = {}
+    for number, result in zip(wanted, found, strict=True):
+        if isinstance(result, Problem):
+            problems[number] = result.reason
+        else:
+            here[number] = result
+    problems |= await _look_at(live, here)
+    state: State = {}
+    lost: list[Span] = []
+    for group in dict.fromkeys(nodes.configs[number].group for number in here):
+        members = [
+            number for number in here if nodes.configs[number].group == group and number not in problems
+        ]
+        settings = live.config.group(group)
+        at = live.session.server_now()
+        if isinstance(settings, SubscribeGroup) and members:
+            outcome, at = await subscriptions.monitor(
+                group, settings, [(number, here[number]) for number in members]
+            )
+            failed = {
+                number: result.reason
+                for number, result in zip(members, outcome, strict=True)
+                if result is not None
+            }
+            problems |= failed
+            members = [number for number in members if number not in failed]
+        for number in members:
+            nodes.works(number, here[number])
+        if members:
+            more, gone = live.join(group, members, at)
+            state |= more
+            lost.extend(gone)
+    now_s = asyncio.get_running_loop().time()
+    for number, reason in problems.items():
+        nodes.fails(number, reason, now_s, live.sink)
+    await live.record_lost(lost, "the connection was interrupted, and the server keeps no history")
+    if state:
+        await live.sink.put(NO_SAMPLES, state)
+
+
+async def _look_at(live: Live, here: dict[int, ua.NodeId]) -> dict[int, str]:
+    """Ask which nodes exist and which of them have a history; return why some can't be read."""
+    problems: dict[int, str] = {}
+    numbers = list(here)
+    levels = await live.session.read_attributes(
+        [here[number] for number in numbers], AttributeIds.AccessLevel
+    )
+    for number, level in zip(numbers, levels, strict=True):
+        live.nodes.readable.discard(number)
+        status = level.StatusCode
+        if status is not None and not status.is_good():
+            problems[number] = status_name(status.value)
+        elif level.Value is not None and isinstance(level.Value.Value, int):
+            if level.Value.Value & ua.AccessLevel.HistoryRead.mask:
+                live.nodes.readable.add(number)
+            if not level.Value.Value & ua.AccessLevel.CurrentRead.mask:
+                problems[number] = "the server does not let it be read (AccessLevel)"
+    return problems
+
+
+async def _retry(live: Live, subscriptions: Subscriptions) -> Never:
+    """Try failed nodes again, each with its own backoff; a program loaded into the controller brings them back."""
+    loop = asyncio.get_running_loop()
+    while True:
+        next_s = live.nodes.next_try_s()
+        await asyncio.sleep(live.config.retry_s if next_s is None else max(0.05, next_s - loop.time()))
+        due = live.nodes.due(loop.time())
+        if due:
+            await live.session.read_namespaces()
+            await _attach(live, subscriptions, due)
+            live.report()
+
+
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what a group of failures is about: the first that is not a group itself."""
+    causes: Sequence[BaseException] = group.exceptions
+    first = causes[0]
+    return _first_cause(first) if isinstance(first, BaseExceptionGroup) else first
