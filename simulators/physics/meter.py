@@ -25,17 +25,20 @@ class EnergyMeter:
     """A three-phase meter that reads once an interval; times are whole milliseconds.
 
     Args:
-        start_ns: the interval counts from here; the first reading follows an interval later.
+        start_ns: when the register stood at ``energy_kwh``.
+        first_ns: when the first reading is due.
         interval_ms: between two readings.
-        energy_kwh: the register at ``start_ns``.
     """
 
-    def __init__(self, seed: int, start_ns: int, energy_kwh: float, interval_ms: int = 1000) -> None:
+    def __init__(
+        self, seed: int, start_ns: int, energy_kwh: float, first_ns: int, interval_ms: int = 1000
+    ) -> None:
         self._rng = random.Random(seed)
         self._interval_ns = interval_ms * _MS
+        self._last_ns = start_ns
         self._energy_kwh = energy_kwh
         self._voltage_v = _NOMINAL_V
-        self.next_ns = start_ns + self._interval_ns
+        self.next_ns = first_ns
         """When the next reading is due."""
 
     def read(self, energy_kwh: float, power_factor: float) -> MeterReading:
@@ -43,8 +46,8 @@ class EnergyMeter:
         time_ns = self.next_ns
         self.next_ns += self._interval_ns
         rng = self._rng
-        hours = self._interval_ns / 3.6e12
-        power_kw = (energy_kwh - self._energy_kwh) / hours
+        power_kw = (energy_kwh - self._energy_kwh) * 3.6e12 / (time_ns - self._last_ns)
+        self._last_ns = time_ns
         self._energy_kwh = energy_kwh
         self._voltage_v += 0.02 * (_NOMINAL_V - self._voltage_v) + rng.gauss(0.0, 0.25)
         factor = min(max(power_factor + rng.gauss(0.0, 0.004), 0.3), 1.0)
