@@ -40,7 +40,8 @@ _values_decoder: Final = msgspec.json.Decoder(_Values)
 class LiveRecorder:
     """Records arrivals in a thread of its own from `start` to `stop`, over any number of connections."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        self._transport = transport
         self._url = f"{base_url}/v1/live"
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-recorder", daemon=True)
@@ -59,7 +60,8 @@ class LiveRecorder:
     def stop(self) -> None:
         """End the recording; returns with the stream's next sign of life, at the latest after its silence."""
         self._stopping.set()
-        self._thread.join(_SILENCE_S + 2.0)
+        if self._thread.ident is not None:
+            self._thread.join(_SILENCE_S + 2.0)
 
     def arrivals(self) -> Arrivals:
         """Return what was seen; call it after `stop`."""
@@ -72,7 +74,7 @@ class LiveRecorder:
 
     def _run(self) -> None:
         timeout = httpx.Timeout(2.0, read=_SILENCE_S)
-        with httpx.Client(timeout=timeout, trust_env=False) as client:
+        with httpx.Client(timeout=timeout, trust_env=False, transport=self._transport) as client:
             while not self._stopping.is_set():
                 try:
                     with client.stream("GET", self._url) as response:
