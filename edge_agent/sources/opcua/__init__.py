@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_agent.sources.opcua.source import OpcuaSource
+    from edge_agent.sources.opcua.source import OpcUaSource
 
-__all__ = ["OpcuaSource"]
+__all__ = ["OpcUaSource"]
 
 
 def __getattr__(name: str) -> object:
     # The library behind it takes a second to load; a configuration file is checked without it.
-    if name == "OpcuaSource":
-        from edge_agent.sources.opcua.source import OpcuaSource  # noqa: PLC0415
+    if name == "OpcUaSource":
+        from edge_agent.sources.opcua.source import OpcUaSource  # noqa: PLC0415
 
-        return OpcuaSource
+        return OpcUaSource
     raise AttributeError(name)

@@ -102,7 +102,7 @@ class NodeConfig(ConfigModel):
         return f"{self.asset}:{self.signal} ({self.node})"
 
 
-class OpcuaConfig(ConfigModel):
+class OpcUaConfig(ConfigModel):
     """One OPC UA server."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")]

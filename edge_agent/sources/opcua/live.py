@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.sources import BlockSink
-from edge_agent.sources.opcua.config import OpcuaConfig
+from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.coverage import Coverage, Mark, Span, State
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings
 from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
@@ -24,7 +24,7 @@ class Live:
     """One session at work."""
 
     session: Session
-    config: OpcuaConfig
+    config: OpcUaConfig
     sink: BlockSink
     nodes: Nodes
     coverage: Coverage

@@ -12,7 +12,7 @@ from asyncua import ua
 
 from edge_agent.normalise import normalise
 from edge_agent.sources import BlockSink
-from edge_agent.sources.opcua.config import NodeConfig, OpcuaConfig
+from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings, arrays
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.signal import SeriesKey
@@ -35,7 +35,7 @@ class _Failure:
 class Nodes:
     """All nodes of a configuration by number; a node's number is its client handle and its series' position."""
 
-    def __init__(self, config: OpcuaConfig) -> None:
+    def __init__(self, config: OpcUaConfig) -> None:
         self.configs: tuple[NodeConfig, ...] = config.nodes
         self.series = tuple(SeriesKey(node.asset, node.signal) for node in config.nodes)  # type: ignore[arg-type]
         self.groups: dict[str, list[int]] = {}

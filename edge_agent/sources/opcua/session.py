@@ -20,7 +20,7 @@ from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaerrors._base import UaError, UaStatusCodeError
 
 from edge_agent.normalise import NO_TIME
-from edge_agent.sources.opcua.config import OpcuaConfig
+from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.decode import MalformedMessage, read_header
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 
@@ -96,7 +96,7 @@ class Session:
     """An activated session; `call` is the one way to the server."""
 
     client: Client
-    config: OpcuaConfig
+    config: OpcUaConfig
     clock: Callable[[], int]
     """The agent's clock, UTC ns."""
     limits: Limits = field(default_factory=Limits)
@@ -242,7 +242,7 @@ def read_request(nodes: Sequence[ua.NodeId], attribute: AttributeIds) -> ua.Read
 
 @asynccontextmanager
 async def open_session(
-    config: OpcuaConfig, clock: Callable[[], int] = time.time_ns
+    config: OpcUaConfig, clock: Callable[[], int] = time.time_ns
 ) -> AsyncIterator[Session]:
     """Connect, yield an activated session, and close it whatever happens.
 
@@ -269,7 +269,7 @@ async def open_session(
         await _close(client)
 
 
-async def _connect(client: Client, config: OpcuaConfig) -> None:
+async def _connect(client: Client, config: OpcUaConfig) -> None:
     where = config.endpoint
     try:
         await client.connect_sessionless()

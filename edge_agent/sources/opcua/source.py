@@ -12,7 +12,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 
 from edge_agent.sources import BlockSink
 from edge_agent.sources.opcua.backfill import Backfill
-from edge_agent.sources.opcua.config import OpcuaConfig, SubscribeGroup
+from edge_agent.sources.opcua.config import OpcUaConfig, SubscribeGroup
 from edge_agent.sources.opcua.coverage import Coverage, Span, State, series_id
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
@@ -27,7 +27,7 @@ _HISTORY_BATCH = 50
 """Nodes that share a hole: small enough that progress of a slow one does not hold back many."""
 
 
-class OpcuaSource:
+class OpcUaSource:
     """One OPC UA server, read as `Source` demands.
 
     Args:
@@ -37,7 +37,7 @@ class OpcuaSource:
 
     protocol = "opcua"
 
-    def __init__(self, config: OpcuaConfig, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, config: OpcUaConfig, *, clock: Callable[[], int] = time.time_ns) -> None:
         self._config = config
         self._clock = clock
         self._nodes = Nodes(config)

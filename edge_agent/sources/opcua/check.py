@@ -1,0 +1,227 @@
+"""Looking at a server without reading it for ever: what works, what does not, and what there is to read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.object_ids import ObjectIds
+
+from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
+from edge_agent.sources.opcua.resolve import Browser, Problem, resolve
+from edge_agent.sources.opcua.session import (
+    NO,
+    YES,
+    ServiceFault,
+    Session,
+    open_session,
+    standard_node,
+    status_name,
+)
+from shopfloor.errors import SourceMisconfigured, SourceUnavailable
+
+_MAX_VARIABLES: Final = 10_000
+_MAX_DEPTH: Final = 12
+_MAX_CLOCK_OFFSET_NS: Final = 1_000_000_000
+_SHOWN: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a check."""
+
+    text: str
+    sound: bool
+
+    def __str__(self) -> str:
+        return self.text
+
+
+async def check(config: OpcUaConfig) -> list[Finding]:
+    """Connect as the agent would and look at every node once.
+
+    Returns:
+        First the server, then each node in the order of the configuration: status, type, present value, unit,
+        whether its history can be read.
+    """
+    try:
+        async with open_session(config) as session:
+            found = await resolve(session, [node.address for node in config.nodes])
+            numbers = [number for number, result in enumerate(found) if not isinstance(result, Problem)]
+            looks = await _look(session, [result for result in found if not isinstance(result, Problem)])
+            by_number = dict(zip(numbers, looks, strict=True))
+            return [
+                _server(config, session),
+                *(
+                    _finding(node, result.reason if isinstance(result, Problem) else by_number[number])
+                    for number, (node, result) in enumerate(zip(config.nodes, found, strict=True))
+                ),
+            ]
+    except (SourceUnavailable, SourceMisconfigured) as error:
+        return [Finding(str(error), False)]
+    except ServiceFault as fault:
+        return [Finding(f"{config.endpoint}: {fault}", False)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    value: ua.DataValue
+    unit: str
+    history: bool
+
+
+def _server(config: OpcUaConfig, session: Session) -> Finding:
+    limits = session.limits
+    offset_s = session.offset_ns / 1e9
+    text = (
+        f"{config.endpoint} answers; nodes in a request: read {limits.read}, watch {limits.monitor}, "
+        f"history {limits.history}; its clock is {abs(offset_s):.3f} s {'ahead' if offset_s >= 0 else 'behind'}"
+    )
+    return Finding(text, abs(session.offset_ns) < _MAX_CLOCK_OFFSET_NS)
+
+
+def _finding(node: NodeConfig, look: _Look | str) -> Finding:
+    if isinstance(look, str):
+        return Finding(f"{node.label}: {look}", False)
+    status = look.value.StatusCode
+    variant = look.value.Value
+    good = status is None or status.is_good()
+    kind = variant.VariantType.name if variant is not None and variant.VariantType is not None else "nothing"
+    parts = [kind + ("[]" if variant is not None and variant.is_array else "")]
+    if variant is not None and variant.Value is not None:
+        parts.append(f"{variant.Value!s:.{_SHOWN}}")
+    if look.unit:
+        parts.append(f"unit {look.unit}" + ("" if node.unit else " (the configuration states none)"))
+    parts.append("history" if look.history else "no history: what an interruption hides is lost")
+    if not good and status is not None:
+        parts.insert(0, status_name(status.value))
+    return Finding(
+        f"{node.label}: {', '.join(parts)}", good and not (variant is not None and variant.is_array)
+    )
+
+
+async def _look(session: Session, nodes: Sequence[ua.NodeId]) -> list[_Look | str]:
+    levels = await session.read_attributes(nodes, AttributeIds.AccessLevel)
+    values = await session.read_attributes(nodes, AttributeIds.Value)
+    units = await _units(session, nodes)
+    looks: list[_Look | str] = []
+    for level, value, unit in zip(levels, values, units, strict=True):
+        status = level.StatusCode
+        bits = level.Value.Value if level.Value is not None else 0
+        if status is not None and not status.is_good():
+            looks.append(status_name(status.value))
+        else:
+            history = isinstance(bits, int) and bool(bits & ua.AccessLevel.HistoryRead.mask)
+            looks.append(_Look(value, unit, history))
+    return looks
+
+
+async def _units(session: Session, nodes: Sequence[ua.NodeId]) -> list[str]:
+    """Return the display name of each node's EngineeringUnits, empty where it has none."""
+    properties: dict[int, ua.NodeId] = {}
+    step = ua.RelativePathElement(
+        ReferenceTypeId=standard_node(ObjectIds.HasProperty),
+        IsInverse=NO,
+        IncludeSubtypes=YES,
+        TargetName=ua.QualifiedName("EngineeringUnits", 0),
+    )
+    for start in range(0, len(nodes), session.limits.translate):
+        request = ua.TranslateBrowsePathsToNodeIdsRequest()
+        request.Parameters.BrowsePaths = [
+            ua.BrowsePath(StartingNode=node, RelativePath=ua.RelativePath(Elements=[step]))
+            for node in nodes[start : start + session.limits.translate]
+        ]
+        answer = await session.ask(request, ua.TranslateBrowsePathsToNodeIdsResponse)
+        for number, result in enumerate(answer.Results, start):
+            if result.StatusCode.is_good() and result.Targets:
+                target = result.Targets[0].TargetId
+                properties[number] = ua.NodeId(target.Identifier, target.NamespaceIndex)
+    values = await session.read_attributes(list(properties.values()), AttributeIds.Value)
+    names = {number: _unit_name(value) for number, value in zip(properties, values, strict=True)}
+    return [names.get(number, "") for number in range(len(nodes))]
+
+
+def _unit_name(value: ua.DataValue) -> str:
+    unit: Any = value.Value.Value if value.Value is not None else None
+    return str(unit.DisplayName.Text or "") if isinstance(unit, ua.EUInformation) else ""
+
+
+async def browse(endpoint: str, asset: str) -> AsyncIterator[str]:
+    """Yield ready-to-paste YAML: every variable below Objects (the server's own excepted), as far as bounds allow.
+
+    Args:
+        endpoint: ``opc.tcp://host:port``, reached anonymously.
+        asset: the asset path that the lines name.
+
+    Raises:
+        SourceUnavailable, SourceMisconfigured: it can't be connected to.
+    """
+    config = OpcUaConfig.model_validate(
+        {
+            "name": "browse",
+            "endpoint": endpoint,
+            "nodes": [{"node": "i=2258", "asset": asset, "signal": "time"}],
+        }
+    )
+    async with open_session(config) as session:
+        yield "nodes:"
+        uris = {index: uri for uri, index in session.namespaces.items()}
+        taken: set[str] = set()
+        async for path, node in _variables(session):
+            signal = _signal(path, taken)
+            line = {"node": _text(node, uris), "asset": asset, "signal": signal}
+            yield "  - {" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in line.items()) + "}"
+            if len(taken) >= _MAX_VARIABLES:
+                yield f"  # there are more; these are the first {_MAX_VARIABLES}"
+                return
+
+
+async def _variables(session: Session) -> AsyncIterator[tuple[tuple[str, ...], ua.NodeId]]:
+    browser = Browser(session)
+    seen = {standard_node(ObjectIds.Server)}
+    waiting: list[tuple[tuple[str, ...], ua.NodeId]] = [((), standard_node(ObjectIds.ObjectsFolder))]
+    while waiting:
+        path, parent = waiting.pop(0)
+        try:
+            children = await browser.children(parent)
+        except ServiceFault:
+            continue
+        for child in children:
+            node = ua.NodeId(child.NodeId.Identifier, child.NodeId.NamespaceIndex, child.NodeId.NodeIdType)
+            if node in seen or child.ReferenceTypeId == standard_node(ObjectIds.HasProperty):
+                continue
+            seen.add(node)
+            here = (*path, str(child.BrowseName.Name))
+            if child.NodeClass == ua.NodeClass.Variable:
+                yield here, node
+            if len(here) < _MAX_DEPTH:
+                waiting.append((here, node))
+
+
+def _text(node: ua.NodeId, uris: dict[int, str]) -> str:
+    index = int(node.NamespaceIndex)
+    bare = node.to_string().removeprefix(f"ns={index};")
+    return f"nsu={uris[index]};{bare}" if index and index in uris else node.to_string()
+
+
+def _signal(path: Sequence[str], taken: set[str]) -> str:
+    parts = [
+        re.sub(r"[^a-z0-9]+", "_", _words(name).lower()).strip("_")[:63].strip("_") or "x" for name in path
+    ]
+    name = ".".join(parts[-8:])
+    unique, count = name, 1
+    while unique in taken:
+        count += 1
+        unique = f"{name}_{count}"
+    taken.add(unique)
+    return unique
+
+
+def _words(name: str) -> str:
+    """Part CamelCase, as OPC UA names are written."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
