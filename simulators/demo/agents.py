@@ -91,7 +91,7 @@ class Agents:
     def health(self, site: Site) -> Health | None:
         """Return what an agent says, None where it does not answer."""
         try:
-            answer = self._client.get(self._plan.health_url(site))
+            answer = self._client.get(f"http://{self._plan.status_address(site)}/health")
             answer.raise_for_status()
             return msgspec.json.decode(answer.content, type=Health)
         except (httpx.HTTPError, msgspec.MsgspecError):
@@ -102,12 +102,9 @@ class Agents:
         return all(health is not None and health.collecting for health in self._all())
 
     def caught_up(self, few: int) -> bool:
-        """Whether every source runs with nothing to report, and at most ``few`` samples wait in each agent."""
+        """Whether every source runs, and at most ``few`` samples wait in each agent."""
         return all(
-            health is not None
-            and health.collecting
-            and not any(source.message for source in health.sources)
-            and health.buffer.pending_samples <= few
+            health is not None and health.collecting and health.buffer.pending_samples <= few
             for health in self._all()
         )
 

@@ -27,10 +27,10 @@ def parse_address(url: str) -> tuple[str, int]:
         port = parts.port or 1883
     except ValueError as error:
         raise BrokerUnavailable(f"broker {url!r}: {error}") from error
-    if parts.scheme != "mqtt" or not parts.hostname or parts.username:
-        raise BrokerUnavailable(
-            f"broker {url!r}: expected nats, mosquitto or mqtt://host:port without a password"
-        )
+    if parts.username or parts.password:
+        raise BrokerUnavailable("the broker's address must not hold a user or a password")
+    if parts.scheme != "mqtt" or not parts.hostname:
+        raise BrokerUnavailable(f"broker {url!r}: expected nats, mosquitto or mqtt://host:port")
     return parts.hostname, port
 
 

@@ -9,41 +9,41 @@ from typing import Final
 
 import numpy as np
 
-from shopfloor.block import SampleBlock
-from simulators.demo.agents import Progress
+from shopfloor.block import SampleBlock, concat
 from simulators.demo.kills import Kill
 from simulators.demo.latency import measure
 from simulators.demo.parts import INGEST, SIMULATORS
+from simulators.demo.plan import Plan
 from simulators.demo.process import Usage
 from simulators.demo.report import Report
 from simulators.demo.service import ServiceTrouble
 from simulators.demo.session import Session
 from simulators.demo.verify import Comparison, compare
 from simulators.emissions import read_emissions
+from simulators.plant import emission_folder
 
 STOP_TIMEOUT_S: Final = 30.0
 DRAIN_TIMEOUT_S: Final = 120.0
 _QUIET_S: Final = 5.0
 """Longer than an agent's heartbeat (its figures are that old) and than the broker's wait before it sends again."""
 _LOOK_EVERY_S: Final = 0.5
-_STEADY_AFTER_S: Final = 5.0
 _FEW_PENDING: Final = 2_000
 
 
 @dataclass(slots=True)
 class SteadyPhase:
-    """CPU time of the parts from the end of the backfill until the machines stop."""
+    """CPU time of the parts in the second half of a run, when start-up and backfill are over."""
 
     session: Session
     parts: Sequence[str]
+    after_s: float
     _from_s: float | None = None
     _from_usage: dict[str, Usage] = field(default_factory=dict)
     _looked_s: float = 0.0
-    _before: Progress | None = None
 
     def look(self, now_s: float) -> None:
         """Notice that the agents have caught up; call it often."""
-        if self._from_s is not None or now_s < max(_STEADY_AFTER_S, self._looked_s + 2.0):
+        if self._from_s is not None or now_s < max(self.after_s, self._looked_s + 2.0):
             return
         self._looked_s = now_s
         if self.session.agents.caught_up(_FEW_PENDING):
@@ -94,7 +94,7 @@ def run_headless(
     """
     plan, supervisor = session.plan, session.supervisor
     agents = [site.agent for site in plan.sites]
-    steady = SteadyPhase(session, [*agents, INGEST, SIMULATORS])
+    steady = SteadyPhase(session, [*agents, INGEST, SIMULATORS], duration_s / 2)
     session.run(duration_s, kills, steady.look)
     cpu = steady.cpu_percent()
     stopped_ns = time.time_ns()
@@ -117,7 +117,7 @@ def run_headless(
         missing=comparison.missing,
         duplicated=comparison.duplicated,
         wrong=comparison.wrong,
-        gaps_recorded=session.service.gaps_recorded(),
+        gaps_recorded=session.gaps.total(),
         kills=supervisor.kills,
         latency_p50_ms=latency.p50_ms,
         latency_p99_ms=latency.p99_ms,
@@ -146,7 +146,7 @@ def settle(session: Session, since_ns: int, stopped_s: float, say: Callable[[str
     missing, the wait goes on; a value too many never goes away, and ends it.
     """
     deadline_s = stopped_s + DRAIN_TIMEOUT_S
-    emitted = _since(read_emissions(session.plan.simulators), since_ns)
+    emitted = read_log(session.plan, since_ns)
     assets = [site.asset for site in session.plan.sites]
     while True:
         quiet, last_move_s = _wait_until_quiet(session, deadline_s)
@@ -179,8 +179,11 @@ def _wait_until_quiet(session: Session, deadline_s: float) -> tuple[bool, float]
     return False, last_move_s
 
 
-def _since(block: SampleBlock, since_ns: int) -> SampleBlock:
-    return block.take(block.source_time >= since_ns)
+def read_log(plan: Plan, since_ns: int) -> SampleBlock:
+    """Return all that the simulators of all sites said since then (UTC ns)."""
+    folders = [emission_folder(plan.simulators, site) for site in plan.scenario.sites]
+    emitted = concat([read_emissions(folder) for folder in folders])
+    return emitted.take(emitted.source_time >= since_ns)
 
 
 def _peak_mb(usage: Usage) -> float:

@@ -67,10 +67,6 @@ def simulators_part(plan: Plan) -> Part:
         plan.scenario_file,
         "--data",
         plan.simulators,
-        "--ready-file",
-        plan.ready_file,
-        "--stopped-file",
-        plan.stopped_file,
     )
     return Part(SIMULATORS, "simulators", command, plan.log(SIMULATORS), plan.ready_file.exists, grace_s=10.0)
 

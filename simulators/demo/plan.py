@@ -12,6 +12,7 @@ from typing import Any, Final
 import yaml
 
 from simulators.demo.ports import HOST
+from simulators.protocols.mqtt import METER_SIGNALS
 from simulators.protocols.opcua import node_mappings
 from simulators.scenario import Scenario, SiteConfig, load_scenario
 
@@ -86,12 +87,12 @@ class Plan:
     @property
     def ready_file(self) -> Path:
         """Appears when all machines can be reached."""
-        return self.folder / "simulators.ready"
+        return self.simulators / "ready"
 
     @property
     def stopped_file(self) -> Path:
         """Appears when all machines have stopped and handed over what they said."""
-        return self.folder / "simulators.stopped"
+        return self.simulators / "stopped"
 
     def kept_since_ns(self, now_ns: int) -> int:
         """Return since when (UTC ns) the simulators' log holds all that they said; before it, some may be dropped."""
@@ -102,9 +103,9 @@ class Plan:
         """Return the log file of a part."""
         return self.folder / "logs" / f"{part}.log"
 
-    def health_url(self, site: Site) -> str:
-        """Return the address of an agent's own status."""
-        return f"http://{HOST}:{self.ports[site.agent]}/health"
+    def status_address(self, site: Site) -> str:
+        """Return HOST:PORT of an agent's own status page."""
+        return f"{HOST}:{self.ports[site.agent]}"
 
 
 def port_names(scenario: Scenario) -> list[str]:
@@ -165,7 +166,7 @@ def write_agent_config(plan: Plan, site: Site) -> None:
             "agent": {"id": f"{site.key}-gateway", "asset": site.asset},
             "data": "./data",
             "uplink": {"url": plan.url, "token": "file:token"},
-            "status": {"listen": f"{HOST}:{plan.ports[site.agent]}"},
+            "status": {"listen": plan.status_address(site)},
             "sources": sources,
         },
     )
@@ -207,8 +208,7 @@ def _meters(plan: Plan, config: SiteConfig) -> dict[str, Any]:
                 "asset": f"{enterprise}/{config.key}/{{area}}/{{line}}/{{cell}}",
                 "time": {"path": "ts", "format": "ms"},
                 "signals": [
-                    {"path": "power_w", "signal": "energy.active_power", "unit": "kW", "scale": 0.001},
-                    {"path": "energy_kwh", "signal": "energy.active_energy", "unit": "kW.h"},
+                    {"path": key, "signal": signal, "unit": unit} for key, signal, unit, _ in METER_SIGNALS
                 ],
             }
         ],

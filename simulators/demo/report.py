@@ -34,8 +34,7 @@ class Report(msgspec.Struct, kw_only=True):
     latency_unseen: int
     """Live values that no event on the live stream covered."""
     agent_cpu_percent: dict[str, float] | None
-    """Per agent, of one core, from the end of start-up and backfill until the machines stop; None where a run
-    was too short for it, or something was killed."""
+    """Per agent, of one core, over the second half of the run; None where an agent was still catching up."""
     simulator_cpu_percent: float | None
     ingest_cpu_percent: float | None
     seconds_to_first_machine: float | None

@@ -16,10 +16,11 @@ from shopfloor.errors import ShopfloorError, WireError
 from shopfloor.wire import DEFAULT_LIMITS, decode_block
 
 BLOCK_MEDIA_TYPE: Final = "application/vnd.shopfloor.block"
+_TRUNCATED: Final = "shopfloor-truncated"
 _LENGTH: Final = struct.Struct("<I")
 _ROWS_A_WINDOW: Final = 50_000
-_END_OF_TIME_MS: Final = 9_223_372_036_854
-"""The last millisecond that has all its nanoseconds in 64 bits (the year 2262)."""
+_END_OF_TIME_MS: Final = 2**63 // 1_000_000 - 1
+"""The last millisecond that the service can be asked for (the year 2262)."""
 
 
 class ServiceTrouble(ShopfloorError):
@@ -68,15 +69,11 @@ class Service:
             return 0
         return sum(machine.contact for machine in machines)
 
-    def gaps_recorded(self) -> int:
-        """Placeholder."""
-        return 0
-
     def samples(self, asset: str, from_ms: int, to_ms: int) -> list[SampleBlock]:
         """Return what the store holds below ``asset`` between two times (the second exclusive), exactly.
 
         Raises:
-            ServiceTrouble: it does not answer, or not with blocks.
+            ServiceTrouble: it does not answer, or not with blocks, or there is more than it gives at once.
         """
         try:
             answer = self._client.get(
@@ -87,6 +84,10 @@ class Service:
             answer.raise_for_status()
         except httpx.HTTPError as error:
             raise ServiceTrouble(f"can't read the samples of {asset}: {error}") from error
+        if answer.headers.get(_TRUNCATED, "false") != "false":
+            raise ServiceTrouble(
+                f"there are more samples of {asset} from {from_ms} to {to_ms} ms than it gives at once"
+            )
         return list(split_blocks(answer.content))
 
     def everything(self, assets: Sequence[str], emitted_ns: Int64, since_ns: int = 0) -> SampleBlock:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from simulators.demo.agents import Agents
+from simulators.demo.gaps import GapCount
 from simulators.demo.kills import Kill
 from simulators.demo.live import LiveRecorder
 from simulators.demo.parts import (
@@ -36,6 +37,7 @@ class Session:
         self.supervisor = Supervisor(say)
         self.service = Service(plan.url)
         self.agents = Agents(plan)
+        self.gaps = GapCount(plan)
         self.live = LiveRecorder(plan.url)
         self.seconds_to_first_machine: float | None = None
         self.seconds_to_ready = 0.0
@@ -97,6 +99,8 @@ class Session:
             self.supervisor.tick()
             for kill in [kill for kill in waiting if kill.at_s <= now_s]:
                 # A part that is down at this moment is killed as soon as it is back.
+                if self.supervisor.process(kill.part) is not None:
+                    self.gaps.before_kill(kill.part)
                 if self.supervisor.kill(kill.part, kill.down_s):
                     self._say(f"killed {kill.part}; it starts again in {kill.down_s:.1f} s")
                     waiting.remove(kill)
@@ -128,6 +132,7 @@ class Session:
             self.live.stop()
             self.service.close()
             self.agents.close()
+            self.gaps.close()
 
     def _stop_order(self) -> list[str]:
         names = self.supervisor.names()
