@@ -242,7 +242,10 @@ class Admission:
         for reason, count in outcome.refused.counts().items():
             metrics.rejected.labels(reason).inc(count)
         if outcome.missing:
-            spans = await self._plant.run(self._plant.spans_of, batch.stream_id)
+            try:
+                spans = await self._plant.run(self._plant.spans_of, batch.stream_id)
+            except StoreUnavailable:
+                spans = []  # the batch is durable: a counter must not make the agent send it again
             left = uncovered(outcome.missing, [(first, last) for first, last, _, _ in spans])
             if left:
                 metrics.gaps.inc()

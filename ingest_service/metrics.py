@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 
@@ -60,10 +58,6 @@ class Metrics:
         """Take note of a commit; called on the store's thread."""
         self.commit_seconds.observe(seconds)
         self.commit_rows.inc(rows)
-
-    def gauge(self, gauge: Gauge, read: Callable[[], float]) -> None:
-        """Let a gauge ask for its value when it is read."""
-        gauge.set_function(read)
 
     def render(self) -> bytes:
         """Return the text of ``/metrics``."""

@@ -84,7 +84,9 @@ def increase(
 
 
 def keys_at(time: Int64, change_time: Int64, change_key: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
-    """Return for each time the key that was valid then; -1 before the first change.
+    """Return for each time the key that was valid then.
+
+    Before the first one it is taken to have been the same: learning a job's name is no change of job.
 
     Args:
         time: int64[n], ascending.
@@ -93,5 +95,5 @@ def keys_at(time: Int64, change_time: Int64, change_key: npt.NDArray[np.integer]
     """
     place = np.searchsorted(change_time, time, side="right") - 1
     if len(change_key) == 0:
-        return np.full(len(time), -1, dtype=np.int64)
-    return np.where(place < 0, -1, change_key[place])
+        return np.zeros(len(time), dtype=np.int64)
+    return change_key[np.maximum(place, 0)]

@@ -142,6 +142,10 @@ class DuckDBStore:
         """See `SampleStore.runs`."""
         return await self._query(reader.read_runs, stream_id)
 
+    async def check(self) -> None:
+        """Raise StoreUnavailable where the database does not answer."""
+        await self._query(reader.answer)
+
     async def close(self) -> None:
         """See `SampleStore.close`."""
         if self._closed:

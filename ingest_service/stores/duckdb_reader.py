@@ -101,6 +101,11 @@ def read_runs(cursor: duckdb.DuckDBPyConnection, stream_id: str) -> list[Run]:
     return [Run(stream_id, *row) for row in rows]
 
 
+def answer(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Ask the simplest question."""
+    cursor.execute("SELECT 1").fetchall()
+
+
 def _positions(
     series: Sequence[SeriesInfo], ids: npt.NDArray[Any]
 ) -> tuple[tuple[SeriesInfo, ...], npt.NDArray[np.uint32]]:

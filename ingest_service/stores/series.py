@@ -44,6 +44,8 @@ class SeriesIndex:
 
     def unknown(self, series: Sequence[SeriesKey]) -> list[SeriesKey]:
         """Return those that have no number yet."""
+        if id(series) in self._tables:
+            return []
         return [key for key in series if key not in self._ids]
 
     def ids(self, series: tuple[SeriesKey, ...], register: Callable[[int, list[SeriesKey]], None]) -> UInt32:

@@ -1,0 +1,98 @@
+"""The web application around a `Service`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ingest_service.config import IngestConfig, is_loopback
+from ingest_service.routes import Refused, agents, batches, json_response, live, series, status
+from ingest_service.routes.page import add_page
+from ingest_service.service import Service
+
+_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Hardening:
+    """Adds security headers to every answer, and answers only to its own name where reading is open to anybody.
+
+    The latter because a page of a foreign site can let its own name point to this machine and would then read.
+    """
+
+    def __init__(self, app: ASGIApp, *, local_names_only: bool) -> None:
+        self._app = app
+        self._local_names_only = local_names_only
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def hardened(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+            await send(message)
+
+        if self._local_names_only and not is_loopback(_host(scope)):
+            refusal = json_response({"error": "unknown host name"}, 421)
+            await refusal(scope, receive, hardened)
+            return
+        await self._app(scope, receive, hardened)
+
+
+def create_app(service: Service) -> FastAPI:
+    """Return the application; its lifespan opens and closes ``service``."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with service:
+            yield
+
+    app = FastAPI(
+        title="Shopfloor ingestion service",
+        version=version("shopfloor"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    for module in (batches, agents, series, live, status):
+        app.include_router(module.router)
+    add_page(app, service.config.page_folder)
+    app.add_exception_handler(Refused, _refuse)
+    app.add_middleware(Hardening, local_names_only=_open_locally(service.config))
+    return app
+
+
+def _open_locally(config: IngestConfig) -> bool:
+    return config.read_access == "open"
+
+
+def _refuse(_request: Request, refused: Exception) -> Response:
+    assert isinstance(refused, Refused)
+    return json_response(refused.body, refused.status, refused.headers)
+
+
+def _host(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"host":
+            text: str = value.decode("latin-1")
+            host = text.rpartition(":")[0] if ":" in text and not text.endswith("]") else text
+            return host.strip("[]")
+    return ""

@@ -1,0 +1,35 @@
+"""``shopfloor ingest serve``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ingest_service.config import IngestConfig
+from ingest_service.server import make_server
+from shopfloor import logs
+from shopfloor.configfile import load
+from shopfloor.errors import ConfigError, StoreUnavailable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the sub-commands."""
+    commands = parser.add_subparsers(dest="ingest_command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="take batches from agents and show what they say")
+    serve.add_argument("config", type=Path, help="ingest.yaml")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Serve until TERM or Ctrl-C; return the exit status (2 for mistakes in the configuration)."""
+    logs.set_up()
+    try:
+        server = make_server(load(arguments.config, IngestConfig))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except StoreUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    server.run()
+    return 0 if server.started else 1

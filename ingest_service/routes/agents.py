@@ -1,0 +1,176 @@
+"""What agents say beside batches: heartbeats, losses, declarations."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from ingest_service.auth import Identity
+from ingest_service.routes import Refused, check_asset, json_response, message_of, reader, service_of, writer
+from ingest_service.service import Service
+from shopfloor.asset import parse_asset
+from shopfloor.errors import InvalidName, StoreUnavailable
+from shopfloor.messages import Heartbeat, HeartbeatReply, SeriesDeclarations, SpanRecord
+from shopfloor.signal import parse_signal
+
+router = APIRouter(tags=["agents"])
+Writer = Annotated[Identity, Depends(writer)]
+Reader = Annotated[Identity, Depends(reader)]
+
+
+def _json_body(example: object) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"example": example}}}}
+
+
+_HEARTBEAT: Final = {
+    "agent_id": "hk01-gateway",
+    "asset": "acme/hk01",
+    "version": "0.1.0",
+    "wire_version": 1,
+    "config_hash": "5f0c1a",
+    "started": 1763770000000000000,
+    "sent": 1763778000123000000,
+    "sources": [
+        {
+            "name": "imm-01",
+            "protocol": "opcua",
+            "state": "running",
+            "since": 1763770001000000000,
+            "assets": ["acme/hk01/moulding/cell-a/imm-01"],
+        }
+    ],
+    "buffer": {
+        "streams": 1,
+        "pending_samples": 120,
+        "oldest_pending_time": 1763777999000000000,
+        "used_bytes": 40960,
+        "limit_bytes": 1073741824,
+        "hours_left": None,
+    },
+}
+_SPAN: Final = {
+    "record_id": "0a1b2c",
+    "stream_id": "9f8e7d",
+    "first_seq": 100,
+    "last_seq": 199,
+    "kind": "dropped",
+    "reason": "buffer full",
+    "from_time": 1763770000000000000,
+    "to_time": 1763770010000000000,
+    "count": 100,
+}
+
+
+@router.post(
+    "/v1/heartbeats",
+    openapi_extra=_json_body(_HEARTBEAT),
+    responses={
+        200: {
+            "content": {
+                "application/json": {"example": {"now": 1763778000125000000, "declarations_wanted": True}}
+            }
+        }
+    },
+)
+async def post_heartbeat(request: Request, identity: Writer) -> Response:
+    """Take a heartbeat and answer with our clock."""
+    service = service_of(request)
+    heartbeat = await message_of(request, Heartbeat)
+    check_asset(_asset(heartbeat.asset), identity)
+    _check_agent(service, heartbeat.agent_id, identity)
+    for source in heartbeat.sources:
+        for asset in source.assets:
+            check_asset(_asset(asset), identity)
+    now = service.clock_ns()
+    wanted = service.book.take_heartbeat(heartbeat, now)
+    return json_response(HeartbeatReply(now, wanted))
+
+
+@router.post("/v1/spans", status_code=204, openapi_extra=_json_body([_SPAN]))
+async def post_spans(request: Request, identity: Writer) -> Response:
+    """Keep records of samples that will not come; repeating one changes nothing."""
+    service = service_of(request)
+    spans = await message_of(request, list[SpanRecord])
+    by_agent: dict[str, list[SpanRecord]] = {}
+    for span in spans:
+        owner = service.stream_agent(span.stream_id) if span.stream_id else None
+        if owner is not None:
+            _check_agent(service, owner, identity)
+        if span.last_seq < span.first_seq:
+            raise Refused(400, {"error": f"span {span.record_id}: last_seq lies before first_seq"})
+        by_agent.setdefault(owner or "", []).append(span)
+    try:
+        for agent_id, records in by_agent.items():
+            await service.plant.run(service.plant.put_spans, agent_id, records)
+    except StoreUnavailable as error:
+        raise _busy() from error
+    return Response(status_code=204)
+
+
+@router.put(
+    "/v1/declarations",
+    status_code=204,
+    openapi_extra=_json_body(
+        {
+            "agent_id": "hk01-gateway",
+            "config_hash": "5f0c1a",
+            "series": [
+                {
+                    "asset": "acme/hk01/moulding/cell-a/imm-01",
+                    "signal": "barrel.zone_1.temperature",
+                    "unit": "Cel",
+                    "description": "Barrel, zone 1",
+                }
+            ],
+        }
+    ),
+)
+async def put_declarations(request: Request, identity: Writer) -> Response:
+    """Keep units and descriptions of an agent's series."""
+    service = service_of(request)
+    declarations = await message_of(request, SeriesDeclarations)
+    _check_agent(service, declarations.agent_id, identity)
+    for one in declarations.series:
+        check_asset(_asset(one.asset), identity)
+        try:
+            parse_signal(one.signal)
+        except InvalidName as error:
+            raise Refused(400, {"error": str(error)}) from error
+    if len(declarations.series) > service.config.limits.series:
+        raise Refused(413, {"error": "too many series"})
+    try:
+        await service.declare(declarations, identity.asset)
+    except StoreUnavailable as error:
+        raise _busy() from error
+    return Response(status_code=204)
+
+
+@router.get("/v1/agents")
+async def get_agents(request: Request, identity: Reader) -> Response:
+    """Return the agents: contact, sources, buffer, lag."""
+    service = service_of(request)
+    now = service.clock_ns()
+    shown = [
+        service.book.details(agent_id, now)
+        for agent_id in sorted(service.book.ids())
+        if (asset := service.book.asset_of(agent_id)) is not None and identity.covers(asset)
+    ]
+    return json_response({"agents": shown})
+
+
+def _asset(text: str) -> str:
+    try:
+        return str(parse_asset(text))
+    except InvalidName as error:
+        raise Refused(400, {"error": str(error)}) from error
+
+
+def _check_agent(service: Service, agent_id: str, identity: Identity) -> None:
+    asset = service.asset_of(agent_id)
+    if asset is not None and not identity.covers(asset):
+        raise Refused(403, {"error": f"agent {agent_id} serves {asset}, which the token does not reach"})
+
+
+def _busy() -> Refused:
+    return Refused(503, {"error": "store_unavailable"}, {"Retry-After": "2"})

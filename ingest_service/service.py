@@ -1,0 +1,217 @@
+"""The parts of the service, put together: opened, kept ticking, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Self
+
+import numpy as np
+
+from ingest_service.admission import Admission
+from ingest_service.agents import AgentBook
+from ingest_service.auth import Authenticator
+from ingest_service.backpressure import Backpressure
+from ingest_service.config import IngestConfig
+from ingest_service.floor import Floor
+from ingest_service.live import PING_S, LiveHub
+from ingest_service.metrics import Metrics
+from ingest_service.parts import WATCHED, CounterSample, Watch, midnight_ns
+from ingest_service.plant.store import PlantStore
+from ingest_service.stores import Selector, TimeSpan
+from ingest_service.stores.duckdb import DuckDBStore
+from ingest_service.stores.duckdb_schema import Tuning
+from shopfloor.block import Quality
+from shopfloor.errors import StoreUnavailable
+from shopfloor.messages import SeriesDeclarations
+from shopfloor.signal import SeriesKey
+
+TICK_S: Final = 0.1
+_REFRESH_S: Final = 1.0
+_SAVE_S: Final = 5.0
+_LOOK_BACK_NS: Final = 2 * 86_400 * 1_000_000_000
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """Everything behind the routes."""
+
+    def __init__(self, config: IngestConfig, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self.config = config
+        self.clock_ns = clock_ns
+        self.metrics = Metrics()
+        config.data.mkdir(parents=True, exist_ok=True)
+        self.plant = PlantStore(config.data / "plant.sqlite")
+        tuning = Tuning(config.store.memory_bytes, config.store.threads, config.store.checkpoint_bytes)
+        try:
+            self.store = DuckDBStore(
+                config.data / "samples.duckdb",
+                tuning,
+                quarantine=self.plant.put_quarantine,
+                observe_commit=self.metrics.observe_commit,
+            )
+        except StoreUnavailable:
+            self.plant.close()
+            raise
+        index = self.store.index
+        self._watch = Watch(index)
+        self.store.listeners.append(self._watch)
+        self.book = AgentBook(self.plant.load_agents())
+        self.declared = {
+            (one.asset, one.signal): (one.unit, one.description) for one in self.plant.load_declarations()
+        }
+        self.floor = Floor(
+            index,
+            self.store.newest,
+            self.book,
+            config.sites,
+            config.planned_standstill_reasons,
+            self.plant.load_machine_states(),
+        )
+        self.hub = LiveHub(index, self.store.newest, self.floor, self.book, self.unit, clock_ns)
+        self.authenticator = Authenticator(self.plant)
+        self.backpressure = Backpressure(config.limits.waiting_bytes, config.limits.agent_waiting_bytes)
+        self.admission = Admission(
+            self.store,
+            self.plant,
+            self,
+            self.metrics,
+            series_limit=config.limits.series,
+            series_known=lambda series: (index.unknown(series), len(index)),
+            quarantine_limit=config.limits.quarantine_samples,
+            clock_ns=clock_ns,
+        )
+        self._ticking: asyncio.Task[None] | None = None
+        self._agent_contact: dict[str, tuple[bool, object]] = {}
+        self._connect_gauges()
+
+    async def __aenter__(self) -> Self:
+        await self._load_counters()
+        now = self.clock_ns()
+        self.floor.take(self.store.newest.take_dirty(), (), now)
+        self.floor.refresh(now)
+        self._ticking = asyncio.create_task(self._tick_forever(), name="ingest-tick")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.hub.close()
+        if self._ticking:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+        with contextlib.suppress(StoreUnavailable):
+            await self._save()
+        await self.store.close()
+        self.plant.close()
+
+    def asset_of(self, agent_id: str) -> str | None:
+        """Return the asset that an agent serves."""
+        return self.book.asset_of(agent_id)
+
+    def stream_agent(self, stream_id: str) -> str | None:
+        """Return the agent that first wrote a stream."""
+        return self.store.stream_agent(stream_id)
+
+    def unit(self, key: SeriesKey) -> str:
+        """Return the declared unit of a series, empty where none is."""
+        return self.declared.get((str(key.asset), key.signal), ("", ""))[0]
+
+    async def declare(self, declarations: SeriesDeclarations, asset: str) -> None:
+        """Keep what an agent says about its series."""
+        await self.plant.run(self.plant.put_declarations, declarations)
+        for one in declarations.series:
+            self.declared[one.asset, one.signal] = (one.unit, one.description)
+        self.book.set_declared(declarations.agent_id, declarations.config_hash, asset)
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable where a store does not answer."""
+        await self.plant.run(self.plant.check)
+        await self.store.check()
+
+    async def _tick_forever(self) -> None:
+        due_refresh = due_save = due_ping = 0.0
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            try:
+                self._tick(refresh=now >= due_refresh, ping=now >= due_ping)
+                due_refresh = now + _REFRESH_S if now >= due_refresh else due_refresh
+                due_ping = now + PING_S if now >= due_ping else due_ping
+                if now >= due_save:
+                    due_save = now + _SAVE_S
+                    await self._save()
+            except StoreUnavailable as error:
+                _log.warning("agents and machine states are not saved: %s", error)
+            except Exception:  # noqa: BLE001 - one odd value must not end the pages for all
+                _log.exception("a tick of the live pages failed")
+
+    def _tick(self, *, refresh: bool, ping: bool) -> None:
+        now_ns = self.clock_ns()
+        newest = self.store.newest.take_dirty()
+        machines = self.floor.take(newest, self._watch.drain(), now_ns)
+        sites: set[str] = set()
+        agents: set[str] = set()
+        if refresh:
+            more, sites = self.floor.refresh(now_ns)
+            machines |= more
+            agents = self._changed_agents(now_ns)
+        self.hub.publish(newest.series_id, machines, sites, agents, ping=ping)
+
+    def _changed_agents(self, now_ns: int) -> set[str]:
+        changed = set()
+        for agent_id in self.book.ids():
+            described = self.book.describe(agent_id, now_ns)
+            # The time of the last contact alone is no news; that contact ended, or a source's state, is.
+            news = (described["contact"], described["sources"])
+            if self._agent_contact.get(agent_id) != news:
+                self._agent_contact[agent_id] = news
+                changed.add(agent_id)
+        for gone in self._agent_contact.keys() - set(self.book.ids()):
+            del self._agent_contact[gone]
+        return changed
+
+    async def _save(self) -> None:
+        agents = self.book.changed_rows()
+        states = {asset: self.floor.states[asset] for asset in self.floor.unsaved_states}
+        self.floor.unsaved_states.clear()
+        await self.plant.run(self.plant.save_agents, agents)
+        await self.plant.run(self.plant.save_machine_states, states)
+
+    async def _load_counters(self) -> None:
+        now = self.clock_ns()
+        zones = [self.floor.zone(site.asset) for site in self.config.sites] or [self.floor.zone("")]
+        begin = min(midnight_ns(now, zone) for zone in zones) - _LOOK_BACK_NS
+        selector = Selector(signals=tuple(sorted(WATCHED)))
+        found = await self.store.read(selector, TimeSpan(begin, 2**63 - 1), self.config.limits.export_samples)
+        block = found.block
+        samples: Sequence[CounterSample] = [
+            CounterSample(found.series[index].id, at, value, block.text.get(row))
+            for row, (index, at, value, quality) in enumerate(
+                zip(
+                    block.series_index.tolist(),
+                    block.source_time.tolist(),
+                    block.value.tolist(),
+                    block.quality.tolist(),
+                    strict=True,
+                )
+            )
+            if quality < Quality.BAD
+        ]
+        self.floor.take(self.store.newest.of(np.empty(0, np.int64)), samples, now)
+
+    def _connect_gauges(self) -> None:
+        metrics = self.metrics
+        metrics.waiting_bytes.set_function(lambda: self.backpressure.waiting_bytes)
+        metrics.viewers.set_function(lambda: len(self.hub))
+        metrics.series.set_function(lambda: len(self.store.index))
+
+        def agents(*, contact: bool) -> Callable[[], float]:
+            return lambda: sum(
+                self.book.has_contact(one, self.clock_ns()) is contact for one in self.book.ids()
+            )
+
+        metrics.agents.labels("yes").set_function(agents(contact=True))
+        metrics.agents.labels("no").set_function(agents(contact=False))
