@@ -44,7 +44,7 @@ class Broker:
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
-        await until(lambda: self._answers(), "the broker listens")
+        await until(self._answers, "the broker listens")
 
     def _answers(self) -> bool:
         # nats listens before its JetStream is ready; only a CONNACK says that sessions work.
@@ -204,6 +204,7 @@ class MemorySink:
     async def gap(
         self, reason: str, from_time: int, to_time: int, *, asset: str = "", count: int = 0
     ) -> None:
+        assert count == 0
         self.gaps.append((reason, from_time, to_time, asset))
 
     def report(self, state: SourceState, message: str = "") -> None:

@@ -272,7 +272,7 @@ class MqttConfig(ConfigModel):
     """Quality of service asked for; with 0 the broker drops what it can't deliver at once. Default: 1."""
     max_payload_bytes: int = Field(default=256 * 1024, ge=1, le=16 * 2**20)
     """Larger payloads are acknowledged, counted and dropped. Default: 262144 bytes."""
-    topics: tuple[TopicConfig, ...] = Field(min_length=1, max_length=500)
+    topics: tuple[TopicConfig, ...] = Field(max_length=500)
     """What to take, and what it means."""
 
     @property
@@ -283,6 +283,8 @@ class MqttConfig(ConfigModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         wrong: list[InitErrorDetails] = []
+        if not self.topics:
+            wrong.append(_problem(("topics",), "", "give at least one topic"))
         address = self.address
         if self.password is not None and self.user is None:
             wrong.append(_problem(("user",), "", "a password needs a user"))

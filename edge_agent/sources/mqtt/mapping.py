@@ -109,7 +109,8 @@ class _Rows:
     def add(self, key: SeriesKey, source_time: int, received_time: int, sample: Value) -> None:
         if sample.text is not None:
             self.text[len(self.index)] = sample.text
-        elif sample.is_null:
+        elif sample.is_null or sample.status:
+            # Null for a reason of its own, not because the machine computed a NaN.
             self.nulls.append(len(self.index))
         if sample.rounded:
             self.counts["integer_rounded"] += 1
