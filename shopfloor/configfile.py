@@ -128,10 +128,22 @@ def parse(text: str, model: type[Model], path: Path) -> Model:
     except ValidationError as error:
         lines = {
             (document.position(found), _describe(found, model)): None
-            for found in error.errors(include_url=False)
+            for found in _genuine(error.errors(include_url=False))
         }
         ordered = sorted(lines, key=lambda line: line[0])
         raise ConfigError([f"{path}:{line}:{column}: {what}" for (line, column), what in ordered]) from None
+
+
+def _genuine(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out "too short" for a list whose items were refused: nobody wrote too few of them."""
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(
+            other is not error and other["loc"][: len(error["loc"])] == error["loc"] for other in errors
+        )
+    ]
 
 
 class _Document:
