@@ -90,11 +90,7 @@ def _kind(annotation: Any) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    default = (
-        field.get_default(call_default_factory=True)
-        if field.default_factory is None
-        else field.default_factory()
-    )  # type: ignore[call-arg]
+    default = field.get_default(call_default_factory=True, validated_data={})
     if default is PydanticUndefined or isinstance(default, BaseModel):
         return ""
     if isinstance(default, enum.Enum):
