@@ -1,0 +1,368 @@
+"""Samples a second, durable, through HTTP into the embedded store; then every row is compared with what was sent.
+
+::
+
+    python -m benchmarks.ingest --json
+
+Agents (each with its own token, stream and series) keep one batch in flight each, from one client process; the service
+is the ordinary ``shopfloor ingest serve``. Batches are encoded before the clock starts, because in a plant the agents
+do that on their own machines. The baseline is the same rows inserted straight into DuckDB in this process, 100,000
+at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+
+from ingest_service.auth import Role, create_token
+from ingest_service.plant.store import connect
+from ingest_service.stores.duckdb_schema import Tuning
+from ingest_service.stores.duckdb_schema import connect as connect_store
+from shopfloor.asset import parse_asset
+from shopfloor.block import SampleBlock
+from shopfloor.messages import BATCH_MEDIA_TYPE, Batch, Lane
+from shopfloor.signal import SeriesKey
+from shopfloor.wire import encode_batch
+
+BATCH_SAMPLES = 5_000
+SERIES = 50
+_STEP_NS = 100_000_000
+_BASELINE_ROWS = 100_000
+_BEGIN_NS = 1_760_000_000_000_000_000
+_ENCODERS = 2
+
+
+class Load(NamedTuple):
+    """What the clients did."""
+
+    acknowledged: list[int]
+    """For each agent the number of batches that got a Receipt."""
+    seconds: float
+    ran_dry: bool
+    """An agent had no prepared batch left: the figure is a lower bound."""
+
+
+def series_of(agent: int) -> tuple[SeriesKey, ...]:
+    """Return the series of an agent: five machines with ten signals each."""
+    return tuple(
+        SeriesKey(parse_asset(f"acme/hk01/area/line-{agent}/imm-{number // 10}"), f"signal.s{number % 10}")
+        for number in range(SERIES)
+    )
+
+
+def block_of(agent: int, batch: int, series: tuple[SeriesKey, ...]) -> SampleBlock:
+    """Return a batch's samples, the same for the same numbers: sensors in turn, times with jitter, values that walk."""
+    random = np.random.default_rng((agent, batch))
+    rounds = BATCH_SAMPLES // SERIES
+    index = np.tile(np.arange(SERIES, dtype=np.uint32), rounds)
+    step = np.repeat(np.arange(rounds, dtype=np.int64) + batch * rounds, SERIES)
+    source = _BEGIN_NS + step * _STEP_NS + random.integers(0, 2_000, BATCH_SAMPLES) * 10_000
+    walk = np.cumsum(random.integers(-9, 10, (rounds, SERIES)), axis=0).ravel()
+    value = (20_000 + walk + 10 * index.astype(np.int64)) / 100
+    received = _BEGIN_NS + step * _STEP_NS + 50_000_000
+    quality = np.zeros(BATCH_SAMPLES, np.uint8)
+    return SampleBlock(series, index, source, received, value, quality, np.zeros(BATCH_SAMPLES, np.uint32))
+
+
+def encode_agent(arguments: tuple[int, int]) -> list[bytes]:
+    """Return an agent's batches as they travel."""
+    agent, batches = arguments
+    series = series_of(agent)
+    return [
+        encode_batch(
+            Batch(
+                f"agent-{agent}",
+                f"stream-{agent}",
+                Lane.LIVE,
+                1 + number * BATCH_SAMPLES,
+                block_of(agent, number, series),
+            )
+        )
+        for number in range(batches)
+    ]
+
+
+async def run_clients(port: int, tokens: list[str], prepared: list[list[bytes]], seconds: float) -> Load:
+    """Let all agents send until the time is up; what is in flight then is waited for."""
+    deadline = time.perf_counter() + seconds
+    started = time.perf_counter()
+    sent = await asyncio.gather(
+        *(_agent(port, token, batches, deadline) for token, batches in zip(tokens, prepared, strict=True))
+    )
+    return Load(
+        list(sent),
+        time.perf_counter() - started,
+        any(count == len(batches) for count, batches in zip(sent, prepared, strict=True)),
+    )
+
+
+async def _agent(port: int, token: str, batches: list[bytes], deadline: float) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = (
+        f"POST /v1/batches HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: {BATCH_MEDIA_TYPE}\r\nContent-Length: "
+    ).encode()
+    acknowledged = 0
+    for batch in batches:
+        if time.perf_counter() >= deadline:
+            break
+        writer.write(head + str(len(batch)).encode() + b"\r\n\r\n" + batch)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", answer)
+        body = await reader.readexactly(int(length[1]) if length else 0)
+        if not answer.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"the service answered {answer!r} {body!r}")
+        acknowledged += 1
+        if json.loads(body)["durable_through"] != acknowledged * BATCH_SAMPLES:
+            raise SystemExit(f"unexpected receipt {body!r}")
+    writer.close()
+    return acknowledged
+
+
+def verify(path: Path, acknowledged: list[int]) -> tuple[int, int]:
+    """Compare every stored row with what was sent; return (rows that are right, rows wrong, missing or surplus)."""
+    connection = connect_store(path, Tuning(memory_bytes=4 * 2**30))
+    right = wrong = 0
+    known: dict[tuple[str, str], int] = {
+        (asset, name): number
+        for number, asset, name in connection.execute(
+            "SELECT series_id, asset, signal FROM series"
+        ).fetchall()
+    }
+    total = connection.execute("SELECT count(*) FROM sample").fetchall()[0][0]
+    for agent, batches in enumerate(acknowledged):
+        series = series_of(agent)
+        ids = {
+            "series_id": np.array([known.get((str(key.asset), key.signal), 0) for key in series], np.uint32)
+        }
+        found = connection.execute(
+            "SELECT series_id, source_time, received_time, value, quality, status FROM sample "
+            "WHERE series_id IN (SELECT series_id FROM ids) ORDER BY source_time, series_id"
+        ).fetchnumpy()
+        expected = _expected(agent, batches, series, ids["series_id"])
+        n = len(expected["series_id"])
+        if len(found["series_id"]) != n:
+            wrong += abs(len(found["series_id"]) - n)
+            continue
+        same = np.ones(n, np.bool_)
+        for name, column in expected.items():
+            same &= np.asarray(found[name]) == column
+        right += int(same.sum())
+        wrong += int(n - same.sum())
+    connection.close()
+    return right, wrong + abs(total - right - wrong)
+
+
+def _expected(
+    agent: int, batches: int, series: tuple[SeriesKey, ...], ids: np.ndarray[Any, np.dtype[np.uint32]]
+) -> dict[str, np.ndarray[Any, Any]]:
+    blocks = [block_of(agent, number, series) for number in range(batches)]
+    columns: dict[str, np.ndarray[Any, Any]] = {
+        "series_id": np.concatenate([ids[block.series_index] for block in blocks]),
+        "source_time": np.concatenate([block.source_time for block in blocks]),
+        "received_time": np.concatenate([block.received_time for block in blocks]),
+        "value": np.concatenate([block.value for block in blocks]),
+        "quality": np.concatenate([block.quality for block in blocks]),
+        "status": np.concatenate([block.status for block in blocks]),
+    }
+    order = np.lexsort((columns["series_id"], columns["source_time"]))
+    return {name: column[order] for name, column in columns.items()}
+
+
+def baseline(folder: Path, seconds: float) -> float:
+    """Return rows a second inserted straight into DuckDB, in the same table and 100,000 at a time."""
+    connection = duckdb.connect(
+        str(folder / "baseline.duckdb"), config={"threads": "2", "checkpoint_threshold": "256MB"}
+    )
+    connection.execute(
+        "CREATE TABLE sample (series_id UINTEGER, source_time BIGINT, received_time BIGINT, value DOUBLE, "
+        "quality UTINYINT, status UINTEGER, text VARCHAR)"
+    )
+    groups = [_baseline_rows(number) for number in range(8)]
+    rows = 0
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        columns = groups[rows // _BASELINE_ROWS % len(groups)]
+        connection.execute("INSERT INTO sample SELECT *, NULL FROM columns")
+        rows += len(columns["series_id"])
+    elapsed = time.perf_counter() - started
+    connection.close()
+    return rows / elapsed
+
+
+def _baseline_rows(number: int) -> dict[str, np.ndarray[Any, Any]]:
+    count = _BASELINE_ROWS // BATCH_SAMPLES
+    blocks = [block_of(agent, number, series_of(agent)) for agent in range(count)]
+    return {
+        "series_id": np.concatenate(
+            [block.series_index + agent * SERIES for agent, block in enumerate(blocks)]
+        ),
+        "source_time": np.concatenate([block.source_time for block in blocks]),
+        "received_time": np.concatenate([block.received_time for block in blocks]),
+        "value": np.concatenate([block.value for block in blocks]),
+        "quality": np.concatenate([block.quality for block in blocks]),
+        "status": np.concatenate([block.status for block in blocks]),
+    }
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON line and nothing else")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--agents", type=int, default=200)
+    parser.add_argument("--prepare", type=int, default=2_000_000, help="samples/s to prepare batches for")
+    parser.add_argument("--folder", type=Path, help="where the databases lie; default: a temporary folder")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="shopfloor-bench-", dir=arguments.folder) as folder:
+        result = measure(Path(folder), arguments.agents, arguments.seconds, arguments.prepare)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        for name, figure in result.items():
+            print(f"{name:32} {figure}")
+    sys.exit(1 if result["wrong_rows"] else 0)
+
+
+def measure(folder: Path, agents: int, seconds: float, prepare: int) -> dict[str, Any]:
+    """Prepare, run, stop, verify; return the figures."""
+    straight = baseline(folder, min(10.0, seconds))
+    per_agent = int(prepare * seconds / agents / BATCH_SAMPLES) + 2
+    with multiprocessing.get_context("spawn").Pool(_ENCODERS) as pool:
+        prepared = pool.map(encode_agent, [(agent, per_agent) for agent in range(agents)], chunksize=4)
+    batch_bytes = sum(map(len, prepared[0])) / len(prepared[0])
+    data = folder / "data"
+    data.mkdir()
+    engine = connect(data / "plant.sqlite")
+    tokens = [
+        create_token(engine, Role.AGENT, f"acme/hk01/area/line-{agent}", f"agent {agent}")
+        for agent in range(agents)
+    ]
+    reader = create_token(engine, Role.ADMIN, "acme", "benchmark")
+    engine.dispose()
+    port = _free_port()
+    (folder / "ingest.yaml").write_text(f"listen: 127.0.0.1:{port}\ndata: {data}\n", encoding="utf-8")
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "shopfloor", "ingest", "serve", str(folder / "ingest.yaml")], stderr=log
+        )
+    try:
+        _wait(port, server)
+        cpu_before, own_before = _cpu_s(server.pid), _own_cpu_s()
+        load = asyncio.run(run_clients(port, tokens, prepared, seconds))
+        cpu = _cpu_s(server.pid) - cpu_before
+        own = _own_cpu_s() - own_before
+        rss_mb = _rss_mb(server.pid)
+        metrics = _get(port, "/metrics", reader)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(timeout=120)
+    del prepared
+    rows, wrong = verify(data / "samples.duckdb", load.acknowledged)
+    samples = sum(load.acknowledged) * BATCH_SAMPLES
+    return {
+        "samples_per_s": round(samples / load.seconds),
+        "batches_per_s": round(sum(load.acknowledged) / load.seconds, 1),
+        "commit_p50_ms": _quantile(metrics, 0.5),
+        "commit_p99_ms": _quantile(metrics, 0.99),
+        "verified_rows": rows,
+        "wrong_rows": wrong,
+        "acknowledged_rows": samples,
+        "server_cpu_cores": round(cpu / load.seconds, 2),
+        "client_cpu_cores": round(own / load.seconds, 2),
+        "rss_mb": rss_mb,
+        "seconds": round(load.seconds, 2),
+        "agents": agents,
+        "batch_samples": BATCH_SAMPLES,
+        "bytes_per_sample": round(batch_bytes / BATCH_SAMPLES, 2),
+        "database_bytes_per_sample": round((data / "samples.duckdb").stat().st_size / max(1, samples), 2),
+        "ran_dry": load.ran_dry,
+        "duckdb_direct_samples_per_s": round(straight),
+        "share_of_duckdb_direct": round(samples / load.seconds / straight, 3),
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise SystemExit(f"the service ended with {server.returncode}")
+        try:
+            _get(port, "/healthz", "")
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("the service does not answer")
+
+
+def _get(port: int, path: str, token: str) -> str:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        chunks = []
+        while chunk := connection.recv(65536):
+            chunks.append(chunk)
+    return b"".join(chunks).decode()
+
+
+def _quantile(metrics: str, share: float) -> float | None:
+    """Return an upper bound of a quantile of the commits' milliseconds, interpolated inside its bucket."""
+    pairs = re.findall(r'shopfloor_ingest_commit_seconds_bucket\{le="([^"]+)"\} (\S+)', metrics)
+    buckets = [(float(bound), float(count)) for bound, count in pairs]
+    if not buckets or not buckets[-1][1]:
+        return None
+    wanted = share * buckets[-1][1]
+    low, before = 0.0, 0.0
+    for bound, count in buckets:
+        if count >= wanted:
+            inside = (wanted - before) / (count - before) if count > before else 1.0
+            return round(1000 * (low if bound == float("inf") else low + inside * (bound - low)), 1)
+        low, before = bound, count
+    return None
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _rss_mb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    found = re.search(r"VmHWM:\s+(\d+)", status)
+    return int(found[1]) // 1024 if found else 0
+
+
+if __name__ == "__main__":
+    main()
