@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tests.browser.stub_service import Plant, now_ms
+from browser.stub_service import Plant, now_ms
 
 HK, DG, VN = "acme/hk01", "acme/dg01", "acme/vn01"
 IMM = "acme/hk01/moulding/cell-a/imm-01"
 MINUTE = 60_000
 
 
-def site(asset: str, name: str, zone: str, counts: tuple[int, int, int], parts: int, kw: float | None) -> dict[str, Any]:
+def site(
+    asset: str, name: str, zone: str, counts: tuple[int, int, int], parts: int, kw: float | None
+) -> dict[str, Any]:
     return {
         "asset": asset,
         "name": name,
@@ -24,7 +26,9 @@ def site(asset: str, name: str, zone: str, counts: tuple[int, int, int], parts: 
     }
 
 
-def machine(asset: str, state: str = "running", *, minutes: float = 42, contact: bool = True, **more: Any) -> dict[str, Any]:
+def machine(
+    asset: str, state: str = "running", *, minutes: float = 42, contact: bool = True, **more: Any
+) -> dict[str, Any]:
     now = now_ms()
     return {
         "asset": asset,
@@ -84,23 +88,58 @@ def plant() -> Plant:
         ],
         machines=[
             machine(IMM),
-            machine("acme/hk01/moulding/cell-a/imm-02", "setup", minutes=18, job="ABS-1020 Housing", cycle_s=None),
+            machine(
+                "acme/hk01/moulding/cell-a/imm-02", "setup", minutes=18, job="ABS-1020 Housing", cycle_s=None
+            ),
             machine("acme/hk01/assembly/u-line/insert", minutes=3.4, power_kw=0.8, cycle_s=11.4),
             machine("acme/hk01/assembly/u-line/assemble", power_kw=0.6, cycle_s=11.9),
-            machine("acme/hk01/assembly/u-line/test", "idle", minutes=0.4, power_kw=0.3, cycle_s=11.2, job=""),
+            machine(
+                "acme/hk01/assembly/u-line/test", "idle", minutes=0.4, power_kw=0.3, cycle_s=11.2, job=""
+            ),
             machine("acme/hk01/moulding/cell-a/imm-03", minutes=611),
             machine("acme/dg01/moulding/hall-1/imm-01", minutes=95),
-            machine("acme/dg01/moulding/hall-1/imm-02", "down_unplanned", minutes=12.5, reason="Barrel zone 3 heater fault"),
+            machine(
+                "acme/dg01/moulding/hall-1/imm-02",
+                "down_unplanned",
+                minutes=12.5,
+                reason="Barrel zone 3 heater fault",
+            ),
             machine("acme/dg01/moulding/hall-1/imm-03", minutes=8.2),
-            machine("acme/dg01/moulding/hall-1/imm-04", "down_planned", minutes=190, reason="Mould maintenance"),
+            machine(
+                "acme/dg01/moulding/hall-1/imm-04", "down_planned", minutes=190, reason="Mould maintenance"
+            ),
             machine("acme/dg01/moulding/hall-2/imm-05", minutes=55),
-            machine("acme/dg01/moulding/hall-2/imm-06", "unknown", minutes=4, reason="status.mode has bad quality"),
-            machine("acme/dg01/moulding/hall-2/imm-07", "unknown", minutes=6, contact=False, reason="source imm-07 unavailable"),
+            machine(
+                "acme/dg01/moulding/hall-2/imm-06", "unknown", minutes=4, reason="status.mode has bad quality"
+            ),
+            machine(
+                "acme/dg01/moulding/hall-2/imm-07",
+                "unknown",
+                minutes=6,
+                contact=False,
+                reason="source imm-07 unavailable",
+            ),
             machine("acme/dg01/moulding/hall-2/imm-08", minutes=55),
-            machine("acme/vn01/moulding/hall/imm-01", "unknown", minutes=12, contact=False, reason="agent vn01-gateway: no contact"),
-            machine("acme/vn01/moulding/hall/imm-02", "unknown", minutes=12, contact=False, reason="agent vn01-gateway: no contact"),
+            machine(
+                "acme/vn01/moulding/hall/imm-01",
+                "unknown",
+                minutes=12,
+                contact=False,
+                reason="agent vn01-gateway: no contact",
+            ),
+            machine(
+                "acme/vn01/moulding/hall/imm-02",
+                "unknown",
+                minutes=12,
+                contact=False,
+                reason="agent vn01-gateway: no contact",
+            ),
         ],
-        agents=[agent("hk01-gateway", HK), agent("dg01-gateway", DG), agent("vn01-gateway", VN, contact=False)],
+        agents=[
+            agent("hk01-gateway", HK),
+            agent("dg01-gateway", DG),
+            agent("vn01-gateway", VN, contact=False),
+        ],
         series=[(IMM, signal, unit) for signal, unit, _ in IMM_SERIES],
     )
     now = now_ms()
@@ -115,7 +154,7 @@ def series_id(signal: str) -> int:
 
 def history(_asset: str, signal: str, begin: int, end: int, points: int) -> dict[str, list[Any]] | None:
     """Return buckets of a gently moving value with ten silent per cent in the middle."""
-    value = dict((name, value) for name, _, value in IMM_SERIES)[signal]
+    value = next(value for name, _, value in IMM_SERIES if name == signal)
     if not isinstance(value, float):
         return None
     every = (end - begin) / points

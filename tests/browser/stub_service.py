@@ -20,7 +20,12 @@ from urllib.parse import parse_qs, urlsplit
 
 DIST = Path(__file__).resolve().parents[2] / "dashboards" / "live" / "dist"
 CSP = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
-_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
 
 History = Callable[[str, str, int, int, int], dict[str, list[Any]] | None]
 """(asset, signal, from ms, to ms, points) -> bucket columns, or None for a series without history."""
@@ -147,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (ConnectionError, TimeoutError):
             self.close_connection = True
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
         """Say nothing: a test's output is its own."""
 
     def do_GET(self) -> None:

@@ -5,7 +5,7 @@ import { GridComponent, MarkAreaComponent, TooltipComponent } from "echarts/comp
 import { init, use, type EChartsCoreOption } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 import { DASHES } from "./dashes.ts";
-import { formatClock, formatClockSeconds, formatValue } from "./format.ts";
+import { formatClock, formatClockSeconds, formatTick, formatValue } from "./format.ts";
 import type { Point, Span } from "./trend.ts";
 
 use([LineChart, GridComponent, TooltipComponent, MarkAreaComponent, CanvasRenderer]);
@@ -14,8 +14,10 @@ export interface Line {
   signal: string;
   label: string;
   unit: string;
-  /** Position in the palette, which also decides the dashes. */
+  /** Position in the palette of colours. */
   slot: number;
+  /** Position in the list of dashes. */
+  dash: number;
   points: Point[];
   /** Numbers that stand for words do not pass through the values between them. */
   stepped: boolean;
@@ -105,7 +107,7 @@ function optionOf(drawing: Drawing, style: CSSStyleDeclaration): EChartsCoreOpti
         nameGap: 8,
         nameTextStyle: { ...font, align: "left", padding: [0, 0, 0, -56] },
         splitLine: { lineStyle: { color: color("--line") } },
-        axisLabel: { ...font, formatter: (value: number) => formatValue(line.stepped ? line.signal : "", value) },
+        axisLabel: { ...font, formatter: (value: number) => line.stepped ? formatValue(line.signal, value) : formatTick(value) },
       };
     }),
     series: drawing.lines.map((line, row) => {
@@ -130,7 +132,7 @@ function lineSeries(line: Line, panel: number, color: string, silent: MarkArea):
     symbol: "circle",
     symbolSize: (_value: unknown, params: { dataIndex: number }) => (isAlone(line.points, params.dataIndex) ? 5 : 0),
     color,
-    lineStyle: { width: 1.8, type: DASHES[line.slot % DASHES.length]! },
+    lineStyle: { width: 1.8, type: DASHES[line.dash % DASHES.length]! },
     emphasis: { disabled: true },
     markArea: silent,
   };

@@ -10,7 +10,9 @@ import {
   dropBefore,
   presence,
   silences,
+  SILENCE_AT_LEAST_MS,
   type Point,
+  type Presence,
   type Span,
 } from "./trend.ts";
 import type { Value } from "./types.ts";
@@ -49,11 +51,12 @@ export function openFeed(options: FeedOptions): Feed {
   const { asset, signals, spanMs, now } = options;
   const control = new AbortController();
   let lines = new Map<string, Point[]>(signals.map((signal) => [signal, []]));
-  let spoken: Span[] = [];
+  let spoken: Presence = { spans: [], pauseMs: SILENCE_AT_LEAST_MS };
   let waiting: { signal: string; value: Value }[] | null = null;
   let livePoints = 0;
   /** Machine's clock minus the service's, as its values show it. */
   let skewMs = 0;
+  let newest = -Infinity;
 
   const machineNow = () => now() + skewMs;
   const holdMs = () => Math.max(10_000, (3 * spanMs) / BUCKETS);
@@ -77,7 +80,11 @@ export function openFeed(options: FeedOptions): Feed {
       const before = spoken;
       lines = history;
       spoken = presence(own, everyMs);
-      for (const [from, to] of before) if (to > (spoken.at(-1)?.[1] ?? 0)) addPresence(spoken, from, to);
+      // History may be behind what this page itself has seen.
+      for (const [from, to] of before.spans) {
+        const known = spoken.spans.at(-1)?.[1] ?? from;
+        if (to > known) addPresence(spoken, Math.max(from, known), to);
+      }
     } catch (problem) {
       error = problem;
     }
@@ -89,19 +96,22 @@ export function openFeed(options: FeedOptions): Feed {
   }
 
   function append(signal: string, value: Value): void {
-    const skew = value.t - now();
-    skewMs = Math.abs(skew) > 2000 && Math.abs(skew) < MAX_SKEW_MS ? skew : 0;
-    spokeAt(value.t);
+    addPresence(spoken, value.t, value.t);
     const points = lines.get(signal);
     if (points === undefined) return;
+    learnSkew(value.t);
     appendValue(points, value);
     if (points.length > MAX_POINTS) points.splice(0, points.length - MAX_POINTS);
     livePoints += 1;
     if (livePoints > MAX_LIVE_POINTS && waiting === null) void load();
   }
 
-  function spokeAt(t: number): void {
-    if (t >= (spoken.at(-1)?.[0] ?? -Infinity)) addPresence(spoken, t, t);
+  /** Only a value newer than all before it tells the clock: others are of slower signals. */
+  function learnSkew(t: number): void {
+    if (t <= newest) return;
+    newest = t;
+    const skew = t - now();
+    skewMs = Math.abs(skew) > 2000 && Math.abs(skew) < MAX_SKEW_MS ? skew : 0;
   }
 
   void load();
@@ -111,14 +121,14 @@ export function openFeed(options: FeedOptions): Feed {
       else append(signal, value);
     },
     contact() {
-      spokeAt(machineNow());
+      addPresence(spoken, machineNow(), machineNow());
     },
     view() {
       const toMs = machineNow();
       const fromMs = toMs - spanMs;
-      while (spoken.length > 1 && spoken[0]![1] < fromMs) spoken.shift();
+      while (spoken.spans.length > 1 && spoken.spans[0]![1] < fromMs) spoken.spans.shift();
       const silent = silences(spoken, fromMs, toMs);
-      const until = Math.min(toMs, spoken.at(-1)?.[1] ?? fromMs);
+      const until = Math.min(toMs, spoken.spans.at(-1)?.[1] ?? fromMs);
       const points = new Map<string, Point[]>();
       for (const [signal, line] of lines) {
         dropBefore(line, fromMs);

@@ -1,6 +1,6 @@
 /** Numbers, times and names as text, by Intl in the language of the texts. */
 
-import { LOCALE, texts } from "./texts.ts";
+import { DATE_LOCALE, NUMBER_LOCALE, texts } from "./texts.ts";
 import type { Scalar } from "./types.ts";
 
 const formats = new Map<string, Intl.NumberFormat>();
@@ -9,7 +9,7 @@ function numberFormat(options: Intl.NumberFormatOptions): Intl.NumberFormat {
   const key = JSON.stringify(options);
   let format = formats.get(key);
   if (format === undefined) {
-    format = new Intl.NumberFormat(LOCALE, options);
+    format = new Intl.NumberFormat(NUMBER_LOCALE, options);
     formats.set(key, format);
   }
   return format;
@@ -33,6 +33,11 @@ export function formatNumber(value: number): string {
   if (size >= 1e9 || size < 1e-3) return numberFormat({ notation: "scientific", maximumFractionDigits: 3 }).format(value);
   const decimals = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 1 ? 2 : 3;
   return formatFixed(value, decimals);
+}
+
+/** A number beside an axis: no more decimals than it needs. */
+export function formatTick(value: number): string {
+  return numberFormat({ maximumFractionDigits: 3 }).format(value);
 }
 
 /** The value of a signal: a word where the number stands for one. */
@@ -99,10 +104,10 @@ function clockFormat(zone: string, options: Intl.DateTimeFormatOptions): Intl.Da
   if (format === undefined) {
     const all: Intl.DateTimeFormatOptions = { hourCycle: "h23", ...options };
     try {
-      format = new Intl.DateTimeFormat(LOCALE, { ...all, ...(zone === "" ? {} : { timeZone: zone }) });
+      format = new Intl.DateTimeFormat(DATE_LOCALE, { ...all, ...(zone === "" ? {} : { timeZone: zone }) });
     } catch {
       // A zone that this browser does not know: UTC, and said so.
-      format = new Intl.DateTimeFormat(LOCALE, { ...all, timeZone: "UTC", timeZoneName: "short" });
+      format = new Intl.DateTimeFormat(DATE_LOCALE, { ...all, timeZone: "UTC", timeZoneName: "short" });
     }
     clocks.set(key, format);
   }

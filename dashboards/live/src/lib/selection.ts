@@ -12,7 +12,7 @@ const COMPANIONS = 4;
 export function defaultSignals(series: readonly Series[]): string[] {
   const signals = series.map((one) => one.signal);
   const power = signals.filter((signal) => signal === "energy.active_power");
-  const temperatures = signals.filter((signal) => /temperature(\.actual|_actual)?$/.test(signal)).slice(0, 2);
+  const temperatures = signals.filter((signal) => /temperature$/.test(signal) && !/set|target/.test(signal)).slice(0, 2);
   const chosen = [...temperatures, ...power];
   if (chosen.length > 0) return chosen;
   return series.filter((one) => one.unit !== "").slice(0, 2).map((one) => one.signal);
@@ -30,4 +30,18 @@ export function companions(
     .sort((a, b) => b.t - a.t)
     .slice(0, COMPANIONS)
     .map((one) => one.signal);
+}
+
+/**
+ * Return for each chosen signal which dashes its line has: lines of one unit share a panel, and only there dashes
+ * have to tell them apart beside their colours.
+ */
+export function dashesOf(chosen: readonly string[], unitOf: (signal: string) => string): number[] {
+  const used = new Map<string, number>();
+  return chosen.map((signal) => {
+    const panel = unitOf(signal) || signal;
+    const dash = used.get(panel) ?? 0;
+    used.set(panel, dash + 1);
+    return dash;
+  });
 }

@@ -2,8 +2,9 @@
 
 import type { MachineState } from "./types.ts";
 
-/** For Intl: English words, the day before the month, 24 hours. */
-export const LOCALE = "en-GB";
+/** For Intl: how numbers and units are written, and how dates are (the day before the month). */
+export const NUMBER_LOCALE = "en";
+export const DATE_LOCALE = "en-GB";
 
 const state: Record<MachineState | "no_contact", string> = {
   running: "Running",

@@ -11,6 +11,14 @@ export type Span = [fromMs: number, toMs: number];
 /** The agents' own limit for "no contact": a shorter silence is ordinary. */
 export const SILENCE_AT_LEAST_MS = 10_000;
 
+/** When a machine spoke, as far as we know. */
+export interface Presence {
+  /** Merged, in order. */
+  spans: Span[];
+  /** Pauses up to this are ordinary for the machine, ms. */
+  pauseMs: number;
+}
+
 /**
  * Return the polyline that a bucketed series makes.
  *
@@ -49,13 +57,13 @@ export function bucketWidth(all: readonly BucketedSeries[], fallbackMs: number):
 }
 
 /**
- * Return the spans in which the machine is known to have spoken, merged, in order.
+ * Return when the machine is known to have spoken.
  *
  * All series of the machine that were read count together: a value that did not change for an hour is not a gap
  * while its neighbours went on reporting. Pauses that are ordinary for the machine are bridged: three times its
  * usual pause, at least ten seconds.
  */
-export function presence(all: readonly BucketedSeries[], everyMs: number): Span[] {
+export function presence(all: readonly BucketedSeries[], everyMs: number): Presence {
   const starts = new Set<number>();
   for (const series of all) {
     series.t.forEach((t, row) => {
@@ -63,29 +71,30 @@ export function presence(all: readonly BucketedSeries[], everyMs: number): Span[
     });
   }
   const times = [...starts].sort((a, b) => a - b);
-  const limit = Math.max(SILENCE_AT_LEAST_MS, 3 * (median(steps(times)) - everyMs));
-  const spans: Span[] = [];
-  for (const t of times) addPresence(spans, t, t + everyMs, limit);
-  return spans;
+  const pauseMs = Math.max(SILENCE_AT_LEAST_MS, 3 * (median(steps(times)) - everyMs));
+  const spoken: Presence = { spans: [], pauseMs };
+  for (const t of times) addPresence(spoken, t, t + everyMs);
+  return spoken;
 }
 
-/** Extend the list of spans by one that is not earlier than the last begins. */
-export function addPresence(spans: Span[], fromMs: number, toMs: number, limitMs = SILENCE_AT_LEAST_MS): void {
-  const last = spans.at(-1);
-  if (last !== undefined && fromMs - last[1] <= limitMs) last[1] = Math.max(last[1], toMs);
-  else spans.push([fromMs, toMs]);
+/** Add a span in which the machine spoke; one that begins before the last does changes nothing. */
+export function addPresence(spoken: Presence, fromMs: number, toMs: number): void {
+  const last = spoken.spans.at(-1);
+  if (last !== undefined && fromMs < last[0]) return;
+  if (last !== undefined && fromMs - last[1] <= spoken.pauseMs) last[1] = Math.max(last[1], toMs);
+  else spoken.spans.push([fromMs, toMs]);
 }
 
-/** Return the spans between `fromMs` and `toMs` in which the machine was silent. */
-export function silences(spans: readonly Span[], fromMs: number, toMs: number): Span[] {
+/** Return the spans between `fromMs` and `toMs` in which the machine was silent for longer than it usually is. */
+export function silences({ spans, pauseMs }: Presence, fromMs: number, toMs: number): Span[] {
   const found: Span[] = [];
   let silentFrom = fromMs;
   for (const [begin, end] of spans) {
     if (end < fromMs || begin > toMs) continue;
-    if (begin - silentFrom > SILENCE_AT_LEAST_MS) found.push([silentFrom, begin]);
+    if (begin - silentFrom > pauseMs) found.push([silentFrom, begin]);
     silentFrom = Math.max(silentFrom, end);
   }
-  if (toMs - silentFrom > SILENCE_AT_LEAST_MS) found.push([silentFrom, toMs]);
+  if (toMs - silentFrom > pauseMs) found.push([silentFrom, toMs]);
   return found;
 }
 

@@ -1,0 +1,34 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { decodeEvent } from "../src/lib/events.ts";
+
+test("what is not the contract's shape is no event", () => {
+  const bad: [string, string][] = [
+    ["values", "{"],
+    ["values", "[]"],
+    ["values", '{"id":[1],"t":[1],"v":[1]}'],
+    ["values", '{"id":[1],"t":[1,2],"v":[1],"q":[0]}'],
+    ["values", '{"id":[1],"t":[1],"v":[{"html":1}],"q":[0]}'],
+    ["values", '{"id":["1"],"t":[1],"v":[1],"q":[0]}'],
+    ["hello", '{"now":"soon"}'],
+    ["machines", '{"machines":{}}'],
+    ["toString", "{}"],
+  ];
+  for (const [name, text] of bad) assert.equal(decodeEvent(name, text), null, `${name} ${text}`);
+});
+
+test("one malformed entry does not cost the others", () => {
+  const event = decodeEvent("machines", '{"machines":[null,{"asset":5},{"asset":"a/b/c/d/e","state":"exploded"}]}');
+  assert.ok(event?.kind === "machines");
+  assert.equal(event.machines.length, 1);
+  const [machine] = event.machines;
+  assert.equal(machine?.state, "unknown");
+  assert.equal(machine?.site, "a/b");
+  assert.equal(machine?.contact, false);
+  assert.equal(machine?.power_kw, null);
+});
+
+test("values keep numbers, texts and nulls", () => {
+  const event = decodeEvent("values", '{"id":[1,2,3],"t":[5,5,5],"v":[1.5,"x",null],"q":[0,1,2]}');
+  assert.deepEqual(event, { kind: "values", id: [1, 2, 3], t: [5, 5, 5], v: [1.5, "x", null], q: [0, 1, 2] });
+});

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { applyEvent, changesBetween, emptyPlant, noChanges, seriesKey } from "../src/lib/plant.ts";
+import type { LiveEvent } from "../src/lib/types.ts";
+
+const series = (id: number, signal: string): LiveEvent => ({
+  kind: "series",
+  series: [{ id, asset: "a/b/c/d/e", signal, unit: "kW" }],
+});
+const values = (id: number, v: number, t = 1): LiveEvent => ({ kind: "values", id: [id], t: [t], v: [v], q: [0] });
+
+test("a value that changes twice is noted once and is the newer one", () => {
+  const plant = emptyPlant();
+  const changes = noChanges();
+  for (const event of [series(4, "power"), values(4, 1), values(4, 2)]) applyEvent(plant, event, changes);
+  const key = seriesKey("a/b/c/d/e", "power");
+  assert.deepEqual([...changes.values], [key]);
+  assert.equal(plant.values.get(key)?.v, 2);
+});
+
+test("a value of a series that nobody announced is left out", () => {
+  const plant = emptyPlant();
+  applyEvent(plant, values(9, 1), noChanges());
+  assert.equal(plant.values.size, 0);
+});
+
+test("the lists of series are replaced, and a series that comes again is not there twice", () => {
+  const plant = emptyPlant();
+  applyEvent(plant, series(1, "power"), noChanges());
+  const before = plant.seriesByAsset.get("a/b/c/d/e");
+  applyEvent(plant, series(2, "heat"), noChanges());
+  applyEvent(plant, series(3, "power"), noChanges());
+  const after = plant.seriesByAsset.get("a/b/c/d/e");
+  assert.notEqual(after, before);
+  assert.deepEqual(after?.map((one) => [one.id, one.signal]), [
+    [2, "heat"],
+    [3, "power"],
+  ]);
+});
+
+test("the snapshot is complete with the agents, or with a ping where there are none", () => {
+  for (const last of [{ kind: "agents", agents: [] }, { kind: "ping", now: 1 }] as LiveEvent[]) {
+    const plant = emptyPlant();
+    applyEvent(plant, { kind: "sites", sites: [] }, noChanges());
+    assert.equal(plant.complete, false);
+    applyEvent(plant, last, noChanges());
+    assert.equal(plant.complete, true);
+  }
+});
+
+test("what a new snapshot no longer has counts as changed", () => {
+  const before = emptyPlant();
+  applyEvent(before, series(1, "power"), noChanges());
+  applyEvent(before, values(1, 5), noChanges());
+  const changes = changesBetween(before, emptyPlant());
+  assert.deepEqual([...changes.values], [seriesKey("a/b/c/d/e", "power")]);
+  assert.deepEqual([...changes.assets], ["a/b/c/d/e"]);
+});
