@@ -123,7 +123,7 @@ def chosen_scenario(
         try:
             url = BrokerConfig(url=broker).url
         except ValueError as error:
-            raise ConfigError([f"--broker {broker}: a broker is written mqtt://HOST[:PORT]"]) from error
+            raise ConfigError(["--broker: a broker is written mqtt://HOST[:PORT]"]) from error
         changes["broker"] = scenario.broker.model_copy(update={"url": url})
     chosen = list(scenario.sites)
     if port_base is not None:
@@ -178,7 +178,7 @@ async def run(scenario: Scenario, data: Path) -> None:
         gc.enable()
         for plant in plants:
             await plant.stop()
-        (data / "ready").unlink(missing_ok=True)  # noqa: ASYNC240  (nothing else runs any more)
+        (data / "ready").unlink(missing_ok=True)
 
 
 async def _run(plants: Sequence[Plant], data: Path, stop: asyncio.Event, freeze: asyncio.Event) -> None:

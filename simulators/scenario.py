@@ -44,9 +44,8 @@ def _broker_url(url: str) -> str:
     if parts.scheme != "mqtt" or not parts.hostname or not port_fits or parts.path not in {"", "/"}:
         raise PydanticCustomError("broker_url", "a broker is written mqtt://HOST[:PORT]")
     if parts.username or parts.password:
-        raise PydanticCustomError(
-            "broker_url", "user and password stand in keys of their own, not in the url"
-        )
+        # Of this kind, so that the message does not show what was given.
+        raise PydanticCustomError("secret", "user and password stand in keys of their own, not in the url")
     return url
 
 
@@ -126,7 +125,7 @@ class SiteConfig(ConfigModel):
     time_zone: Annotated[str, AfterValidator(_time_zone)]
     """IANA name, such as Asia/Hong_Kong."""
     opcua_port: int = Field(ge=1, le=65_535)
-    machines: tuple[MachineConfig, ...] = Field(min_length=1, max_length=100)
+    machines: tuple[MachineConfig, ...]
 
     @field_validator("asset")
     @classmethod
@@ -138,6 +137,8 @@ class SiteConfig(ConfigModel):
     @field_validator("machines")
     @classmethod
     def _distinct(cls, machines: tuple[MachineConfig, ...]) -> tuple[MachineConfig, ...]:
+        if not 1 <= len(machines) <= 100:
+            raise PydanticCustomError("machines", "a site has 1 to 100 machines")
         _refuse_twice("two machines named", (machine.cell for machine in machines))
         return machines
 
@@ -179,10 +180,12 @@ class Scenario(ConfigModel):
     listen: str = Field(default="127.0.0.1", min_length=1)
     """The address that the OPC UA servers listen on."""
     broker: BrokerConfig = BrokerConfig()
-    sites: tuple[SiteConfig, ...] = Field(min_length=1, max_length=20)
+    sites: tuple[SiteConfig, ...]
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
+        if not 1 <= len(self.sites) <= 20:
+            raise PydanticCustomError("sites", "a scenario has 1 to 20 sites")
         _refuse_twice("two sites with the asset", (site.asset for site in self.sites))
         _refuse_twice("two sites whose topics begin meters/", (site.key for site in self.sites))
         _refuse_twice("two sites on the port", (str(site.opcua_port) for site in self.sites))

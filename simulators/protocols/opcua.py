@@ -24,6 +24,7 @@ from simulators.protocols.opcua_history import (
     data_value,
 )
 from simulators.protocols.opcua_space import build_machines
+from simulators.protocols.opcua_standard import SharingServer
 from simulators.scenario import SiteConfig
 
 MAX_NODES_PER_CALL: Final = 1_000
@@ -118,7 +119,7 @@ class PlantServer:
             StoreUnavailable: the port is taken.
         """
         _check_port(self.listen, self.site.opcua_port)
-        server = Server()
+        server = Server(SharingServer())
         history = RawHistory(server.iserver)
         server.iserver.history_manager = history
         # An agent that was killed comes back with a new session; what it left behind shall not pile up for long.
