@@ -46,10 +46,6 @@ class Health(msgspec.Struct):
         """Whether all sources run."""
         return all(source.state == _RUNNING for source in self.sources)
 
-    def runs(self, protocol: str) -> bool:
-        """Whether all sources of a protocol run."""
-        return all(source.state == _RUNNING for source in self.sources if source.protocol == protocol)
-
     @property
     def at_rest(self) -> bool:
         """Whether all sources run, the service answers, and nothing waits to be sent."""

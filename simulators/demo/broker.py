@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from shopfloor.errors import Permanent
 
@@ -97,6 +102,45 @@ max_inflight_messages 1000
         encoding="utf-8",
     )
     return [program, "-c", str(configuration)]
+
+
+def reserve_session(host: str, port: int, client_id: str, topic: str, timeout_s: float = 10.0) -> None:
+    """Subscribe in an agent's name, so that the broker keeps what machines say before the agent is there.
+
+    Raises:
+        BrokerUnavailable: it does not answer, or refuses.
+    """
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=False,
+        protocol=paho.MQTTv311,
+        manual_ack=True,  # what comes meanwhile is the agent's
+    )
+    granted = threading.Event()
+
+    def on_connect(*_: object) -> None:
+        client.subscribe(topic, qos=1)
+
+    def on_subscribe(
+        _client: object, _data: object, _id: int, codes: list[ReasonCode], _properties: object
+    ) -> None:
+        if not any(code.is_failure for code in codes):
+            granted.set()
+
+    client.on_connect = on_connect
+    client.on_subscribe = on_subscribe
+    try:
+        client.connect(host, port)
+    except OSError as error:
+        raise BrokerUnavailable(f"the broker {host}:{port} does not answer: {error}") from error
+    client.loop_start()
+    try:
+        if not granted.wait(timeout_s):
+            raise BrokerUnavailable(f"the broker {host}:{port} grants no subscription to {topic}")
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 def _nats_program() -> str:

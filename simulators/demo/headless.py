@@ -103,7 +103,6 @@ def run_headless(
     if not session.stop_machines(STOP_TIMEOUT_S):
         say(f"the simulators did not confirm within {STOP_TIMEOUT_S:g} s that the machines have stopped")
     accounts = settle(session, plan.kept_since_ns(stopped_ns), stopped_s, say)
-    session.live.stop()
     emitted = accounts.emitted
     live = emitted.take((emitted.source_time >= session.ready_ns) & (emitted.source_time <= stopped_ns))
     latency = measure(live, session.live.arrivals())

@@ -64,12 +64,13 @@ class LiveRecorder:
             self._thread.join(_SILENCE_S + 2.0)
 
     def arrivals(self) -> Arrivals:
-        """Return what was seen; call it after `stop`."""
+        """Return what was seen so far."""
+        complete = len(self._arrival_ns)  # the thread fills this column last
         return Arrivals(
             tuple(self._positions),
-            np.array(self._index, dtype=np.int64),
-            np.array(self._time_ms, dtype=np.int64),
-            np.array(self._arrival_ns, dtype=np.int64),
+            np.array(self._index[:complete], dtype=np.int64),
+            np.array(self._time_ms[:complete], dtype=np.int64),
+            np.array(self._arrival_ns[:complete], dtype=np.int64),
         )
 
     def _run(self) -> None:

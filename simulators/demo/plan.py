@@ -172,6 +172,16 @@ def write_agent_config(plan: Plan, site: Site) -> None:
     )
 
 
+def meter_client(config: SiteConfig) -> str:
+    """Return the MQTT client id of a site's agent."""
+    return f"{config.key}-gateway-meters"
+
+
+def meter_filter(config: SiteConfig) -> str:
+    """Return the MQTT topic filter of a site's meters."""
+    return _METERS.format(site=config.key, area="+", line="+", cell="+")
+
+
 def store_token(site: Site, token: str) -> None:
     """Write an agent's token where only its owner can read it."""
     site.folder.mkdir(parents=True, exist_ok=True)
@@ -200,11 +210,11 @@ def _meters(plan: Plan, config: SiteConfig) -> dict[str, Any]:
     return {
         "name": "meters",
         "broker": plan.broker_url,
-        "client_id": f"{config.key}-gateway-meters",
+        "client_id": meter_client(config),
         "topics": [
             {
                 # The site stands written out: each agent takes its own meters only.
-                "topic": _METERS.replace("{site}", config.key),
+                "topic": _METERS.format(site=config.key, area="{area}", line="{line}", cell="{cell}"),
                 "asset": f"{enterprise}/{config.key}/{{area}}/{{line}}/{{cell}}",
                 "time": {"path": "ts", "format": "ms"},
                 "signals": [

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from simulators.demo.agents import Agents
+from simulators.demo.broker import parse_address, reserve_session
 from simulators.demo.gaps import GapCount
 from simulators.demo.kills import Kill
 from simulators.demo.live import LiveRecorder
@@ -16,16 +17,15 @@ from simulators.demo.parts import (
     SIMULATORS,
     agent_part,
     broker_part,
-    ensure_token,
+    ensure_tokens,
     ingest_part,
     simulators_part,
 )
-from simulators.demo.plan import Plan
+from simulators.demo.plan import Plan, meter_client, meter_filter
 from simulators.demo.service import Service
 from simulators.demo.supervisor import TICK_S, StartFailed, Supervisor
 
 _START_TIMEOUT_S: Final = 60.0
-_SUBSCRIBED_TIMEOUT_S: Final = 20.0
 _LOOK_EVERY_S: Final = 0.25
 
 
@@ -49,7 +49,8 @@ class Session:
     def start(self, began_s: float, *, record: bool) -> None:
         """Start all parts and return when every machine is on the page.
 
-        The agents come before the machines: a broker keeps what a meter says only for those who have asked.
+        The agents' sessions at the broker come before the machines: it keeps what a meter says only for those who
+        have asked.
 
         Args:
             began_s: when the demo began, by `time.monotonic`.
@@ -63,20 +64,17 @@ class Session:
         broker = broker_part(plan, self._broker)
         if broker is not None:
             supervisor.start(broker)
-        for site in plan.sites:
-            ensure_token(plan, site)
-        supervisor.start(ingest_part(plan, self.service))
-        if broker is not None:
             supervisor.wait_ready([broker.name], _START_TIMEOUT_S)
+        self._reserve_sessions()
+        supervisor.start(simulators_part(plan))
+        ensure_tokens(plan)
+        supervisor.start(ingest_part(plan, self.service))
         for site in plan.sites:
             supervisor.start(agent_part(plan, site, self.agents))
-        supervisor.wait_ready([site.agent for site in plan.sites], _START_TIMEOUT_S)
-        self._wait(self._meters_are_subscribed, _SUBSCRIBED_TIMEOUT_S, "the agents have no MQTT session")
-        supervisor.start(simulators_part(plan))
         supervisor.wait_ready([INGEST], _START_TIMEOUT_S)
         if record:
             self.live.start()
-        supervisor.wait_ready([SIMULATORS], _START_TIMEOUT_S)
+        supervisor.wait_ready([*(site.agent for site in plan.sites), SIMULATORS], _START_TIMEOUT_S)
         self._wait(
             lambda: self._every_machine_is_seen(began_s), _START_TIMEOUT_S, "not every machine is on the page"
         )
@@ -139,9 +137,13 @@ class Session:
         agents = [site.agent for site in self.plan.sites]
         return [name for name in (*agents, SIMULATORS, INGEST) if name in names]
 
-    def _meters_are_subscribed(self) -> bool:
-        found = [self.agents.health(site) for site in self.plan.sites]
-        return all(health is not None and health.runs("mqtt") for health in found)
+    def _reserve_sessions(self) -> None:
+        if not self.plan.first_start:
+            return  # the broker has kept them
+        host, port = parse_address(self.plan.broker_url)
+        for site in self.plan.scenario.sites:
+            if any(machine.meter for machine in site.machines):
+                reserve_session(host, port, meter_client(site), meter_filter(site))
 
     def _every_machine_is_seen(self, began_s: float) -> bool:
         seen = self.service.machines_in_contact()
