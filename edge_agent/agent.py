@@ -110,12 +110,13 @@ class SourceSink:
     def report(self, state: SourceState, message: str = "") -> None:
         """See BlockSink.report."""
         before = self.now_report
+        if state is SourceState.CONNECTING and before.state is not SourceState.RUNNING:
+            # Another attempt is no news; the reason of the last failure stays until one succeeds.
+            return
         if before.state is state and before.message == message[:_MAX_MESSAGE]:
             return
-        level = logging.INFO if state in {SourceState.RUNNING, SourceState.CONNECTING} else logging.WARNING
-        # A source that keeps failing the same way goes through "connecting" each time: that is no news.
-        if not (before.state is not SourceState.RUNNING and state is SourceState.CONNECTING):
-            log.log(level, "source %s: %s%s", self.source.name, state, f": {message}" if message else "")
+        level = logging.WARNING if state in {SourceState.UNAVAILABLE, SourceState.MISCONFIGURED} else logging.INFO
+        log.log(level, "source %s: %s%s", self.source.name, state, f": {message}" if message else "")
         self.now_report = msgspec.structs.replace(
             before,
             state=state,
