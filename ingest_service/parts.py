@@ -94,12 +94,15 @@ class PartsToday:
         self._folded = 0.0
 
     def add(self, time: int, value: float) -> None:
-        """Take a counter sample, in any order; nulls are left out, equal successive values kept once."""
+        """Take a counter sample, in any order; nulls are left out."""
         if value != value or time < self._folded_until:  # noqa: PLR0124 - the test for NaN
             return
         times, values = self._time, self._value
         if not times or time > times[-1]:
-            if not values or value != values[-1]:
+            if len(values) > 1 and value == values[-1] == values[-2]:
+                # Of a run of equal values its ends are enough, also for samples that arrive late between them.
+                times[-1] = time
+            else:
                 times.append(time)
                 values.append(value)
         else:

@@ -64,7 +64,8 @@ async def write(store: SampleStore, *admitted: Admitted | Batch) -> list[Outcome
 async def stored_values(store: SampleStore, key: SeriesKey = TEMPERATURE) -> list[float]:
     raw = await store.read(Selector((str(key.asset),), (key.signal,)), ALWAYS, 1_000_000)
     assert not raw.truncated
-    return raw.block.value.tolist()
+    values: list[float] = raw.block.value.tolist()
+    return values
 
 
 class SampleStoreContract:
