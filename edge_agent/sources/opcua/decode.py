@@ -1,7 +1,6 @@
 """Responses of an OPC UA server (Part 6, binary encoding) as columns, without an object per value.
 
-The times keep their full 100 ns. Every function takes the whole body and a position, and returns the position
-behind what it read; a body that ends too early is a `MalformedMessage`. This is the seam for a decoder that reads
+The times keep their full 100 ns. A body that ends too early is a `MalformedMessage`. This is the seam for a decoder that reads
 runs of equal DataValues as one numpy array.
 """
 
@@ -16,6 +15,27 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.normalise import NO_TIME
+from edge_agent.sources.opcua.binary import (
+    DATE_TIME,
+    GUID,
+    I64,
+    LOCALIZED_TEXT,
+    NULL,
+    NUMBERS,
+    QUALIFIED_NAME,
+    STRING,
+    U32,
+    XML,
+    MalformedMessage,
+    read_bytes,
+    read_extension,
+    read_length,
+    skip_diagnostic,
+    skip_extension,
+    skip_node_id,
+    skip_scalar,
+    skip_variant,
+)
 from shopfloor.block import STATUS_NOT_CONVERTIBLE, Float64, Int64, UInt32
 
 _EPOCH_TICKS: Final = 116_444_736_000_000_000
@@ -24,35 +44,8 @@ _MAX_TICKS: Final = _EPOCH_TICKS + (2**63 - 1) // 100
 MAX_TEXT_BYTES: Final = 64 * 1024
 """What the wire format takes as one text."""
 
-_U16: Final = struct.Struct("<H")
-_U32: Final = struct.Struct("<I")
-_I32: Final = struct.Struct("<i")
-_I64: Final = struct.Struct("<q")
-_NUMBERS: Final[dict[int, struct.Struct]] = {
-    1: struct.Struct("<?"),
-    2: struct.Struct("<b"),
-    3: struct.Struct("<B"),
-    4: struct.Struct("<h"),
-    5: _U16,
-    6: _I32,
-    7: _U32,
-    8: _I64,
-    9: struct.Struct("<Q"),
-    10: struct.Struct("<f"),
-    11: struct.Struct("<d"),
-    19: _U32,
-}
-"""Built-in types that are numbers (Part 6 §5.1.2), StatusCode among them."""
-_NULL, _STRING, _DATE_TIME, _GUID, _BYTES, _XML = 0, 12, 13, 14, 15, 16
-_NODE_ID, _EXPANDED_NODE_ID, _QUALIFIED_NAME, _LOCALIZED_TEXT = 17, 18, 20, 21
-_EXTENSION_OBJECT, _DATA_VALUE, _VARIANT, _DIAGNOSTIC_INFO = 22, 23, 24, 25
 _DATA_CHANGE, _STATUS_CHANGE, _HISTORY_DATA, _HISTORY_MODIFIED = 811, 820, 658, 11227
-_MAX_DEPTH: Final = 32
 _NAN: Final = float("nan")
-
-
-class MalformedMessage(ValueError):
-    """Bytes that are not what the server's answer should be."""
 
 
 def ns_of_ticks(ticks: int) -> int:
@@ -146,14 +139,14 @@ class HistoryPage(NamedTuple):
 def read_header(body: bytes) -> Header:
     """Read a response's type and header."""
     try:
-        at = _skip_node_id(body, 0)
-        (ticks,) = _I64.unpack_from(body, at)
-        (status,) = _U32.unpack_from(body, at + 12)
-        at = _skip_diagnostic(body, at + 16, 0)
-        count, at = _length(body, at)
+        at = skip_node_id(body, 0)
+        (ticks,) = I64.unpack_from(body, at)
+        (status,) = U32.unpack_from(body, at + 12)
+        at = skip_diagnostic(body, at + 16, 0)
+        count, at = read_length(body, at)
         for _ in range(count):
-            _, at = _bytes(body, at)
-        return Header(ns_of_ticks(ticks), status, _skip_extension(body, at))
+            _, at = read_bytes(body, at)
+        return Header(ns_of_ticks(ticks), status, skip_extension(body, at))
     except (struct.error, IndexError) as error:
         raise MalformedMessage(f"response header: {error}") from error
 
@@ -170,7 +163,7 @@ def read_values(body: bytes, indices: list[int], columns: Columns) -> int:
     """Append the results of a ReadResponse (Part 4 §5.11.2), one for each of ``indices``; return how many."""
     try:
         at = read_header(body).at
-        count, at = _length(body, at)
+        count, at = read_length(body, at)
         if count != len(indices):
             raise MalformedMessage(f"{count} results for {len(indices)} nodes")
         for index in indices:
@@ -184,7 +177,7 @@ def read_history(body: bytes, indices: list[int], columns: Columns) -> list[Hist
     """Append the values of a HistoryReadResponse (Part 4 §5.11.3); return a page for each of ``indices``."""
     try:
         at = read_header(body).at
-        count, at = _length(body, at)
+        count, at = read_length(body, at)
         if count != len(indices):
             raise MalformedMessage(f"{count} results for {len(indices)} nodes")
         pages = []
@@ -198,24 +191,24 @@ def read_history(body: bytes, indices: list[int], columns: Columns) -> list[Hist
 
 def _read_publish(body: bytes) -> Notification:
     header = read_header(body)
-    (subscription,) = _U32.unpack_from(body, header.at)
-    available, at = _length(body, header.at + 4)
+    (subscription,) = U32.unpack_from(body, header.at)
+    available, at = read_length(body, header.at + 4)
     at += 4 * available
     more = body[at] != 0
-    (sequence,) = _U32.unpack_from(body, at + 1)
-    (ticks,) = _I64.unpack_from(body, at + 5)
-    parts, at = _length(body, at + 13)
+    (sequence,) = U32.unpack_from(body, at + 1)
+    (ticks,) = I64.unpack_from(body, at + 5)
+    parts, at = read_length(body, at + 13)
     columns = Columns()
     status_change = 0
     for _ in range(parts):
-        kind, start, at = _extension(body, at)
+        kind, start, at = read_extension(body, at)
         if kind == _DATA_CHANGE:
-            count, inner = _length(body, start)
+            count, inner = read_length(body, start)
             for _ in range(count):
-                (handle,) = _U32.unpack_from(body, inner)
+                (handle,) = U32.unpack_from(body, inner)
                 inner = _read_data_value(body, inner + 4, handle, columns)
         elif kind == _STATUS_CHANGE:
-            (status_change,) = _U32.unpack_from(body, start)
+            (status_change,) = U32.unpack_from(body, start)
     published = ns_of_ticks(ticks)
     return Notification(
         subscription,
@@ -229,12 +222,12 @@ def _read_publish(body: bytes) -> Notification:
 
 
 def _read_history_page(body: bytes, at: int, index: int, columns: Columns) -> tuple[HistoryPage, int]:
-    (status,) = _U32.unpack_from(body, at)
-    continuation, at = _bytes(body, at + 4)
-    kind, start, at = _extension(body, at)
+    (status,) = U32.unpack_from(body, at)
+    continuation, at = read_bytes(body, at + 4)
+    kind, start, at = read_extension(body, at)
     before = len(columns)
     if kind in {_HISTORY_DATA, _HISTORY_MODIFIED}:
-        count, inner = _length(body, start)
+        count, inner = read_length(body, start)
         for _ in range(count):
             inner = _read_data_value(body, inner, index, columns)
     added = len(columns) - before
@@ -250,7 +243,7 @@ def _read_data_value(body: bytes, at: int, index: int, columns: Columns) -> int:
     null = convertible = True
     if mask & 0x01:
         kind = body[at]
-        number = _NUMBERS.get(kind)
+        number = NUMBERS.get(kind)
         if number is not None:
             (value,) = number.unpack_from(body, at + 1)
             at += 1 + number.size
@@ -259,17 +252,17 @@ def _read_data_value(body: bytes, at: int, index: int, columns: Columns) -> int:
             value, text, null, convertible, at = _read_odd_variant(body, at)
     status = 0
     if mask & 0x02:
-        (status,) = _U32.unpack_from(body, at)
+        (status,) = U32.unpack_from(body, at)
         at += 4
     time = NO_TIME
     if mask & 0x04:
-        time = ns_of_ticks(_I64.unpack_from(body, at)[0])
+        time = ns_of_ticks(I64.unpack_from(body, at)[0])
         at += 8
     if mask & 0x10:
         at += 2
     if mask & 0x08:
         if time == NO_TIME:
-            time = ns_of_ticks(_I64.unpack_from(body, at)[0])
+            time = ns_of_ticks(I64.unpack_from(body, at)[0])
         at += 8
     if mask & 0x20:
         at += 2
@@ -297,36 +290,36 @@ def _read_odd_variant(body: bytes, at: int) -> tuple[float, str | None, bool, bo
     encoding = body[at]
     kind = encoding & 0x3F
     if encoding & 0xC0:
-        return _NAN, None, True, False, _skip_variant(body, at, 0)
+        return _NAN, None, True, False, skip_variant(body, at, 0)
     at += 1
-    if kind == _NULL:
+    if kind == NULL:
         return _NAN, None, True, True, at
-    if kind in {_STRING, _XML}:
-        raw, at = _bytes(body, at)
+    if kind in {STRING, XML}:
+        raw, at = read_bytes(body, at)
         return _text(raw, at)
-    if kind == _LOCALIZED_TEXT:
+    if kind == LOCALIZED_TEXT:
         mask = body[at]
         at += 1
         if mask & 1:
-            _, at = _bytes(body, at)
+            _, at = read_bytes(body, at)
         raw = None
         if mask & 2:
-            raw, at = _bytes(body, at)
+            raw, at = read_bytes(body, at)
         return _text(raw, at)
-    if kind == _QUALIFIED_NAME:
-        raw, at = _bytes(body, at + 2)
+    if kind == QUALIFIED_NAME:
+        raw, at = read_bytes(body, at + 2)
         return _text(raw, at)
-    if kind == _DATE_TIME:
-        time = ns_of_ticks(_I64.unpack_from(body, at)[0])
+    if kind == DATE_TIME:
+        time = ns_of_ticks(I64.unpack_from(body, at)[0])
         return (
             (_NAN, None, True, True, at + 8) if time == NO_TIME else (time / 1e9, None, False, True, at + 8)
         )
-    if kind == _GUID:
+    if kind == GUID:
         raw = body[at : at + 16]
         if len(raw) < 16:
             raise MalformedMessage("a Guid ends behind the message")
         return _NAN, str(uuid.UUID(bytes_le=raw)), False, True, at + 16
-    return _NAN, None, True, False, _skip_scalar(body, at, kind, 0)
+    return _NAN, None, True, False, skip_scalar(body, at, kind, 0)
 
 
 def _text(raw: bytes | None, at: int) -> tuple[float, str | None, bool, bool, int]:
@@ -337,137 +330,17 @@ def _text(raw: bytes | None, at: int) -> tuple[float, str | None, bool, bool, in
     return (_NAN, text, False, True, at) if fits else (_NAN, None, True, False, at)
 
 
-def _length(body: bytes, at: int) -> tuple[int, int]:
-    (length,) = _I32.unpack_from(body, at)
-    if length > len(body) - at:
-        raise MalformedMessage(f"{length} elements in {len(body) - at} bytes")
-    return max(length, 0), at + 4
-
-
-def _bytes(body: bytes, at: int) -> tuple[bytes | None, int]:
-    (length,) = _I32.unpack_from(body, at)
-    at += 4
-    if length < 0:
-        return None, at
-    if length > len(body) - at:
-        raise MalformedMessage(f"{length} bytes announced, {len(body) - at} left")
-    return body[at : at + length], at + length
-
-
-def _skip_node_id(body: bytes, at: int) -> int:
-    encoding = body[at]
-    form = encoding & 0x0F
-    at += 1
-    if form <= 2:
-        at += (1, 3, 6)[form]
-    elif form in {3, 5}:
-        _, at = _bytes(body, at + 2)
-    elif form == 4:
-        at += 18
-    else:
-        raise MalformedMessage(f"NodeId of unknown form {form}")
-    if encoding & 0x80:
-        _, at = _bytes(body, at)
-    if encoding & 0x40:
-        at += 4
-    return at
-
-
-def _extension(body: bytes, at: int) -> tuple[int, int, int]:
-    """Return the numeric type (0 where it is not a plain one), the start of the content, the position behind."""
-    encoding = body[at]
-    kind = 0
-    if encoding == 0:
-        kind = body[at + 1]
-    elif encoding == 1 and body[at + 1] == 0:
-        (kind,) = _U16.unpack_from(body, at + 2)
-    elif encoding == 2 and _U16.unpack_from(body, at + 1)[0] == 0:
-        (kind,) = _U32.unpack_from(body, at + 3)
-    at = _skip_node_id(body, at)
-    if body[at] == 0:
-        return kind, at + 1, at + 1
-    length, start = _length(body, at + 1)
-    if start + length > len(body):
-        raise MalformedMessage("an extension object ends behind the message")
-    return kind, start, start + length
-
-
-def _skip_extension(body: bytes, at: int) -> int:
-    return _extension(body, at)[2]
-
-
-def _skip_diagnostic(body: bytes, at: int, depth: int) -> int:
-    if depth > _MAX_DEPTH:
-        raise MalformedMessage("nested too deeply")
-    mask = body[at]
-    at += 1 + 4 * (mask & 0x0F).bit_count()
-    if mask & 0x10:
-        _, at = _bytes(body, at)
-    if mask & 0x20:
-        at += 4
-    return _skip_diagnostic(body, at, depth + 1) if mask & 0x40 else at
-
-
-def _skip_variant(body: bytes, at: int, depth: int) -> int:
-    if depth > _MAX_DEPTH:
-        raise MalformedMessage("nested too deeply")
-    encoding = body[at]
-    kind = encoding & 0x3F
-    at += 1
-    if not encoding & 0x80:
-        return _skip_scalar(body, at, kind, depth)
-    count, at = _length(body, at)
-    number = _NUMBERS.get(kind)
-    if number is not None:
-        at += count * number.size
-    else:
-        for _ in range(count):
-            at = _skip_scalar(body, at, kind, depth)
-    if encoding & 0x40:
-        dimensions, at = _length(body, at)
-        at += 4 * dimensions
-    return at
-
-
-def _skip_scalar(body: bytes, at: int, kind: int, depth: int) -> int:
-    number = _NUMBERS.get(kind)
-    if number is not None:
-        return at + number.size
-    if kind == _NULL:
-        return at
-    if kind == _DATE_TIME:
-        return at + 8
-    if kind == _GUID:
-        return at + 16
-    if kind in {_NODE_ID, _EXPANDED_NODE_ID}:
-        return _skip_node_id(body, at)
-    if kind == _QUALIFIED_NAME:
-        return _bytes(body, at + 2)[1]
-    if kind == _LOCALIZED_TEXT:
-        mask = body[at]
-        at += 1
-        for bit in (1, 2):
-            if mask & bit:
-                _, at = _bytes(body, at)
-        return at
-    if kind == _EXTENSION_OBJECT:
-        return _skip_extension(body, at)
-    if kind == _DATA_VALUE:
-        return _skip_data_value(body, at, depth + 1)
-    if kind == _VARIANT:
-        return _skip_variant(body, at, depth + 1)
-    if kind == _DIAGNOSTIC_INFO:
-        return _skip_diagnostic(body, at, depth + 1)
-    # String, ByteString and XmlElement; the reserved types 26 to 31 are encoded as a ByteString too.
-    return _bytes(body, at)[1]
-
-
-def _skip_data_value(body: bytes, at: int, depth: int) -> int:
-    mask = body[at]
-    at += 1
-    if mask & 0x01:
-        at = _skip_variant(body, at, depth)
-    return at + sum(size for bit, size in _FIELDS if mask & bit)
-
-
-_FIELDS: Final = ((0x02, 4), (0x04, 8), (0x08, 8), (0x10, 2), (0x20, 2))
+__all__ = [
+    "Columns",
+    "Header",
+    "HistoryPage",
+    "MalformedMessage",
+    "Notification",
+    "Readings",
+    "arrays",
+    "ns_of_ticks",
+    "read_header",
+    "read_history",
+    "read_publish",
+    "read_values",
+]
