@@ -35,8 +35,9 @@ def free_port() -> int:
 class Broker:
     """A broker process with a folder and a port that it keeps over restarts."""
 
-    def __init__(self, command: list[str], port: int) -> None:
+    def __init__(self, command: list[str], port: int, *, welcomes: bool = True) -> None:
         self.port = port
+        self._welcomes = welcomes
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
 
@@ -50,6 +51,8 @@ class Broker:
         # nats listens before its JetStream is ready; only a CONNACK says that sessions work.
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                if not self._welcomes:
+                    return True
                 probe.settimeout(2)
                 probe.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x0a\x00\x01p")
                 return probe.recv(4)[3:] == b"\x00"
@@ -67,7 +70,9 @@ class Broker:
 
 
 @contextlib.asynccontextmanager
-async def mosquitto(folder: Path, *lines: str, persistence: bool = True) -> AsyncIterator[Broker]:
+async def mosquitto(
+    folder: Path, *lines: str, persistence: bool = True, anonymous: bool = True, tls: bool = False
+) -> AsyncIterator[Broker]:
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if program is None:
         pytest.skip("mosquitto is not installed")
@@ -77,7 +82,7 @@ async def mosquitto(folder: Path, *lines: str, persistence: bool = True) -> Asyn
         "\n".join(
             [
                 f"listener {port} 127.0.0.1",
-                *([] if any("password_file" in line for line in lines) else ["allow_anonymous true"]),
+                *(["allow_anonymous true"] if anonymous else []),
                 "max_queued_messages 100000",
                 *([f"persistence true\npersistence_location {folder}/"] if persistence else []),
                 *(["user root"] if os.geteuid() == 0 else []),
@@ -85,7 +90,7 @@ async def mosquitto(folder: Path, *lines: str, persistence: bool = True) -> Asyn
             ]
         )
     )
-    async with _running(Broker([program, "-c", str(config)], port)) as broker:
+    async with _running(Broker([program, "-c", str(config)], port, welcomes=anonymous and not tls)) as broker:
         yield broker
 
 
@@ -125,10 +130,10 @@ async def until(condition: Callable[[], bool], what: str, timeout_s: float = 40.
 class Publisher:
     """Publishes at QoS 1 and waits for every PUBACK."""
 
-    def __init__(self, port: int, **options: Any) -> None:
+    def __init__(self, port: int, ca: str | None = None) -> None:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"publisher-{free_port()}")
-        if options:
-            self._client.username_pw_set(**options)
+        if ca:
+            self._client.tls_set(ca)
         self._client.max_inflight_messages = 500
         self._client.connect("127.0.0.1", port, keepalive=60)
         self._client.loop_start()

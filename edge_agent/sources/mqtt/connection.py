@@ -28,6 +28,7 @@ from edge_agent.sources.mqtt.inbox import Inbox, Message
 from edge_agent.sources.mqtt.stream import Stream, tls_context
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 
+_CONNACK: Final = 0x20
 _PINGREQ: Final = b"\xc0\x00"
 _PUBACK: Final = struct.Struct("!BBH")
 _FILTERS_PER_PACKET: Final = 100
@@ -84,6 +85,7 @@ class Connection:
         self._inbox = Inbox(self._loop.time)
         self._arrived = asyncio.Event()
         self._last_received_time = 0
+        self._greeted = False
         self._connack: asyncio.Future[bool] = self._loop.create_future()
         self._subacks: dict[int | None, asyncio.Future[list[ReasonCode]]] = {}
         self.session_present = False
@@ -232,6 +234,12 @@ class Connection:
         return [self._connack, *self._subacks.values()]
 
     def _on_data(self, data: bytes) -> None:
+        if not self._greeted:
+            # MQTT 3.1.1 §3.2: nothing may come before CONNACK. A web server would have us wait for ever.
+            self._greeted = True
+            if data[0] != _CONNACK:
+                self._break(f"an answer that is not MQTT {self._config.protocol}")
+                return
         self._reader.feed(data)
         self._parse()
 
@@ -302,7 +310,8 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             kind = SourceMisconfigured if reason.value in _REFUSED_FOR_GOOD else SourceUnavailable
-            self._fail(kind(f"{self._where}: the broker refused the connection: {reason}"))
+            version = self._config.protocol
+            self._fail(kind(f"{self._where}: the broker refused the connection by MQTT {version}: {reason}"))
             return
         # MQTT 5.0 §3.2.2.3.14: the broker's keep alive replaces ours.
         self._keepalive_s = min(
