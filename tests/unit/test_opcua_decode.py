@@ -29,8 +29,8 @@ from shopfloor.block import STATUS_NOT_CONVERTIBLE
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 T = ua.VariantType
-times: st.SearchStrategy[Any] = st.none() | st.datetimes(
-    datetime.min.replace(year=1971), datetime.min.replace(year=2200), timezones=st.just(UTC)
+times: st.SearchStrategy[Any] = st.none() | st.integers(1, 7 * 10**15).map(
+    lambda microseconds: EPOCH + timedelta(microseconds=microseconds)
 )
 numbers = st.one_of(
     st.tuples(st.booleans(), st.just(T.Boolean)),
