@@ -51,9 +51,13 @@ export function openChart(element: HTMLElement) {
   const chart = init(element, null, { renderer: "canvas" });
   const observer = new ResizeObserver(() => chart.resize());
   observer.observe(element);
+  let structure = "";
   return {
     draw(drawing: Drawing): void {
-      chart.setOption(optionOf(drawing, getComputedStyle(element)), { notMerge: true, lazyUpdate: true });
+      // Merged while the lines stay the same: a tooltip that is being read stays open while the values move.
+      const next = JSON.stringify(drawing.lines.map(({ signal, unit, dash }) => [signal, unit, dash]));
+      chart.setOption(optionOf(drawing, getComputedStyle(element)), { notMerge: next !== structure, lazyUpdate: true });
+      structure = next;
     },
     close(): void {
       observer.disconnect();
