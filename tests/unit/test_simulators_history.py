@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulators.protocols import opcua_history
+from simulators.protocols.euromap77 import Kind, Raw
 from simulators.protocols.opcua_history import RawHistory, SeriesHistory
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NODE = ua.NodeId("imm-01.Temperature", 1)
+NODE = ua.NodeId.from_string("ns=1;s=imm-01.Temperature")
 TIMES = (0, 120, 180, 300, 360)
 """Seconds after START at which there is a value, which is that number."""
 START = datetime(2025, 1, 1, 5, 0, tzinfo=UTC)
@@ -105,7 +106,7 @@ async def test_too_little_said_or_asked_for_the_wrong_thing_is_an_error() -> Non
         assert (
             await ask(made, start, end, count)
         ).StatusCode.value == StatusCodes.BadInvalidTimestampArgument
-    unknown = await ask(made, at(0), at(9), node=ua.NodeId("imm-99", 1))
+    unknown = await ask(made, at(0), at(9), node=ua.NodeId.from_string("ns=1;s=imm-99"))
     assert unknown.StatusCode.value == StatusCodes.BadNodeIdUnknown
     for point in (b"", b"nonsense", b"\0" * 26):
         result = await ask(made, at(0), at(9), point=point or b"x")
@@ -168,9 +169,12 @@ def test_the_span_bounds_memory_and_keeps_the_value_that_held_when_it_began() ->
         series.append(4_999_000, 1.0)
 
 
-def test_values_keep_their_types() -> None:
-    for kind, raw in (("Boolean", True), ("Int32", 4), ("UInt64", 2**53), ("Double", 0.1), ("String", "no")):
-        series = SeriesHistory(kind, 1000)  # type: ignore[arg-type]
-        series.append(1, raw)  # type: ignore[arg-type]
-        assert series.raw(0) == raw
-        assert type(series.raw(0)) is type(raw)
+@pytest.mark.parametrize(
+    ("kind", "raw"),
+    [("Boolean", True), ("Int32", 4), ("UInt64", 2**53), ("Double", 0.1), ("String", "no")],
+)
+def test_values_keep_their_types(kind: Kind, raw: Raw) -> None:
+    series = SeriesHistory(kind, 1000)
+    series.append(1, raw)
+    assert series.raw(0) == raw
+    assert type(series.raw(0)) is type(raw)
