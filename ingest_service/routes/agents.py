@@ -46,7 +46,7 @@ _HEARTBEAT: Final = {
         "oldest_pending_time": 1763777999000000000,
         "used_bytes": 40960,
         "limit_bytes": 1073741824,
-        "hours_left": None,
+        "hours_left": 72.5,
     },
 }
 _SPAN: Final = {

@@ -182,7 +182,7 @@ class Writer:
             plans.append(plan)
         writing = [plan for plan in plans if plan.writes]
         if writing:
-            group = Group(writing, lambda series: self._series.ids(series, self._register))
+            group = Group(writing, lambda series, used: self._series.ids(series, used, self._register))
             connection = self._connection
             connection.execute("BEGIN TRANSACTION")
             group.insert(connection)

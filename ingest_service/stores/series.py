@@ -48,28 +48,34 @@ class SeriesIndex:
             return []
         return [key for key in series if key not in self._ids]
 
-    def ids(self, series: tuple[SeriesKey, ...], register: Callable[[int, list[SeriesKey]], None]) -> UInt32:
+    def ids(
+        self,
+        series: tuple[SeriesKey, ...],
+        used: UInt32,
+        register: Callable[[int, list[SeriesKey]], None],
+    ) -> UInt32:
         """Return uint32[len(series)]; ``register(first_id, keys)`` makes new ones durable first.
 
-        Only for the thread that writes.
+        Only for the thread that writes. Series that no row uses get no number (0 stands for it): a table may name
+        series whose samples were refused, or far more than it has samples for.
+
+        Args:
+            series: a block's table.
+            used: the ``series_index`` of the rows that are to be stored.
+            register: called at most once.
         """
         remembered = self._tables.get(id(series))
         if remembered is not None:
             return remembered[1]
-        new = self.unknown(series)
+        places = np.unique(used).tolist()
+        new = [key for place in places if (key := series[place]) not in self._ids]
         if new:
             register(len(self.keys) + 1, new)
             for key in new:
                 self._append(key)
-        numbers = np.array([self._ids[key] for key in series], dtype=np.uint32)
-        # The tuple is kept alive beside its numbers: an identity must not be used again for another one.
-        self._tables[id(series)] = (series, numbers)
-        self._table_series += len(series)
-        while len(self._tables) > _REMEMBERED_TABLES or (
-            self._table_series > _REMEMBERED_SERIES and len(self._tables) > 1
-        ):
-            _, (dropped, _) = self._tables.popitem(last=False)
-            self._table_series -= len(dropped)
+        numbers = np.array([self._ids.get(key, 0) for key in series], dtype=np.uint32)
+        if numbers.all():
+            self._remember(series, numbers)
         return numbers
 
     def select(self, selector: Selector) -> list[SeriesInfo]:
@@ -79,6 +85,16 @@ class SeriesIndex:
             for number, key in enumerate(self.keys[: len(self.keys)], 1)
             if selector.matches(key)
         ]
+
+    def _remember(self, series: tuple[SeriesKey, ...], numbers: UInt32) -> None:
+        # The tuple is kept alive beside its numbers: an identity must not be used again for another one.
+        self._tables[id(series)] = (series, numbers)
+        self._table_series += len(series)
+        while len(self._tables) > _REMEMBERED_TABLES or (
+            self._table_series > _REMEMBERED_SERIES and len(self._tables) > 1
+        ):
+            _, (dropped, _) = self._tables.popitem(last=False)
+            self._table_series -= len(dropped)
 
     def _append(self, key: SeriesKey) -> None:
         self.keys.append(key)

@@ -17,7 +17,7 @@ from ingest_service.admission import (
     uncovered,
 )
 from ingest_service.backpressure import Backpressure, Busy
-from ingest_service.stores import NOTHING_REFUSED
+from ingest_service.stores import NOTHING_REFUSED, Refused
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.messages import Rejection
@@ -31,8 +31,7 @@ def block(times: list[int], values: list[float] | None = None, index: list[int] 
     return make_block(SERIES, index or [0] * len(times), times, NOW, values or [1.0] * len(times))
 
 
-def reasons(refused: object) -> dict[int, str]:
-    assert hasattr(refused, "rows")
+def reasons(refused: Refused) -> dict[int, str]:
     return {
         row: refused.reasons[reason]
         for row, reason in zip(refused.rows.tolist(), refused.reason_index.tolist(), strict=True)

@@ -142,7 +142,7 @@ RUNNING = MachineSignals(mode=1, production_status=4, expected_cycle_s=25, since
 )
 def test_states(changes: dict[str, float | str | bool | None], state: MachineState) -> None:
     names = MachineSignals.__dataclass_fields__
-    signals = MachineSignals(**({name: getattr(RUNNING, name) for name in names} | changes))  # type: ignore[arg-type]
+    signals = MachineSignals(**({name: getattr(RUNNING, name) for name in names} | changes))
     assert machine_state(signals, contact=True, planned_reasons={"maintenance"}).state == state
 
 
