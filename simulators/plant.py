@@ -20,7 +20,7 @@ _MS: Final = 1_000_000
 _H_NS: Final = 3_600_000_000_000
 _HISTORY_NS: Final = 2 * _H_NS
 _CATCH_UP_NS: Final = 60_000_000_000
-"""A computer that slept longer than this gets what it slept through at the coarse pace of a past."""
+"""A computer that slept longer than this says only where its machines are now: nobody was there to look."""
 
 
 def emission_folder(data: Path, site: SiteConfig) -> Path:
@@ -58,6 +58,17 @@ class _Cell:
             readings.append(meter.read(self.machine.energy_kwh(meter.next_ns), self.machine.power_factor))
         changes += self.machine.advance(to_ns)
         return changes, readings
+
+    def skip(self, from_ns: int, to_ns: int) -> list[Change]:
+        """Let a long time pass; return only the newest change of each signal."""
+        newest: dict[str, Change] = {}
+        self.machine.sample(COARSE)
+        for hour_ns in (*range(from_ns, to_ns, _H_NS), to_ns):
+            newest.update((change.signal, change) for change in self.machine.advance(hour_ns))
+        self.machine.sample(LIVE)
+        if self.meter is not None:
+            self.meter.skip(to_ns, self.machine.energy_kwh(to_ns))
+        return sorted(newest.values(), key=lambda change: change.time_ns)
 
 
 class Plant:
@@ -104,12 +115,7 @@ class Plant:
         if now_ns <= self._now_ns or self.frozen:
             self.publisher.feed()
             return
-        slept = now_ns - self._now_ns > _CATCH_UP_NS
-        if slept:
-            self._pace(live=False)
-        written, messages, rows = self._collect(now_ns)
-        if slept:
-            self._pace(live=True)
+        written, messages, rows = self._collect(now_ns, past=False)
         if rows:
             self.log.append(rows)
         await self.server.write(written)
@@ -150,13 +156,14 @@ class Plant:
                 cell.config.spec(), scenario.machine_seed(self.site, cell.config), start_ns, restored, COARSE
             )
         self._now_ns = max(now_ns, start_ns)
-        written, _, rows = self._collect(self._now_ns)
+        written, _, rows = self._collect(self._now_ns, past=True)
         if rows:
             self.log.append(rows)
         for value in written:
             self.server.remember(value)
         self.history_total = self.server.history_rows
-        self._pace(live=True)
+        for cell in self._cells:
+            cell.machine.sample(LIVE)
         self._fit_meters(scenario)
 
     def _fit_meters(self, scenario: Scenario) -> None:
@@ -189,17 +196,18 @@ class Plant:
                     shown.last_ms, shown.last_raw = time_ns // _MS, shown.variable.raw(value)
                     self.server.remember(Written(shown.number, shown.last_ms, shown.last_raw))
 
-    def _pace(self, *, live: bool) -> None:
-        for cell in self._cells:
-            cell.machine.sample(LIVE if live else COARSE)
-
-    def _collect(self, now_ns: int) -> tuple[list[Written], list[tuple[str, bytes]], list[Row]]:
+    def _collect(
+        self, now_ns: int, *, past: bool
+    ) -> tuple[list[Written], list[tuple[str, bytes]], list[Row]]:
         """Advance every cell; return the variables' changes, the meters' messages, and the rows of both."""
         written: list[Written] = []
         messages: list[tuple[str, bytes]] = []
         rows: list[Row] = []
         for cell in self._cells:
-            changes, readings = cell.advance(now_ns)
+            if not past and now_ns - self._now_ns > _CATCH_UP_NS:
+                changes, readings = cell.skip(self._now_ns, now_ns), list[MeterReading]()
+            else:
+                changes, readings = cell.advance(now_ns)
             for name, time_ns, value in changes:
                 shown = cell.shown[name]
                 raw = shown.variable.raw(value)

@@ -66,12 +66,17 @@ class MachineConfig(ConfigModel):
     cell: Segment
     """Its name, unique within the site."""
     area: Segment = "moulding"
+    """ISA-95 area of its asset path."""
     line: Segment = "cell-a"
+    """ISA-95 line of its asset path."""
     drive: Literal["electric", "servo_hydraulic", "hydraulic"] = "servo_hydraulic"
+    """What it draws from the mains, and when."""
     material: Literal["abs", "hips", "pa66", "pc", "pom", "pp"] = "abs"
+    """What it moulds: decides temperatures and pressures."""
     clamp_kn: float = Field(default=1600.0, ge=50.0, le=50_000.0)
     """Clamping force, in kN."""
     cavities: int = Field(default=4, ge=1, le=256)
+    """Parts of a shot."""
     cycle_s: float = Field(default=24.0, ge=3.0, le=300.0)
     """Standard cycle time, in seconds."""
     zones: int = Field(default=5, ge=3, le=12)
@@ -85,7 +90,9 @@ class MachineConfig(ConfigModel):
     products: tuple[Annotated[str, Field(min_length=1, max_length=60)], ...] = Field(
         default=("HOUSING", "COVER", "LENS", "GEAR"), min_length=1
     )
+    """What its jobs are named after."""
     stops: StopsConfig = StopsConfig()
+    """How often it stands, and how long."""
     seed: int | None = Field(default=None, ge=0)
     """Of everything random in it; by default it follows from the scenario's seed and the machine's asset path."""
     meter: bool = True
@@ -125,7 +132,9 @@ class SiteConfig(ConfigModel):
     time_zone: Annotated[str, AfterValidator(_time_zone)]
     """IANA name, such as Asia/Hong_Kong."""
     opcua_port: int = Field(ge=1, le=65_535)
+    """TCP port of its OPC UA server."""
     machines: tuple[MachineConfig, ...]
+    """1 to 100 machines."""
 
     @field_validator("asset")
     @classmethod
@@ -165,14 +174,18 @@ class BrokerConfig(ConfigModel):
     """The MQTT broker that the meters publish to."""
 
     url: Annotated[str, AfterValidator(_broker_url)] = "mqtt://127.0.0.1:1883"
+    """``mqtt://HOST[:PORT]``."""
     username: str | None = None
+    """Without it the meters connect anonymously."""
     password: Secret | None = None
+    """``${ENVIRONMENT_VARIABLE}`` or ``file:PATH``."""
 
 
 class Scenario(ConfigModel):
     """What `shopfloor simulate` runs."""
 
     seed: int = Field(default=1, ge=0)
+    """Of all machines that have none of their own."""
     history_h: float = Field(default=1.0, ge=0.0, le=2.0)
     """Hours of past that the machines have behind them at their very first start."""
     keep_h: float | None = Field(default=None, ge=3.0)
@@ -180,7 +193,9 @@ class Scenario(ConfigModel):
     listen: str = Field(default="127.0.0.1", min_length=1)
     """The address that the OPC UA servers listen on."""
     broker: BrokerConfig = BrokerConfig()
+    """Where the energy meters publish."""
     sites: tuple[SiteConfig, ...]
+    """1 to 20 plants."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -59,3 +59,9 @@ class EnergyMeter:
             round(power_kw * 1000.0 / (math.sqrt(3.0) * self._voltage_v * factor), 2),
             round(factor, 3),
         )
+
+    def skip(self, to_ns: int, energy_kwh: float) -> None:
+        """Leave out the readings up to a time at which the register stands at ``energy_kwh``."""
+        self._last_ns = to_ns
+        self._energy_kwh = energy_kwh
+        self.next_ns = to_ns + self._interval_ns

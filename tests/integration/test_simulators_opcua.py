@@ -193,6 +193,25 @@ async def test_a_restart_contradicts_nothing_that_was_said(tmp_path: Path) -> No
             assert values == sorted(values)
 
 
+async def test_after_a_long_sleep_only_the_present_is_said(tmp_path: Path) -> None:
+    async with running(scenario(free_port()), tmp_path, START) as plant:
+        await plant.advance(START + 5 * SECOND)
+        before = logged(plant)
+        woken = START + 50 * 3600 * SECOND
+        await plant.advance(woken)
+        rows = {key: said[len(before[key]) :] for key, said in logged(plant).items()}
+        assert all(len(said) <= 1 for said in rows.values())
+        assert sum(map(len, rows.values())) > 20
+        await plant.advance(woken + 3 * SECOND)
+        after = logged(plant)
+    energy = [
+        [value for _, value in said] for key, said in after.items() if key.signal == "energy.active_energy"
+    ]
+    assert all(values == sorted(values) and len(values) in {7, 8} for values in energy)
+    power = [said[-1][1] for key, said in after.items() if key.signal == "energy.active_power"]
+    assert all(0 < float(kw) < 100 for kw in power), "the sleep's energy counted as one second's"
+
+
 async def test_the_tree_has_the_names_of_euromap_77(tmp_path: Path) -> None:
     async with (
         running(scenario(free_port()), tmp_path, START) as plant,

@@ -10,7 +10,15 @@ from shopfloor.signal import parse_signal
 from simulators.command import chosen_scenario
 from simulators.protocols.mqtt import METER_SIGNALS
 from simulators.protocols.opcua import node_mappings
-from simulators.scenario import THREE_PLANTS, Scenario, load_scenario
+from simulators.scenario import (
+    THREE_PLANTS,
+    BrokerConfig,
+    MachineConfig,
+    Scenario,
+    SiteConfig,
+    StopsConfig,
+    load_scenario,
+)
 
 CASES = Path(__file__).parents[1] / "cases" / "scenario"
 
@@ -46,6 +54,11 @@ def test_the_three_plants_have_enough_machines_and_series() -> None:
             parse_signal(mapping.signal)
             assert mapping.node.startswith(f"nsu={site.namespace_uri};s=")
     assert total >= 360
+
+
+@pytest.mark.parametrize("model", [Scenario, SiteConfig, MachineConfig, StopsConfig, BrokerConfig])
+def test_every_option_is_documented(model: type[configfile.ConfigModel]) -> None:
+    assert [name for name, field in model.model_fields.items() if not field.description] == []
 
 
 def test_seeds_differ_between_machines_and_follow_from_the_scenario() -> None:
