@@ -157,8 +157,8 @@ async def test_the_trend_fills_from_history_and_then_moves(services: Services, o
     before = await trend.locator("canvas").screenshot()
     for step in range(3):
         service.push_values({POWER: (now_ms(), 20.0 + step, 0)})
-        await expect(shown_value(page, "energy.active_power")).to_have_text(f"{20 + step}")
-    await expect(line).to_contain_text(f"{NOTHING} 22")
+        await expect(shown_value(page, "energy.active_power")).to_have_text(f"{20 + step}.00")
+    await expect(line).to_contain_text(f"{NOTHING} 22.00")
     assert await trend.locator("canvas").screenshot() != before
     assert watched.unexpected() == []
 

@@ -8,11 +8,11 @@ import {
   formatDuration,
   formatFixed,
   formatNumber,
-  formatUnit,
   formatValue,
   fullLabel,
   signalLabel,
 } from "../src/lib/format.ts";
+import { formatUnit, unitOf } from "../src/lib/units.ts";
 
 const MIN = 60_000;
 
@@ -46,6 +46,7 @@ test("numbers have the decimals that their size deserves", () => {
     [0, "0"],
   ];
   for (const [value, text] of cases) assert.equal(formatNumber(value), text);
+  assert.equal(formatNumber(230, true), "230.0", "a quantity does not jump when it is whole");
   assert.equal(formatCount(null), "–");
   assert.equal(formatFixed(24, 1), "24.0");
 });
@@ -59,7 +60,9 @@ test("enumerations are words, unknown members stay numbers", () => {
 });
 
 test("units are written as people write them", () => {
-  assert.deepEqual(["Cel", "kW.h", "1", "{parts}", "bar", ""].map(formatUnit), ["°C", "kWh", "", "", "bar", ""]);
+  assert.deepEqual(["Cel", "kW.h", "1", "{parts}", "{rev}/min", "bar", ""].map(formatUnit), ["°C", "kWh", "", "", "rev/min", "bar", ""]);
+  assert.equal(unitOf("energy.active_power", ""), "kW", "the vocabulary says so");
+  assert.equal(unitOf("energy.active_power", "W"), "W");
 });
 
 test("a site's time is its own; a zone that nobody knows is UTC and says so", () => {

@@ -108,7 +108,7 @@ function optionOf(drawing: Drawing, style: CSSStyleDeclaration): EChartsCoreOpti
         minInterval: line.stepped ? 1 : 0,
         name: line.unit === "" ? line.label : line.unit,
         nameLocation: "end",
-        nameGap: 8,
+        nameGap: 12,
         nameTextStyle: { ...font, align: "left", padding: [0, 0, 0, -56] },
         splitLine: { lineStyle: { color: color("--line") } },
         axisLabel: { ...font, formatter: (value: number) => line.stepped ? formatValue(line.signal, value) : formatTick(value) },
@@ -169,7 +169,7 @@ function tooltip(hits: unknown, drawing: Drawing): string {
   const texts = rows.map(({ seriesIndex, value }) => {
     const line = drawing.lines[seriesIndex];
     if (line === undefined || value[1] === null) return null;
-    return `${line.label}: ${formatValue(line.signal, value[1])} ${line.unit}`.trim();
+    return `${line.label}: ${formatValue(line.signal, value[1], line.unit)} ${line.unit}`.trim();
   });
   // In richText, braces begin a style: what a person may have named a signal's unit must not.
   const lines = [...new Set(texts.filter((text) => text !== null))].map((text) => text.replaceAll(/[{}|]/g, " "));

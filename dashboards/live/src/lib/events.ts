@@ -1,6 +1,7 @@
 /** From the text of one server-sent event to a checked LiveEvent. */
 
 import type { Agent, AgentSource, LiveEvent, Machine, MachineState, Scalar, Series, Site } from "./types.ts";
+import { unitOf } from "./units.ts";
 
 const STATES: ReadonlySet<string> = new Set<MachineState>([
   "running",
@@ -56,7 +57,7 @@ function decodeSeries(data: Json): LiveEvent | null {
     const path: unknown = asset[row];
     const name: unknown = signal[row];
     if (isNumber(number) && typeof path === "string" && typeof name === "string") {
-      series.push({ id: number, asset: path, signal: name, unit: str(unit[row]) });
+      series.push({ id: number, asset: path, signal: name, unit: unitOf(name, str(unit[row])) });
     }
   }
   return { kind: "series", series };

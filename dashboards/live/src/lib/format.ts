@@ -26,9 +26,14 @@ export function formatFixed(value: number | null, decimals: number): string {
   return numberFormat({ minimumFractionDigits: decimals, maximumFractionDigits: decimals }).format(value);
 }
 
-/** A measured number at the resolution that makes sense for its size. */
-export function formatNumber(value: number): string {
-  if (Number.isInteger(value) && Math.abs(value) < 1e15) return numberFormat({ maximumFractionDigits: 0 }).format(value);
+/**
+ * A measured number at the resolution that makes sense for its size.
+ *
+ * Whole numbers are written whole where they may be counts; a quantity with a unit keeps its decimals, or it would
+ * change its width whenever it passes a whole number.
+ */
+export function formatNumber(value: number, quantity = false): string {
+  if (value === 0 || (!quantity && Number.isInteger(value) && Math.abs(value) < 1e15)) return numberFormat({ maximumFractionDigits: 0 }).format(value);
   const size = Math.abs(value);
   if (size >= 1e9 || size < 1e-3) return numberFormat({ notation: "scientific", maximumFractionDigits: 3 }).format(value);
   const decimals = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 1 ? 2 : 3;
@@ -40,53 +45,31 @@ export function formatTick(value: number): string {
   return numberFormat({ maximumFractionDigits: 3 }).format(value);
 }
 
-/** The value of a signal: a word where the number stands for one. */
-export function formatValue(signal: string, value: Scalar): string {
+/** The value of a signal: a word where the number stands for one. `unit` as people read it. */
+export function formatValue(signal: string, value: Scalar, unit = ""): string {
   if (value === null) return texts.machine.noValue;
   if (typeof value === "string") return value === "" ? texts.nothing : value;
-  return texts.enumerations[signal]?.[value] ?? formatNumber(value);
+  return texts.enumerations[signal]?.[value] ?? formatNumber(value, unit !== "");
 }
 
-/** UCUM codes that people write another way. */
-const UNITS: Record<string, string> = {
-  "1": "",
-  Cel: "°C",
-  K: "K",
-  "kW.h": "kWh",
-  "W.h": "Wh",
-  cm3: "cm³",
-  "cm3/s": "cm³/s",
-  m3: "m³",
-  "m3/h": "m³/h",
-  "L/min": "l/min",
-  "mm/s": "mm/s",
-  "/min": "1/min",
-  "{count}": "",
-  deg: "°",
-};
-
-export function formatUnit(unit: string): string {
-  return UNITS[unit] ?? unit.replace(/^\{.*\}$/, "");
-}
-
-function unitOf(amount: number, unit: string): string {
+function amountOf(amount: number, unit: string): string {
   return numberFormat({ style: "unit", unit, unitDisplay: "short", maximumFractionDigits: 0 }).format(amount);
 }
 
 /** How long something has lasted: two units at most, none of them finer than a reader needs. */
 export function formatDuration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
-  if (seconds < 60) return unitOf(seconds, "second");
+  if (seconds < 60) return amountOf(seconds, "second");
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return unitOf(minutes, "minute");
+  if (minutes < 60) return amountOf(minutes, "minute");
   const hours = Math.floor(minutes / 60);
-  if (hours < 24) return `${unitOf(hours, "hour")} ${unitOf(minutes % 60, "minute")}`;
-  return `${unitOf(Math.floor(hours / 24), "day")} ${unitOf(hours % 24, "hour")}`;
+  if (hours < 24) return `${amountOf(hours, "hour")} ${amountOf(minutes % 60, "minute")}`;
+  return `${amountOf(Math.floor(hours / 24), "day")} ${amountOf(hours % 24, "hour")}`;
 }
 
 /** A round length of time: 10 min, 8 hr. */
 export function formatSpan(seconds: number): string {
-  return seconds < 3600 ? unitOf(seconds / 60, "minute") : unitOf(seconds / 3600, "hour");
+  return seconds < 3600 ? amountOf(seconds / 60, "minute") : amountOf(seconds / 3600, "hour");
 }
 
 /** How old data is; "now" up to three seconds, because a figure that flickers between 1 and 2 says nothing. */
