@@ -16,6 +16,7 @@ from asyncua import ua
 from asyncua.server.history import HistoryStorageInterface
 from asyncua.server.server import Server
 
+from edge_agent.buffer.repeats import RepeatIndex
 from edge_agent.sources.opcua.config import OpcUaConfig
 from shopfloor.block import Sample, SampleBlock
 from shopfloor.errors import StoreUnavailable
@@ -175,7 +176,7 @@ def config(plant: Plant, **changes: Any) -> OpcUaConfig:
 
 
 class MemorySink:
-    """A BlockSink in memory, with the buffer's recognition of repeats, durable state, and a disk that can fail."""
+    """A BlockSink in memory, with the buffer's own recognition of repeats, durable state, and a disk that can fail."""
 
     def __init__(self) -> None:
         self.samples: list[Sample] = []
@@ -187,7 +188,8 @@ class MemorySink:
         self.fail_next = 0
         self.puts = 0
         self.repeats = 0
-        self._known: set[tuple[Any, ...]] = set()
+        self.moved = 0
+        self._index = RepeatIndex(200_000)
         self._changed = asyncio.Event()
 
     async def put(self, block: SampleBlock, state: Mapping[str, bytes] | None = None) -> None:
@@ -196,14 +198,10 @@ class MemorySink:
             self.fail_next -= 1
             raise StoreUnavailable("the disk is full")
         self.puts += 1
-        for sample in block.rows():
-            value = "nan" if math.isnan(sample.value) else sample.value
-            reading = (sample.series, sample.source_time, value, sample.text, sample.quality)
-            if reading in self._known:
-                self.repeats += 1
-                continue
-            self._known.add(reading)
-            self.samples.append(sample)
+        admitted = self._index.admit(block)
+        self.repeats += admitted.repeats
+        self.moved += admitted.moved
+        self.samples.extend(admitted.block.rows())
         for key, raw in (state or {}).items():
             if raw:
                 self.saved[key] = raw

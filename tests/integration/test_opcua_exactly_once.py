@@ -32,6 +32,7 @@ async def expect_everything_once(plant: Plant, sink: MemorySink) -> None:
     for name in plant.names:
         arrived = [pair for pair in sink.series(name) if pair[1] != 0.0]
         assert arrived == sorted(plant.written[name])
+    assert sink.moved == 0
 
 
 async def test_changes_arrive_with_their_times(plant: Plant) -> None:

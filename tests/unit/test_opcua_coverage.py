@@ -155,7 +155,6 @@ class Crashes(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.working)
     @rule()
     def live_data_arrives(self) -> None:
         self.memory.put(self.coverage.advance("live", at(self.now)))

@@ -123,8 +123,7 @@ class Coverage:
         for start, members in starts.items():
             if start < at.server:
                 state |= self.add_hole(members, start, at.server + self._overlap_ns)
-        if group not in self._live:
-            state |= self.advance(group, at)
+        state |= self._mark(group, self._live.get(group, at))
         state |= self._nodes_state()
         for hole in self._adopted:
             state |= self._hole_state(hole)
@@ -143,18 +142,24 @@ class Coverage:
         return self._nodes_state()
 
     def advance(self, group: str, mark: Mark) -> State:
-        """Note that everything that the server had for a group up to ``mark`` goes into the buffer with this."""
-        self._live[group] = mark
-        return {self._key(f"live/{group}"): json.dumps(mark).encode()}
+        """Note that everything that the server had for a group up to ``mark`` goes into the buffer with this.
+
+        Before the first `join` of a group nothing is noted: the mark on disk still speaks for members of the last
+        session, and nobody has read yet what they missed.
+        """
+        return self._mark(group, mark) if group in self._live else {}
 
     def interrupted(
         self, group: str, nodes: Sequence[int], until: int, *, readable: Collection[int]
     ) -> Change:
         """Note that the server dropped changes of ``nodes`` since the group's live mark (its queue overflowed)."""
-        start = self._live[group].server - self._overlap_ns
-        state = self.add_hole([node for node in nodes if node in readable], start, until + self._overlap_ns)
+        mark = self._live.get(group)
+        if mark is None:
+            return Change({})
+        kept = [node for node in nodes if node in readable]
+        state = self.add_hole(kept, mark.server - self._overlap_ns, until + self._overlap_ns)
         lost = tuple(node for node in nodes if node not in readable)
-        return Change(state, (Span(lost, self._live[group].server, until),) if lost else ())
+        return Change(state, (Span(lost, mark.server, until),) if lost else ())
 
     def add_hole(self, nodes: Sequence[int], start: int, end: int) -> State:
         """Note a span to be read; touching spans of the same nodes become one."""
@@ -205,6 +210,10 @@ class Coverage:
         """
         passed = max(0, at.agent - mark.agent)
         return min(mark.server, max(at.server - passed, mark.server - _HOUR_NS)) - self._overlap_ns
+
+    def _mark(self, group: str, mark: Mark) -> State:
+        self._live[group] = mark
+        return {self._key(f"live/{group}"): json.dumps(mark).encode()}
 
     def _key(self, name: str) -> str:
         return f"{self._source}/{name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -143,7 +144,7 @@ class Session:
         """Return an answer's body as asyncua's own type; raises SourceUnavailable where it is malformed."""
         try:
             answer: Response = struct_from_binary(response, Buffer(body))
-        except (UaError, ValueError, TypeError, IndexError) as error:
+        except (UaError, struct.error, ValueError, TypeError, LookupError) as error:
             raise SourceUnavailable(f"{response.__name__}: malformed: {error}") from error
         return answer
 
