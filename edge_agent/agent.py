@@ -243,13 +243,17 @@ class Agent:
 
     async def _heartbeats(self, thread: BufferThread, delivery: Delivery, uplink: HttpUplink) -> Never:
         interval_s = self._config.uplink.heartbeat_s
+        declared = 0
         while True:
             started = time.monotonic()
             await self._refresh(thread)
             try:
                 reply = await uplink.send_heartbeat(self._heartbeat())
-                if reply.declarations_wanted:
-                    await uplink.declare(self._declarations())
+                declarations = self._declarations()
+                # A source that learns its series from what it hears (MQTT) has more to say as time goes by.
+                if reply.declarations_wanted or len(declarations.series) > declared:
+                    await uplink.declare(declarations)
+                    declared = len(declarations.series)
                 if not self._stats.pending_samples:
                     # With something pending, only a receipt for it shows that all is well.
                     delivery.connected()
