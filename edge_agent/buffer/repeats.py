@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from shopfloor.block import Int64, SampleBlock
+from shopfloor.block import STATUS_CLOCK_AHEAD, Int64, Quality, SampleBlock
 from shopfloor.signal import SeriesKey
 
 UInt64 = npt.NDArray[np.uint64]
@@ -249,7 +249,9 @@ def _digests(block: SampleBlock) -> UInt64:
     digests = np.where(np.isnan(block.value), _NAN_BITS, bits)
     for row, text in block.text.items():
         digests[row] = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
-    digests ^= block.quality.astype(np.uint64) << np.uint64(50)
+    # Whether a clock counts as ahead depends on when the reading came: it says nothing about the reading itself.
+    quality = np.where(block.status == STATUS_CLOCK_AHEAD, np.uint8(Quality.GOOD), block.quality)
+    digests ^= quality.astype(np.uint64) << np.uint64(50)
     return digests
 
 

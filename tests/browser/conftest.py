@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from browser.stub_service import DIST, StubService
-from browser.watched_page import OpenPage, Watched
 from playwright.async_api import Browser, async_playwright
+
+from tests.browser.stub_service import DIST, StubService
+from tests.browser.watched_page import OpenPage, Watched
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from browser.stub_service import Plant, now_ms
+from tests.browser.stub_service import Plant, now_ms
 
 HK, DG, VN = "acme/hk01", "acme/dg01", "acme/vn01"
 IMM = "acme/hk01/moulding/cell-a/imm-01"

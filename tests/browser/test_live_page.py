@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from browser import stub_plant
-from browser.stub_plant import DG, HK, IMM, VN, series_id
-from browser.stub_service import StubService, now_ms
-from browser.watched_page import OpenPage
 from playwright.async_api import Locator, Page, expect
+
+from tests.browser import stub_plant
+from tests.browser.stub_plant import DG, HK, IMM, VN, series_id
+from tests.browser.stub_service import StubService, now_ms
+from tests.browser.watched_page import OpenPage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

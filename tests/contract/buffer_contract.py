@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.buffer import Buffer, Parcel, WhenFull
 from shopfloor.asset import AssetPath
-from shopfloor.block import Sample, SampleBlock, block_of
+from shopfloor.block import STATUS_CLOCK_AHEAD, Quality, Sample, SampleBlock, block_of
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Lane, SpanKind
 from shopfloor.signal import SeriesKey
@@ -147,6 +147,14 @@ class BufferContract:
         assert got == [(5, 1.0), (6, 9.0), (7, 2.0), (8, 3.0)]
         assert buffer.stats().repeats_total == 1
         assert buffer.stats().moved_total == 2
+        buffer.close()
+
+    def test_a_reading_found_again_when_its_time_is_no_longer_ahead_is_a_repeat(self, buffer: Buffer) -> None:
+        buffer.append(
+            [Parcel(block_of([Sample(SERIES[0], 9, 1, 1.0, Quality.UNCERTAIN, STATUS_CLOCK_AHEAD)]))]
+        )
+        buffer.append([Parcel(block_of([Sample(SERIES[0], 9, 9, 1.0, Quality.GOOD, 0)]))])
+        assert buffer.stats().repeats_total == 1
         buffer.close()
 
     def test_what_is_late_is_welcome(self, buffer: Buffer) -> None:

@@ -4,12 +4,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from contract.buffer_contract import BufferContract, samples, times_of
 
 from edge_agent.buffer import Buffer, Parcel, WhenFull
 from edge_agent.buffer.sqlite import FILE_NAME, BufferLimits, SqliteBuffer
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Lane, SpanKind
+from tests.contract.buffer_contract import BufferContract, samples, times_of
 
 
 class TestSqliteBuffer(BufferContract):

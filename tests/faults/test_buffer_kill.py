@@ -8,16 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
-from contract.buffer_contract import times_of
 
 from edge_agent.buffer import Buffer
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from shopfloor.messages import Lane
+from tests.contract.buffer_contract import times_of
 
 WRITER = """
 import sys
 from pathlib import Path
-from contract.buffer_contract import samples
+from tests.contract.buffer_contract import samples
 from edge_agent.buffer import Parcel
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 buffer = SqliteBuffer(Path(sys.argv[1]), BufferLimits(disk_reserve_bytes=0), "agent")
@@ -45,7 +45,7 @@ def test_what_was_acknowledged_survives(tmp_path: Path, seed: int) -> None:
     for _ in range(3):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path), str(next_time)],
-            stdout=subprocess.PIPE, text=True, cwd=root, env={"PYTHONPATH": f"{root}:{root / 'tests'}"},
+            stdout=subprocess.PIPE, text=True, cwd=root, env={"PYTHONPATH": str(root)},
         )  # fmt: skip
         assert writer.stdout is not None
         assert writer.stdout.readline() == "open\n"

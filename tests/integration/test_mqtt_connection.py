@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.mqtt_brokers import (
+
+from edge_agent.sources.mqtt import MqttSource
+from edge_agent.sources.mqtt.check import check
+from shopfloor.errors import SourceMisconfigured, SourceUnavailable
+from tests.integration.mqtt_brokers import (
     MemorySink,
     Publisher,
     config,
@@ -23,10 +27,6 @@ from integration.mqtt_brokers import (
     publish,
     running,
 )
-
-from edge_agent.sources.mqtt import MqttSource
-from edge_agent.sources.mqtt.check import check
-from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 
 TOPIC = "meters/hk01/c1"
 

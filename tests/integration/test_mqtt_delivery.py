@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from integration.mqtt_brokers import Broker, MemorySink, config, mosquitto, nats, publish, running
 
 from edge_agent.sources.mqtt import MqttSource, connection
 from edge_agent.sources.mqtt.inbox import Inbox
 from shopfloor.block import STATUS_NO_SOURCE_TIME
 from shopfloor.errors import SourceUnavailable, StoreUnavailable
+from tests.integration.mqtt_brokers import Broker, MemorySink, config, mosquitto, nats, publish, running
 
 TOPIC = "meters/hk01/c1"
 PLAIN = [{"topic": "plain/{cell}", "asset": "acme/s/a/l/{cell}", "signals": [{"signal": "v"}]}]

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from integration.mqtt_brokers import free_port, mosquitto, until
 
 from simulators.command import chosen_scenario
 from simulators.emissions import read_emissions, read_series
 from simulators.plant import emission_folder
 from simulators.scenario import load_scenario
+from tests.integration.mqtt_brokers import free_port, mosquitto, until
 
 SCENARIO = """
 history_h: 0.1

@@ -14,12 +14,12 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from integration.mqtt_brokers import Broker, mosquitto, nats, until
 from paho.mqtt.enums import CallbackAPIVersion
 
 from simulators.physics.meter import MeterReading
 from simulators.protocols.mqtt import MeterPublisher, meter_payload
 from simulators.scenario import BrokerConfig
+from tests.integration.mqtt_brokers import Broker, mosquitto, nats, until
 
 TOPIC = "meters/hk01/moulding/cell-a/imm-01"
 

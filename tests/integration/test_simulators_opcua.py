@@ -18,7 +18,6 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors._base import UaStatusCodeError
-from integration.mqtt_brokers import free_port, until
 
 from shopfloor import configfile
 from shopfloor.errors import StoreUnavailable
@@ -27,6 +26,7 @@ from simulators.emissions import EmissionLog, read_series
 from simulators.plant import Plant, emission_folder
 from simulators.protocols.opcua import NodeMapping, node_mappings
 from simulators.scenario import Scenario
+from tests.integration.mqtt_brokers import free_port, until
 
 SECOND = 1_000_000_000
 START = 1_750_000_000_000_000_000

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from contract.buffer_contract import samples
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -13,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from edge_agent.buffer import Parcel
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from shopfloor.messages import Lane
+from tests.contract.buffer_contract import samples
 
 LIMITS = BufferLimits(disk_reserve_bytes=0, repeat_window_samples=1_000)
 

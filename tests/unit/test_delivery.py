@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from contract.buffer_contract import samples
 
 from edge_agent.buffer import Parcel
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
@@ -19,6 +18,7 @@ from edge_agent.uplink import BatchTooLarge, HttpUplink, NotAuthorised
 from shopfloor.errors import BatchRefused, StoreUnavailable, UplinkUnavailable
 from shopfloor.messages import REFUSAL_MEDIA_TYPE, Batch, Lane, Receipt, SpanRecord
 from shopfloor.wire import decode_batch
+from tests.contract.buffer_contract import samples
 
 Answer = Callable[[httpx.Request], httpx.Response]
 

@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from integration.mqtt_brokers import MemorySink
-from integration.mqtt_brokers import config as make_config
 
 from edge_agent.sources.mqtt import MqttConfig, MqttSource
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.mqtt.source import Connect
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable, StoreUnavailable
 from shopfloor.messages import SourceState
+from tests.integration.mqtt_brokers import MemorySink
+from tests.integration.mqtt_brokers import config as make_config
 
 NOW = 1_763_778_000_000_000_000
 
