@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 
 from shopfloor.errors import ConfigError, ShopfloorError
 from simulators.demo import broker, kills
+from simulators.demo.evidence import keep_evidence
 from simulators.demo.folder import data_folder
 from simulators.demo.headless import run_headless
 from simulators.demo.plan import Plan, make_plan, port_names, write_agent_config, write_ingest_config
@@ -140,8 +141,10 @@ def _prove(session: Session, arguments: argparse.Namespace, seed: int, say: Call
     report, comparison = run_headless(session, arguments.duration_s, schedule, seed, say)
     print(report.line(), flush=True)
     shortcomings = report.shortcomings()
-    for line in (*shortcomings, *comparison.examples):
+    for line in (*shortcomings, *comparison.first_examples()):
         print(line, file=sys.stderr)
+    if not comparison.clean:
+        say(f"all differences and the parts' own figures: {keep_evidence(session.plan, comparison)}")
     return 1 if shortcomings else 0
 
 

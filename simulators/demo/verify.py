@@ -16,7 +16,7 @@ _NULL: Final = 0x7FF8_0000_0000_0000
 _FIRST_TEXT: Final = 0x7FF8_0000_0000_0001
 _MOVED_LIMIT_NS: Final = 1_000
 """An unexplained row this close behind an emission is taken for a second copy of it, else for an invention."""
-_EXAMPLES: Final = 5
+_EXAMPLES: Final = 10_000
 
 Tokens: TypeAlias = npt.NDArray[np.uint64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -36,7 +36,16 @@ class Comparison:
     duplicated: int
     wrong: int
     examples: tuple[str, ...] = ()
-    """A few lines about each kind of difference, for people."""
+    """A line about each difference, at most ten thousand of a kind, ordered by kind and time."""
+
+    def first_examples(self, each: int = 5) -> list[str]:
+        """Return the first lines of each kind."""
+        kinds = ("missing:", "duplicated:", "wrong:")
+        return [
+            line
+            for kind in kinds
+            for line in [line for line in self.examples if line.startswith(kind)][:each]
+        ]
 
     @property
     def clean(self) -> bool:
