@@ -24,7 +24,7 @@ from edge_agent.intake import BufferThread, Intake
 from edge_agent.sources import Source
 from edge_agent.status import Snapshot, StatusServer
 from edge_agent.supervisor import supervise
-from edge_agent.uplink import HttpUplink
+from edge_agent.uplink import AiohttpExchange, HttpUplink
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.errors import UplinkUnavailable
 from shopfloor.messages import (
@@ -115,7 +115,9 @@ class SourceSink:
             return
         if before.state is state and before.message == message[:_MAX_MESSAGE]:
             return
-        level = logging.WARNING if state in {SourceState.UNAVAILABLE, SourceState.MISCONFIGURED} else logging.INFO
+        level = (
+            logging.WARNING if state in {SourceState.UNAVAILABLE, SourceState.MISCONFIGURED} else logging.INFO
+        )
         log.log(level, "source %s: %s%s", self.source.name, state, f": {message}" if message else "")
         self.now_report = msgspec.structs.replace(
             before,
@@ -131,6 +133,17 @@ class SourceSink:
     def count(self, what: str, number: int = 1) -> None:
         """See BlockSink.count."""
         self.events[self.source.name, what] += number
+
+
+def connect_uplink(config: Config) -> AiohttpExchange:
+    """Return the way to the configured service; nothing is sent yet."""
+    uplink = config.uplink
+    return AiohttpExchange(
+        uplink.url,
+        uplink.token.get_secret_value(),
+        timeout_s=uplink.timeout_s,
+        ca_file=str(uplink.ca_file) if uplink.ca_file else None,
+    )
 
 
 def make_sources(config: Config) -> list[tuple[Source, str]]:
@@ -181,12 +194,8 @@ class Agent:
             buffer = await loop.run_in_executor(executor, SqliteBuffer, config.data, limits, config.agent.id)
             thread = BufferThread(buffer, executor)
             intake = Intake(thread, min_commit_interval_s=buffer_config.min_commit_interval_ms / 1000)
-            uplink = HttpUplink(
-                config.uplink.url,
-                config.uplink.token.get_secret_value(),
-                timeout_s=config.uplink.timeout_s,
-                ca_file=str(config.uplink.ca_file) if config.uplink.ca_file else None,
-            )
+            exchange = connect_uplink(config)
+            uplink = HttpUplink(exchange)
             delivery = Delivery(
                 thread,
                 intake,
@@ -223,7 +232,7 @@ class Agent:
             finally:
                 if status is not None:
                     status.close()
-                await uplink.close()
+                await exchange.close()
                 await loop.run_in_executor(executor, buffer.close)
 
     async def _refresh(self, thread: BufferThread) -> None:
@@ -310,4 +319,4 @@ class Agent:
         )
 
 
-__all__: Sequence[str] = ["Agent", "SourceSink", "agent_version", "make_sources"]
+__all__: Sequence[str] = ["Agent", "SourceSink", "agent_version", "connect_uplink", "make_sources"]

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_agent.agent import Agent
+from edge_agent.agent import Agent, connect_uplink
 from edge_agent.config import Config
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.opcua.config import OpcUaConfig
+from edge_agent.uplink import HttpUplink
 from shopfloor import configfile, logs
-from shopfloor.errors import ConfigError, ShopfloorError
+from shopfloor.errors import ConfigError, ShopfloorError, UplinkUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -129,20 +130,16 @@ async def _check_source(settings: OpcUaConfig | MqttConfig) -> list[tuple[str, b
 
 
 async def _check_uplink(config: Config) -> list[tuple[str, bool]]:
-    import httpx  # noqa: PLC0415
-
     url = config.uplink.url
-    headers = {"authorization": f"Bearer {config.uplink.token.get_secret_value()}"}
-    verify = str(config.uplink.ca_file) if config.uplink.ca_file else True
+    exchange = connect_uplink(config)
     try:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, verify=verify, timeout=10) as client:
-            # An empty list of span records is accepted from every agent token and changes nothing.
-            answer = await client.post("/v1/spans", json=[], headers=headers)
-    except httpx.HTTPError as error:
-        return [(f"{url}: {error or type(error).__name__}", False)]
-    if answer.status_code == 204:
-        return [(f"{url} takes the token", True)]
-    return [(f"{url}: HTTP {answer.status_code}: {answer.text[:200]}", False)]
+        # An empty list of span records is accepted from every agent token and changes nothing.
+        await HttpUplink(exchange).send_spans([])
+    except UplinkUnavailable as error:
+        return [(f"{url}: {error}", False)]
+    finally:
+        await exchange.close()
+    return [(f"{url} takes the token", True)]
 
 
 async def _browse(endpoint: str, asset: str) -> int:

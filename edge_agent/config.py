@@ -75,7 +75,7 @@ class UplinkConfig(ConfigModel):
     """How long a request may take, in seconds."""
     batch_samples: int = Field(default=10_000, ge=1, le=200_000)
     """Samples in one request, at most."""
-    linger_ms: int = Field(default=200, ge=0, le=60_000)
+    linger_ms: int = Field(default=100, ge=0, le=60_000)
     """Pause between requests that are not full, in milliseconds: fewer requests for a little latency."""
     backlog_share: float = Field(default=0.5, gt=0, le=1)
     """Share of the link that old data may use while it drains beside live data, 0 to 1."""

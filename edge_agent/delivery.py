@@ -47,7 +47,7 @@ class DeliveryLimits:
     """How delivery uses the link."""
 
     batch_samples: int = 10_000
-    linger_s: float = 0.2
+    linger_s: float = 0.1
     """Pause between live batches that are not full: fewer, larger requests for a little latency."""
     backlog_share: float = 0.5
     retry_first_s: float = 0.25

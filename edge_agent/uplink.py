@@ -9,10 +9,10 @@ from __future__ import annotations
 import email.utils
 import ssl
 import time
-from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, Protocol, TypeVar
 
-import httpx
+import aiohttp
 import msgspec
 
 from shopfloor.errors import BatchRefused, UplinkUnavailable
@@ -33,6 +33,7 @@ from shopfloor.wire import encode_batch
 _SLOW_RETRY_S: Final = 30.0
 _MAX_RETRY_AFTER_S: Final = 300.0
 _SHOWN: Final = 200
+_MAX_ANSWER_BYTES: Final = 2**20
 
 Message = TypeVar("Message")
 
@@ -72,95 +73,123 @@ class Uplink(Protocol):
         ...
 
 
-class HttpUplink:
-    """An Uplink over HTTP(S) with one bearer token."""
+class Answer(NamedTuple):
+    """What came back, whoever sent it."""
 
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        timeout_s: float,
-        ca_file: str | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        now_s: Callable[[], float] = time.time,
-    ) -> None:
-        self._now_s = now_s
-        self._client = httpx.AsyncClient(
-            base_url=url,
+    status: int
+    content: bytes
+    content_type: str
+    retry_after: str
+
+
+Exchange = Callable[[str, str, bytes, str], Awaitable[Answer]]
+"""Method, path, body, media type; raises UplinkUnavailable where nothing came back."""
+
+
+class AiohttpExchange:
+    """An Exchange with one service over HTTP(S), with one bearer token."""
+
+    def __init__(self, url: str, token: str, *, timeout_s: float, ca_file: str | None = None) -> None:
+        """Needs a running event loop."""
+        self._url = url
+        secure: ssl.SSLContext | bool = True
+        if url.startswith("https:"):
+            secure = ssl.create_default_context(cafile=ca_file)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=4, ssl=secure, keepalive_timeout=30.0),
+            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, 5.0)),
             headers={"authorization": f"Bearer {token}", "user-agent": "shopfloor-edge"},
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
-            verify=ssl.create_default_context(cafile=ca_file) if url.startswith("https:") else False,
-            limits=httpx.Limits(max_connections=4, keepalive_expiry=30.0),
-            trust_env=False,
-            transport=transport,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
-        self.sent_bytes_total = 0
+
+    async def __call__(self, method: str, path: str, body: bytes, media_type: str) -> Answer:
+        """See Exchange; redirects are not followed: the token stays with the service that it is for."""
+        try:
+            async with self._session.request(
+                method,
+                self._url + path,
+                data=body,
+                headers={"content-type": media_type},
+                allow_redirects=False,
+            ) as response:
+                content = await response.content.read(_MAX_ANSWER_BYTES)
+                headers = response.headers
+                return Answer(
+                    response.status, content, headers.get("content-type", ""), headers.get("retry-after", "")
+                )
+        except TimeoutError as error:
+            raise UplinkUnavailable(f"{self._url}: no answer in time") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UplinkUnavailable(f"{self._url}: {error or type(error).__name__}") from error
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._session.close()
+
+
+class HttpUplink:
+    """An Uplink in terms of HTTP answers."""
+
+    def __init__(self, exchange: Exchange, *, now_s: Callable[[], float] = time.time) -> None:
+        self._exchange = exchange
+        self._now_s = now_s
+        self.sent_bytes_total = 0
 
     async def send(self, batch: Batch) -> Receipt:
         """See Uplink.send."""
         body = encode_batch(batch)
-        response = await self._request("POST", "/v1/batches", body, BATCH_MEDIA_TYPE)
+        answer = await self._exchange("POST", "/v1/batches", body, BATCH_MEDIA_TYPE)
         self.sent_bytes_total += len(body)
-        if response.headers.get("content-type", "").split(";")[0] == REFUSAL_MEDIA_TYPE:
+        if answer.content_type.partition(";")[0].strip() == REFUSAL_MEDIA_TYPE:
             try:
-                raise BatchRefused(msgspec.json.decode(response.content, type=Refusal).refused)
+                refusal = msgspec.json.decode(answer.content, type=Refusal)
             except msgspec.MsgspecError as error:
                 raise UplinkUnavailable(f"a refusal that can't be read: {error}") from error
-        self._judge(response)
-        receipt = _decode(response, Receipt)
+            raise BatchRefused(refusal.refused)
+        self._judge(answer, "/v1/batches")
+        receipt = _decode(answer, Receipt)
         if not 0 <= receipt.durable_through <= receipt.received_through:
             raise UplinkUnavailable(f"a receipt that makes no sense: {receipt}")
         return receipt
 
     async def send_spans(self, spans: list[SpanRecord]) -> None:
         """See Uplink.send_spans."""
-        self._judge(await self._request("POST", "/v1/spans", encode_json(spans)))
+        await self._tell("POST", "/v1/spans", encode_json(spans))
 
     async def send_heartbeat(self, heartbeat: Heartbeat) -> HeartbeatReply:
         """See Uplink.send_heartbeat."""
-        response = await self._request("POST", "/v1/heartbeats", encode_json(heartbeat))
-        self._judge(response)
-        return _decode(response, HeartbeatReply)
+        return _decode(await self._tell("POST", "/v1/heartbeats", encode_json(heartbeat)), HeartbeatReply)
 
     async def declare(self, declarations: SeriesDeclarations) -> None:
         """See Uplink.declare."""
-        self._judge(await self._request("PUT", "/v1/declarations", encode_json(declarations)))
+        await self._tell("PUT", "/v1/declarations", encode_json(declarations))
 
-    async def _request(
-        self, method: str, path: str, body: bytes, media_type: str = "application/json"
-    ) -> httpx.Response:
-        try:
-            return await self._client.request(
-                method, path, content=body, headers={"content-type": media_type}
-            )
-        except httpx.HTTPError as error:
-            raise UplinkUnavailable(f"{self._client.base_url}: {error or type(error).__name__}") from error
+    async def _tell(self, method: str, path: str, body: bytes) -> Answer:
+        answer = await self._exchange(method, path, body, "application/json")
+        self._judge(answer, path)
+        return answer
 
-    def _judge(self, response: httpx.Response) -> None:
+    def _judge(self, answer: Answer, path: str) -> None:
         """Turn every answer but success into the error that says what to do."""
-        status = response.status_code
-        if status in {200, 204}:
+        if answer.status in {200, 204}:
             return
-        said = f"HTTP {status} from {response.request.url.path}: {response.text[:_SHOWN]!r}"
-        wish = _retry_after_s(response, self._now_s())
-        if status in {401, 403}:
+        text = answer.content[:_SHOWN].decode(errors="replace")
+        said = f"HTTP {answer.status} from {path}: {text!r}"
+        wish = _retry_after_s(answer.retry_after, self._now_s())
+        if answer.status in {401, 403}:
             raise NotAuthorised(said, retry_after_s=wish or _SLOW_RETRY_S)
-        if status == 413:
+        if answer.status == 413:
             raise BatchTooLarge(said)
         raise UplinkUnavailable(said, retry_after_s=wish)
 
 
-def _retry_after_s(response: httpx.Response, now_s: float) -> float | None:
+def _retry_after_s(text: str, now_s: float) -> float | None:
     """Read Retry-After (RFC 9110 §10.2.3): seconds or a date, bounded."""
-    text = response.headers.get("retry-after", "").strip()
+    text = text.strip()
     if not text:
         return None
-    if text.isdigit():
+    if text.isdecimal():
         return min(float(text), _MAX_RETRY_AFTER_S)
     try:
         then = email.utils.parsedate_to_datetime(text).timestamp()
@@ -169,9 +198,9 @@ def _retry_after_s(response: httpx.Response, now_s: float) -> float | None:
     return min(max(0.0, then - now_s), _MAX_RETRY_AFTER_S)
 
 
-def _decode(response: httpx.Response, kind: type[Message]) -> Message:
+def _decode(answer: Answer, kind: type[Message]) -> Message:
     try:
-        return msgspec.json.decode(response.content, type=kind)
+        return msgspec.json.decode(answer.content, type=kind)
     except msgspec.MsgspecError as error:
         # A captive portal answers 200 to everything: nothing is deleted on its word.
-        raise UplinkUnavailable(f"HTTP 200 that is no {kind.__name__}: {error}") from error
+        raise UplinkUnavailable(f"HTTP {answer.status} that is no {kind.__name__}: {error}") from error
