@@ -7,6 +7,7 @@ new; so when it is behind, a new stream begins, and the old one drains in the ba
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
@@ -70,15 +71,16 @@ class Delivery:
         backoff = Backoff(self.limits.retry_first_s, self.limits.retry_limit_s)
         while True:
             self.intake.arrived.clear()
-            batch = await self._attempt(Lane.LIVE, backoff)
-            if batch is None:
-                # Woken by new samples; the time-out looks after span records that came without any.
-                try:
-                    await asyncio.wait_for(self.intake.arrived.wait(), 1.0)
-                except TimeoutError:
-                    continue
-            elif len(batch.block) >= self._limit(Lane.LIVE):
+            sent = await self._attempt(Lane.LIVE, backoff)
+            if sent is None:
+                continue
+            if sent >= self._limit(Lane.LIVE):
                 await self._stay_live()
+                continue
+            if not sent:
+                # Woken by new samples; the time-out looks after span records that came without any.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.intake.arrived.wait(), 1.0)
                 continue
             await asyncio.sleep(self.limits.linger_s)
 
@@ -88,18 +90,18 @@ class Delivery:
         share = self.limits.backlog_share
         while True:
             started = time.monotonic()
-            batch = await self._attempt(Lane.BACKLOG, backoff)
+            sent = await self._attempt(Lane.BACKLOG, backoff)
             took_s = time.monotonic() - started
-            await asyncio.sleep(_BACKLOG_POLL_S if batch is None else took_s * (1.0 - share) / share)
+            await asyncio.sleep(took_s * (1.0 - share) / share if sent else _BACKLOG_POLL_S)
 
-    async def _attempt(self, lane: Lane, backoff: Backoff) -> Batch | None:
-        """Send one batch of a lane, waiting out failures; None if nothing waits (or it could not be read)."""
+    async def _attempt(self, lane: Lane, backoff: Backoff) -> int | None:
+        """Send one batch of a lane; return its samples, 0 where nothing waits, None after a failure, waited out."""
         try:
             if lane is Lane.LIVE:
                 await self._send_spans()
             batch = await self.buffer.call(lambda buffer: buffer.peek(self._limit(lane), lane))
             if batch is None:
-                return None
+                return 0
             await self._deliver(batch, lane)
         except NotAuthorised as error:
             self._failed(str(error), unauthorised=True)
@@ -114,7 +116,7 @@ class Delivery:
             await asyncio.sleep(backoff.next_s())
             return None
         backoff.reset()
-        return batch
+        return len(batch.block)
 
     async def _send_spans(self) -> None:
         while True:
