@@ -22,6 +22,10 @@ COMMANDS: Final = {
 """Name: the module that declares and runs it, and what it is for. Parts that are not installed stay unloaded."""
 
 
+_EXTRAS: Final = {"edge_agent": "edge", "ingest_service": "ingest", "simulators": "demo"}
+"""What pip installs a part with."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -35,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 module = importlib.import_module(module_name)
             except ModuleNotFoundError as error:
-                part = module_name.partition(".")[0]
+                part = _EXTRAS[module_name.partition(".")[0]]
                 print(
                     f"shopfloor {name}: {error.name} is not installed here; pip install 'shopfloor[{part}]'",
                     file=sys.stderr,

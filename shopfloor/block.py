@@ -17,6 +17,7 @@ Int64: TypeAlias = npt.NDArray[np.int64]
 Float64: TypeAlias = npt.NDArray[np.float64]
 UInt8: TypeAlias = npt.NDArray[np.uint8]
 UInt32: TypeAlias = npt.NDArray[np.uint32]
+UInt64: TypeAlias = npt.NDArray[np.uint64]
 
 
 class Quality(IntEnum):

@@ -110,7 +110,7 @@ class _SeriesTables:
     def encode(self, series: tuple[SeriesKey, ...]) -> bytes:
         known, table = self._encoded
         if known is not series:
-            table = "\n".join([f"{key.asset}\0{key.signal}" for key in series]).encode()
+            table = series_table(series)
             self._encoded = (series, table)
         return table
 
@@ -135,6 +135,11 @@ class _SeriesTables:
 
 def _cost(table: bytes) -> int:
     return 8 * len(table) + 1000
+
+
+def series_table(series: tuple[SeriesKey, ...]) -> bytes:
+    """Write series as one run of bytes: ``asset NUL signal`` joined by newlines."""
+    return "\n".join([f"{key.asset}\0{key.signal}" for key in series]).encode()
 
 
 def parse_series_table(table: bytes) -> tuple[SeriesKey, ...]:

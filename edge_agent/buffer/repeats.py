@@ -17,10 +17,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from shopfloor.block import STATUS_CLOCK_AHEAD, Int64, Quality, SampleBlock
+from shopfloor.block import STATUS_CLOCK_AHEAD, Int64, Quality, SampleBlock, UInt64
 from shopfloor.signal import SeriesKey
-
-UInt64 = npt.NDArray[np.uint64]
 
 _NEVER: Final = -(2**63)
 _NAN_BITS: Final = np.uint64(0x7FF8_0000_0000_0000)

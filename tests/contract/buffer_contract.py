@@ -193,6 +193,17 @@ class BufferContract:
         assert buffer.spans(10) == []
         buffer.close()
 
+    def test_numbers_of_dropped_samples_are_not_given_out_again(self, tmp_path: Path) -> None:
+        buffer = self.open(tmp_path, max_bytes=1)
+        used = {buffer.append([Parcel(samples([time]))]).stream_id for time in range(3)}
+        assert buffer.stats().pending_samples == 0
+        buffer.close()
+        for _ in range(3):
+            again = self.open(tmp_path)
+            place = again.append([Parcel(samples([100]))])
+            assert place.stream_id not in used
+            again.close()
+
     def test_what_is_on_its_way_is_not_dropped(self, tmp_path: Path) -> None:
         buffer = self.open(tmp_path, max_bytes=50_000)
         buffer.append([Parcel(samples([0, 1, 2]))])

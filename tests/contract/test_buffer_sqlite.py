@@ -100,13 +100,13 @@ def test_a_cut_off_file_is_repaired(tmp_path: Path) -> None:
 def test_a_full_disk_acknowledges_nothing_and_loses_nothing(tmp_path: Path) -> None:
     buffer = _open(tmp_path)
     buffer.append([Parcel(samples([1]))])
-    pages = buffer._db.execute("PRAGMA page_count").fetchone()[0]
-    buffer._db.execute(f"PRAGMA max_page_count = {pages}")
+    pages = buffer._file._db.execute("PRAGMA page_count").fetchone()[0]
+    buffer._file._db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreUnavailable, match="full"):
         for time in range(2, 5000):
             buffer.append([Parcel(samples([time]))])
     taken = buffer.stats().appended_samples_total
-    buffer._db.execute("PRAGMA max_page_count = 1000000")
+    buffer._file._db.execute("PRAGMA max_page_count = 1000000")
     # The one that failed is not called a repeat now.
     buffer.append([Parcel(samples([taken + 1]))])
     assert times_of(buffer) == list(range(1, taken + 2))

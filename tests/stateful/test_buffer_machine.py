@@ -73,7 +73,7 @@ class BufferMachine(RuleBasedStateMachine):
         self.lives += 1
         copy = self.root / str(self.lives)
         shutil.copytree(self.folder, copy)
-        self.buffer._db.close()
+        self.buffer._file._db.close()
         self.folder = copy
         self.buffer = SqliteBuffer(self.folder, LIMITS, "agent")
 

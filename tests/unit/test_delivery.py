@@ -255,10 +255,10 @@ async def test_puts_that_wait_together_share_a_transaction(rig: Rig) -> None:
 
 async def test_a_put_that_the_disk_refuses_fails_and_the_next_one_is_tried(rig: Rig) -> None:
     writer = asyncio.create_task(rig.intake.run())
-    rig.buffer._db.execute("PRAGMA query_only = 1")
+    rig.buffer._file._db.execute("PRAGMA query_only = 1")
     with pytest.raises(StoreUnavailable):
         await rig.intake.put(Parcel(samples([1])))
-    rig.buffer._db.execute("PRAGMA query_only = 0")
+    rig.buffer._file._db.execute("PRAGMA query_only = 0")
     await rig.intake.put(Parcel(samples([1])))
     writer.cancel()
     with contextlib.suppress(asyncio.CancelledError):
