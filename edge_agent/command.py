@@ -10,8 +10,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from edge_agent.agent import Agent, connect_uplink
 from edge_agent.config import Config
@@ -54,17 +56,22 @@ def main(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     if arguments.edge_command == "check":
-        return 0 if arguments.offline else asyncio.run(_check(config))
-    return _run(config, arguments.config)
+        return 0 if arguments.offline else _run(arguments.config, _check(config))
+    agent = Agent(config, arguments.config.read_bytes())
+    return _run(arguments.config, _only_one_at_a_time(agent, config.data))
 
 
-def _run(config: Config, path: Path) -> int:
+def _run(path: Path, work: Coroutine[None, None, int]) -> int:
     try:
-        with _only_one(config.data):
-            return asyncio.run(_until_told_to_stop(Agent(config, path.read_bytes())))
+        return asyncio.run(work)
     except (ShopfloorError, OSError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
+
+
+async def _only_one_at_a_time(agent: Agent, data: Path) -> int:
+    with _only_one(data):
+        return await _until_told_to_stop(agent)
 
 
 async def _until_told_to_stop(agent: Agent) -> int:
@@ -136,7 +143,8 @@ async def _check_uplink(config: Config) -> list[tuple[str, bool]]:
         # An empty list of span records is accepted from every agent token and changes nothing.
         await HttpUplink(exchange).send_spans([])
     except UplinkUnavailable as error:
-        return [(f"{url}: {error}", False)]
+        said = str(error)
+        return [(said if said.startswith(url) else f"{url}: {said}", False)]
     finally:
         await exchange.close()
     return [(f"{url} takes the token", True)]
@@ -148,6 +156,10 @@ async def _browse(endpoint: str, asset: str) -> int:
     try:
         async for line in browse(endpoint, asset):
             print(line)
+    except ValidationError as error:
+        for mistake in error.errors():
+            print(f"{mistake['input']}: {mistake['msg']}", file=sys.stderr)
+        return 2
     except ShopfloorError as error:
         print(error, file=sys.stderr)
         return 1

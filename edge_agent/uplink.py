@@ -90,11 +90,15 @@ class AiohttpExchange:
     """An Exchange with one service over HTTP(S), with one bearer token."""
 
     def __init__(self, url: str, token: str, *, timeout_s: float, ca_file: str | None = None) -> None:
-        """Needs a running event loop."""
+        """Needs a running event loop; raises OSError where ``ca_file`` can't be used."""
         self._url = url
         secure: ssl.SSLContext | bool = True
         if url.startswith("https:"):
-            secure = ssl.create_default_context(cafile=ca_file)
+            try:
+                secure = ssl.create_default_context(cafile=ca_file)
+            except OSError as error:
+                # A file that is not there, or holds no certificate; ssl does not say which one.
+                raise OSError(f"{ca_file or 'certificates of the system'}: {error}") from error
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=4, ssl=secure, keepalive_timeout=30.0),
             timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, 5.0)),

@@ -24,12 +24,18 @@ def main(arguments: argparse.Namespace) -> int:
     """Serve until TERM or Ctrl-C; return the exit status (2 for mistakes in the configuration)."""
     logs.set_up()
     try:
-        server = make_server(load(arguments.config, IngestConfig))
+        config = load(arguments.config, IngestConfig)
+        server = make_server(config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    except StoreUnavailable as error:
-        print(error, file=sys.stderr)
+    except (StoreUnavailable, OSError) as error:
+        print(f"{arguments.config}: {error}", file=sys.stderr)
         return 1
-    server.run()
+    try:
+        server.run()
+    except SystemExit:
+        # uvicorn has logged why, and would end the process with a status of its own.
+        print(f"{arguments.config}: can't serve at {config.listen}", file=sys.stderr)
+        return 1
     return 0 if server.started else 1

@@ -32,7 +32,12 @@ def make_server(config: IngestConfig) -> Server:
 
     Raises:
         StoreUnavailable: a database can't be opened.
+        OSError: the data folder or a TLS file can't be used; it names which.
     """
+    if config.tls:
+        # ssl itself would not say which of the two it could not open.
+        for file in (config.tls.certificate, config.tls.key):
+            file.open("rb").close()
     service = Service(config)
     settings = uvicorn.Config(
         create_app(service),

@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    except (StoreUnavailable, InvalidName) as error:
+    except (StoreUnavailable, InvalidName, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return code
