@@ -266,11 +266,9 @@ class Agent:
                 if not self._stats.pending_samples:
                     # With something pending, only a receipt for it shows that all is well.
                     delivery.connected()
+                delivery.heartbeat_sent()
             except UplinkUnavailable as error:
-                # Delivery reports the link; a heartbeat alone says nothing new, unless nothing else is sent.
-                if not delivery.report.connected:
-                    delivery.report.message = str(error)
-                log.debug("heartbeat: %s", error)
+                delivery.heartbeat_failed(error)
             await asyncio.sleep(max(0.1, interval_s - (time.monotonic() - started)))
 
     def _heartbeat(self) -> Heartbeat:

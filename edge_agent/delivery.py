@@ -41,6 +41,10 @@ class DeliveryReport:
     failures_total: int = 0
     unauthorised: bool = False
     """The alarm: somebody has to look after the token."""
+    heartbeat_message: str = ""
+    """Why the last heartbeat or declaration failed, which may be while batches are taken; empty if it did not."""
+    heartbeat_unauthorised: bool = False
+    heartbeat_failures_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,23 @@ class Delivery:
         if not self.report.connected:
             log.info("uplink: connected")
         self.report.connected, self.report.unauthorised, self.report.message = True, False, ""
+
+    def heartbeat_sent(self) -> None:
+        """Note that the service took a heartbeat."""
+        if self.report.heartbeat_message:
+            log.info("heartbeats: taken again")
+        self.report.heartbeat_message, self.report.heartbeat_unauthorised = "", False
+
+    def heartbeat_failed(self, error: UplinkUnavailable) -> None:
+        """Note why the service did not take a heartbeat: without them it reports "no contact"."""
+        message = str(error)
+        if message not in {self.report.heartbeat_message, self.report.message}:
+            log.warning("heartbeats: %s", message)
+        self.report.heartbeat_failures_total += 1
+        self.report.heartbeat_message = message
+        self.report.heartbeat_unauthorised = isinstance(error, NotAuthorised)
+        if not self.report.connected:
+            self.report.message = message
 
     def _failed(self, message: str, *, unauthorised: bool = False) -> None:
         self.report.failures_total += 1

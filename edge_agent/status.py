@@ -48,8 +48,13 @@ def problems(snapshot: Snapshot) -> list[str]:
         for source in snapshot.sources
         if source.state is not SourceState.RUNNING or source.message
     ]
-    if not snapshot.delivery.connected:
-        found.append(f"uplink: {snapshot.delivery.message}")
+    delivery = snapshot.delivery
+    if not delivery.connected:
+        found.append(f"uplink: {delivery.message}")
+    if delivery.heartbeat_message and (delivery.connected or delivery.heartbeat_message != delivery.message):
+        found.append(f"heartbeats: {delivery.heartbeat_message}")
+    if delivery.rejected_total:
+        found.append(f"uplink: {delivery.rejected_total} samples rejected by the service since the start")
     if snapshot.buffer.dropped_samples_total:
         found.append(f"buffer: {snapshot.buffer.dropped_samples_total} samples dropped since the start")
     if snapshot.buffer.quarantined_samples_total:
@@ -98,6 +103,7 @@ class AgentCollector(Collector):
             ("shopfloor_uplink_samples", "Samples delivered", delivery.samples_total),
             ("shopfloor_uplink_bytes", "Bytes of delivered batches", now.sent_bytes_total),
             ("shopfloor_uplink_failures", "Attempts that failed", delivery.failures_total),
+            ("shopfloor_heartbeat_failures", "Heartbeats that failed", delivery.heartbeat_failures_total),
             (
                 "shopfloor_uplink_rejected_samples",
                 "Samples quarantined by the service",
@@ -112,11 +118,15 @@ class AgentCollector(Collector):
             ("shopfloor_buffer_used_bytes", "Bytes used", buffer.used_bytes),
             ("shopfloor_buffer_limit_bytes", "Bytes allowed", buffer.limit_bytes),
             ("shopfloor_buffer_commit_seconds", "Duration of the last transaction", now.commit_s),
-            ("shopfloor_uplink_connected", "1 while the service answers", int(delivery.connected)),
+            (
+                "shopfloor_uplink_connected",
+                "1 while the service takes what it is sent",
+                int(delivery.connected and not delivery.heartbeat_message),
+            ),
             (
                 "shopfloor_uplink_unauthorised",
                 "1 while the token is not accepted",
-                int(delivery.unauthorised),
+                int(delivery.unauthorised or delivery.heartbeat_unauthorised),
             ),
         ):
             yield GaugeMetricFamily(name, what, value)
@@ -151,7 +161,10 @@ class StatusServer:
         self._snapshot = snapshot
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(AgentCollector(snapshot))
-        self._server = make_server(host, port, self._answer, server_class=_Server, handler_class=_Quiet)
+        try:
+            self._server = make_server(host, port, self._answer, server_class=_Server, handler_class=_Quiet)
+        except OSError as error:
+            raise OSError(f"status page at {host}:{port}: {error}") from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="status", daemon=True)
         self._thread.start()
 
