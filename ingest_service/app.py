@@ -15,10 +15,11 @@ from ingest_service.config import IngestConfig, is_loopback
 from ingest_service.routes import Refused, agents, batches, json_response, live, series, status
 from ingest_service.routes.page import add_page
 from ingest_service.service import Service
+from shopfloor.errors import StoreUnavailable
 
 _HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -76,6 +77,7 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(module.router)
     add_page(app, service.config.page_folder)
     app.add_exception_handler(Refused, _refuse)
+    app.add_exception_handler(StoreUnavailable, _refuse)
     app.add_middleware(Hardening, local_names_only=_open_locally(service.config))
     return app
 
@@ -84,8 +86,15 @@ def _open_locally(config: IngestConfig) -> bool:
     return config.read_access == "open"
 
 
-def _refuse(_request: Request, refused: Exception) -> Response:
+def _refuse(request: Request, refused: Exception) -> Response:
+    if isinstance(refused, StoreUnavailable):
+        # Whoever asked first, often the look-up of a token, met a disk that is full or locked.
+        retry = {"Retry-After": str(round(refused.retry_after_s or 2))}
+        refused = Refused(503, {"error": "store_unavailable"}, retry, reason="store_unavailable")
     assert isinstance(refused, Refused)
+    metrics = request.app.state.service.metrics
+    counter = metrics.reader_refusals if request.method in {"GET", "HEAD"} else metrics.refusals
+    counter.labels(refused.reason).inc()
     return json_response(refused.body, refused.status, refused.headers)
 
 

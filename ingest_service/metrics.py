@@ -23,7 +23,13 @@ class Metrics:
         )
         self.refusals = Counter(
             "shopfloor_ingest_refusals",
-            "Requests of agents not taken, by reason",
+            "Requests of agents not taken, by HTTP status or reason",
+            ["reason"],
+            registry=registry,
+        )
+        self.reader_refusals = Counter(
+            "shopfloor_ingest_reader_refusals",
+            "Requests of readers not answered, by HTTP status or reason",
             ["reason"],
             registry=registry,
         )

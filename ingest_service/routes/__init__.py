@@ -19,12 +19,18 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 class Refused(Exception):
-    """An answer other than success: status, JSON body, headers."""
+    """An answer other than success: status, JSON body, headers; ``reason`` is what the metrics count it as."""
 
     def __init__(
-        self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        *,
+        reason: str = "",
     ) -> None:
         super().__init__(status)
+        self.reason = reason or str(status)
         self.status = status
         self.body = body
         self.headers = dict(headers or {})

@@ -173,4 +173,4 @@ def _check_agent(service: Service, agent_id: str, identity: Identity) -> None:
 
 
 def _busy() -> Refused:
-    return Refused(503, {"error": "store_unavailable"}, {"Retry-After": "2"})
+    return Refused(503, {"error": "store_unavailable"}, {"Retry-After": "2"}, reason="store_unavailable")

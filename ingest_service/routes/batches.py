@@ -59,14 +59,6 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 async def post_batch(request: Request) -> Response:
     """Take one batch; 200 means that it is durable."""
     service = service_of(request)
-    try:
-        return await _take(service, request)
-    except Refused as refused:
-        service.metrics.refusals.labels(str(refused.status)).inc()
-        raise
-
-
-async def _take(service: Service, request: Request) -> Response:
     identity = await writer(request)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != BATCH_MEDIA_TYPE:
@@ -86,7 +78,7 @@ async def _take(service: Service, request: Request) -> Response:
         raise Refused(403, {"error": str(error)}) from error
     except StoreUnavailable as error:
         retry = {"Retry-After": str(round(error.retry_after_s or 2))}
-        raise Refused(503, {"error": "store_unavailable"}, retry) from error
+        raise Refused(503, {"error": "store_unavailable"}, retry, reason="store_unavailable") from error
     service.book.take_batch(batch.agent_id, batch.block.series, identity.asset)
     return Response(_encoder.encode(receipt), media_type="application/json")
 
@@ -102,7 +94,8 @@ async def _decode(body: bytes, service: Service) -> Batch | Response:
             batch = decode_batch(body, hard)
     except WireVersionUnsupported as error:
         supported = {"error": "wire_version", "supported": sorted(READABLE_VERSIONS)}
-        raise Refused(503, supported, {"Retry-After": str(_WIRE_VERSION_RETRY_S)}) from error
+        retry = {"Retry-After": str(_WIRE_VERSION_RETRY_S)}
+        raise Refused(503, supported, retry, reason="wire_version") from error
     except WireError as error:
         service.metrics.refusals.labels("422").inc()
         refusal = json_response(Refusal(str(error)[:1000]), 422)
