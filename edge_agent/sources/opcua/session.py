@@ -273,7 +273,9 @@ async def open_session(
 async def _connect(client: Client, config: OpcUaConfig) -> None:
     where = config.endpoint
     try:
-        await client.connect_sessionless()
+        await _open_socket(client)
+        await client.send_hello()
+        await client.open_secure_channel()
         await client.create_session()
         await client.activate_session(
             config.user, config.password.get_secret_value() if config.password is not None else None
@@ -294,6 +296,16 @@ async def _connect(client: Client, config: OpcUaConfig) -> None:
         raise SourceUnavailable(f"{where}: not an OPC UA server, or a broken one: {error}") from error
     except OSError as error:
         raise SourceUnavailable(f"{where}: {error.strerror or error}") from error
+
+
+async def _open_socket(client: Client) -> None:
+    """Connect, and raise the cancellation that came just then: asyncua's wait_for loses it before Python 3.12."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    await client.connect_socket()
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 async def _close(client: Client) -> None:
