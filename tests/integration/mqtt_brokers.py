@@ -255,12 +255,14 @@ def config(port: int, **changes: Any) -> MqttConfig:
 
 
 @contextlib.asynccontextmanager
-async def running(source: MqttSource, sink: MemorySink) -> AsyncIterator[asyncio.Task[Any]]:
-    """Run a source until it is subscribed; cancelled at the end."""
+async def running(
+    source: MqttSource, sink: MemorySink, *, subscribed: bool = True
+) -> AsyncIterator[asyncio.Task[Any]]:
+    """Run a source, by default until it says that it is subscribed; cancelled at the end."""
     sink.reports.clear()
     task: asyncio.Task[Any] = asyncio.create_task(source.run(sink))
     try:
-        while not sink.is_running and not task.done():
+        while subscribed and not sink.is_running and not task.done():
             await asyncio.sleep(0.01)
         yield task
     finally:

@@ -62,7 +62,7 @@ async def test_a_burst_arrives_whole_in_order_and_in_few_blocks(
             pass  # The broker has the session now.
         await publish(broker.port, TOPIC, *counted(range(5_000)))
         sink.gate.clear()
-        async with running(MqttSource(config(broker.port)), sink) as task:
+        async with running(MqttSource(config(broker.port)), sink, subscribed=False) as task:
             await offered(sink)
             sink.gate.set()
             await stored(sink, 5_000, task)
@@ -238,7 +238,7 @@ async def test_mqtt_5_keeps_its_session_and_sends_more_at_once(tmp_path: Path) -
             pass
         await publish(broker.port, TOPIC, *counted(range(2_000)))
         sink.gate.clear()
-        async with running(MqttSource(settings), sink) as task:
+        async with running(MqttSource(settings), sink, subscribed=False) as task:
             await offered(sink)
             sink.gate.set()
             await stored(sink, 2_000, task)
@@ -265,6 +265,22 @@ async def test_a_flood_that_nothing_bounds_is_held_back(
             sink.gate.set()
             await stored(sink, 3_000, task)
         assert sink.values == list(range(3_000))
+
+
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+async def test_a_backlog_larger_than_our_memory_does_not_hide_the_answer_to_the_subscription(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    monkeypatch.setattr(connection, "Inbox", functools.partial(Inbox, max_waiting=100))
+    async with mosquitto(tmp_path, "max_inflight_messages 0") as broker:
+        sink = MemorySink()
+        settings = config(broker.port, protocol=protocol, receive_maximum=65_535)
+        async with running(MqttSource(settings), sink):
+            pass
+        await publish(broker.port, TOPIC, *counted(range(5_000)))
+        async with running(MqttSource(settings), sink) as task:
+            await stored(sink, 5_000, task)
+        assert sink.values == list(range(5_000))
 
 
 async def test_messages_received_before_the_connection_broke_are_stored(tmp_path: Path) -> None:

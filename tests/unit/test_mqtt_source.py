@@ -31,16 +31,25 @@ class Script:
         self.acknowledged: list[int] = []
         self.refuses = ""
         self.closed = False
+        self._answered = asyncio.Event()
 
     async def receive(self, *_limits: float) -> list[Message]:
+        if not self._answered.is_set():
+            await self._answered.wait()
+            self._answered.set()
+            return []
         await asyncio.sleep(0)
         batch = self._batches.pop(0) if self._batches else SourceUnavailable("the broker is gone")
         if isinstance(batch, Exception):
             raise batch
         return batch
 
+    def wake(self) -> None:
+        self._answered.set()
+
     def acknowledge(self, messages: list[Message]) -> None:
-        self.done.append("acknowledged")
+        if messages:
+            self.done.append("acknowledged")
         self.acknowledged += [message.mid for message in messages]
 
     async def subscribe(self, filters: list[str], qos: int) -> None:

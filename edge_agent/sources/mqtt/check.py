@@ -50,15 +50,20 @@ async def check(config: MqttConfig, listen_s: float = 5.0) -> list[Finding]:
             config, clock=time.time_ns, count=lambda _what: None, client_id=visitor, keep_session=False
         ) as connection:
             findings.append(Finding(f"connected to {config.broker}, MQTT {config.protocol}"))
-            findings += await _subscribe(connection, config)
-            await _listen(connection, config, listen_s, findings)
+            # Both at once: the answer to one subscription may stand behind what another one brings.
+            subscribing = asyncio.create_task(_subscribe(connection, config, findings))
+            try:
+                await _listen(connection, config, listen_s, findings)
+            finally:
+                findings += _left_open(subscribing)
+                subscribing.cancel()
+                await asyncio.wait([subscribing])
     except (SourceUnavailable, SourceMisconfigured) as error:
         findings.append(Finding(str(error), sound=False))
     return findings
 
 
-async def _subscribe(connection: Connection, config: MqttConfig) -> list[Finding]:
-    findings = []
+async def _subscribe(connection: Connection, config: MqttConfig, findings: list[Finding]) -> None:
     for topic_filter in subscription_filters([topic.template for topic in config.topics]):
         try:
             await connection.subscribe([topic_filter], config.qos)
@@ -68,7 +73,13 @@ async def _subscribe(connection: Connection, config: MqttConfig) -> list[Finding
         await connection.subscribe(["#"], 0)
     except SourceMisconfigured:
         findings.append(Finding("the broker does not show other topics than the configured ones"))
-    return findings
+
+
+def _left_open(subscribing: asyncio.Task[None]) -> list[Finding]:
+    if not subscribing.done():
+        return [Finding("not all subscriptions were answered in time", sound=False)]
+    error = subscribing.exception()
+    return [Finding(str(error), sound=False)] if error is not None else []
 
 
 async def _listen(

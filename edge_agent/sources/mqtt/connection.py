@@ -98,26 +98,27 @@ class Connection:
         self._codec.on_subscribe = self._on_subscribe
 
     async def receive(self, max_messages: int, max_bytes: int, timeout_s: float) -> list[Message]:
-        """Return what has arrived, at least one message unless ``timeout_s`` passes without any.
+        """Return what has arrived, at least one message unless ``timeout_s`` passes or somebody calls `wake`.
 
         Raises:
             SourceUnavailable: the connection is gone, and everything that it brought has been returned.
         """
-        if not self._inbox:
-            if self._failure is None:
-                self._arrived.clear()
-                try:
-                    async with asyncio.timeout(timeout_s):
-                        await self._arrived.wait()
-                except TimeoutError:
-                    return []
-            if self._failure is not None and not self._inbox:
-                raise self._failure
+        if not self._inbox and self._failure is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._arrived.wait()
+        self._arrived.clear()
+        if self._failure is not None and not self._inbox:
+            raise self._failure
         taken = self._inbox.take_out(max_messages, max_bytes)
         if self.stream.is_paused and self._inbox.is_half_empty:
             self.stream.resume()
             self._parse()
         return taken
+
+    def wake(self) -> None:
+        """Let `receive` return though nothing has arrived."""
+        self._arrived.set()
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Tell the broker that ``messages``, all of this connection, are durable; in order, QoS 0 left out."""
@@ -127,6 +128,8 @@ class Connection:
 
     async def subscribe(self, filters: Sequence[str], qos: int) -> None:
         """Subscribe to every filter.
+
+        The answer may stand in line behind all that waited in the session: `receive` must go on meanwhile.
 
         Raises:
             SourceMisconfigured: the broker refuses one of them; the message names it.
@@ -153,13 +156,16 @@ class Connection:
             _, mid = self._codec.subscribe([(each, qos) for each in filters])
         answer: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
         self._subacks[mid] = answer
+        patience_s = self._config.connect_timeout_s
         try:
-            async with asyncio.timeout(self._config.connect_timeout_s):
-                codes = await answer
-        except TimeoutError:
-            raise SourceUnavailable(f"{self._where}: no answer to a subscription") from None
+            while not answer.done():
+                await asyncio.wait([answer], timeout=patience_s)
+                silent_s = self._loop.time() - self.stream.heard
+                if not answer.done() and not self.stream.is_paused and silent_s > patience_s:
+                    raise SourceUnavailable(f"{self._where}: no answer to a subscription")
         finally:
             self._subacks.pop(mid, None)
+        codes = answer.result()
         if len(codes) != len(filters):
             raise SourceUnavailable(
                 f"{self._where}: the broker answered {len(codes)} of {len(filters)} subscriptions"

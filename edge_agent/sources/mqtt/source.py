@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -106,11 +107,18 @@ class MqttSource:
         self._learn_assets(_lines(saved, _ASSETS))
         recent = RecentPayloads(saved)
         async with self._connect(self._config, clock=self._clock, count=sink.count) as connection:
-            await self._begin(connection, sink, saved)
-            await self._forward(connection, sink, recent)
+            kept = await self._look_back(connection, sink, saved)
+            subscribing = asyncio.create_task(connection.subscribe(self._filters, self._config.qos))
+            subscribing.add_done_callback(lambda _task: connection.wake())
+            try:
+                await self._forward(connection, sink, recent, subscribing, kept=kept)
+            finally:
+                subscribing.cancel()
+                await asyncio.gather(subscribing, return_exceptions=True)
         raise AssertionError
 
-    async def _begin(self, connection: Connection, sink: BlockSink, saved: Mapping[str, bytes]) -> None:
+    async def _look_back(self, connection: Connection, sink: BlockSink, saved: Mapping[str, bytes]) -> bool:
+        """Return whether the session was kept; if not, record what was missed."""
         contact = saved.get(_CONTACT)
         kept = connection.session_present and bool(saved.get(_SESSION)) and not self._session_lost
         if contact and not kept:
@@ -125,21 +133,27 @@ class MqttSource:
             )
             sink.count("session_lost")
         if kept:
-            outdated = [each for each in _lines(saved, _FILTERS) if each not in self._filters]
-            connection.unsubscribe(outdated)
-        await connection.subscribe(self._filters, self._config.qos)
-        filters = "\n".join(self._filters).encode()
-        await sink.put(_EMPTY, {_SESSION: b"1", _FILTERS: filters, **self._contact()})
-        self._session_lost = False
-        session = "session resumed" if kept else "new session"
-        sink.report(SourceState.RUNNING, f"{self._config.broker}, MQTT {self._config.protocol}, {session}")
+            connection.unsubscribe([each for each in _lines(saved, _FILTERS) if each not in self._filters])
+        return kept
 
-    async def _forward(self, connection: Connection, sink: BlockSink, recent: RecentPayloads) -> None:
+    async def _forward(
+        self,
+        connection: Connection,
+        sink: BlockSink,
+        recent: RecentPayloads,
+        subscribing: asyncio.Task[None],
+        *,
+        kept: bool,
+    ) -> Never:
+        begun = False
         while True:
             messages = await connection.receive(self._max_messages, _MAX_BYTES, _IDLE_S)
+            if not begun and subscribing.done():
+                await self._begin(sink, subscribing, kept=kept)
+                begun = True
             block, counts = self._translator.translate(messages, recent)
             state = recent.take_changes()
-            if not messages or self._clock() - self._saved_at >= _CONTACT_EVERY_NS:
+            if begun and self._clock() - self._saved_at >= _CONTACT_EVERY_NS:
                 state |= self._contact()
             state |= self._new_assets()
             if len(block) or state:
@@ -148,6 +162,14 @@ class MqttSource:
             sink.count("message", len(messages))
             for what, number in counts.items():
                 sink.count(what, number)
+
+    async def _begin(self, sink: BlockSink, subscribing: asyncio.Task[None], *, kept: bool) -> None:
+        subscribing.result()
+        filters = "\n".join(self._filters).encode()
+        await sink.put(_EMPTY, {_SESSION: b"1", _FILTERS: filters, **self._contact()})
+        self._session_lost = False
+        session = "session resumed" if kept else "new session"
+        sink.report(SourceState.RUNNING, f"{self._config.broker}, MQTT {self._config.protocol}, {session}")
 
     def _contact(self) -> dict[str, bytes]:
         self._saved_at = self._clock()
