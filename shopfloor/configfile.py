@@ -243,6 +243,11 @@ def _describe(error: ErrorDetails, model: type[BaseModel]) -> str:
         what = "unknown key" + _suggestion(location, model)
     elif kind == "missing":
         what = "required, but missing"
+    elif kind == "union_tag_not_found":
+        what = f"{error['ctx']['discriminator']} says which kind it is, but is missing"
+    elif kind == "union_tag_invalid":
+        context = error["ctx"]
+        what = f"{context['discriminator']} must be one of {context['expected_tags']} (got {context['tag']!r:.100})"
     else:
         message = error["msg"].removeprefix("Value error, ")
         given = error.get("input")

@@ -124,3 +124,17 @@ def test_every_option_is_documented() -> None:
     for model in models:
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ("{interval_s: 1}", "'mode' says which kind it is, but is missing"),
+        ("{mode: ask}", "'mode' must be one of 'subscribe', 'poll' (got 'ask')"),
+    ],
+)
+def test_a_group_of_no_kind_is_named(group: str, said: str) -> None:
+    text = f"name: imm\nendpoint: opc.tcp://h\ngroups:\n  live: {group}\nnodes: []\n"
+    with pytest.raises(ConfigError) as refused:
+        parse(text, OpcUaConfig, Path("agent.yaml"))
+    assert refused.value.problems[0] == f"agent.yaml:4:9: groups.live: {said}"
