@@ -251,7 +251,13 @@ async def test_mqtt_5_keeps_its_session_and_sends_more_at_once(tmp_path: Path) -
 async def test_a_flood_that_nothing_bounds_is_held_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "Inbox", functools.partial(Inbox, max_waiting=100))
+    inboxes: list[Inbox] = []
+
+    def make_inbox(now: Callable[[], float]) -> Inbox:
+        inboxes.append(Inbox(now, max_waiting=100))
+        return inboxes[-1]
+
+    monkeypatch.setattr(connection, "Inbox", make_inbox)
     async with mosquitto(tmp_path, "max_inflight_messages 0") as broker:
         sink = MemorySink()
         sink.gate.clear()
@@ -262,6 +268,7 @@ async def test_a_flood_that_nothing_bounds_is_held_back(
             # Longer than the broker would wait for a sign of life, and than we would wait for one of its own.
             await asyncio.sleep(4)
             assert not task.done()
+            assert [len(inbox) for inbox in inboxes] == [100]
             sink.gate.set()
             await stored(sink, 3_000, task)
         assert sink.values == list(range(3_000))
