@@ -39,7 +39,7 @@ def normalise(
     series: tuple[SeriesKey, ...],
     series_index: UInt32,
     source_time: Int64,
-    received_time: int,
+    received_time: int | Int64,
     value: Float64,
     status: UInt32,
     text: Mapping[int, str] = NO_TEXT,
@@ -51,13 +51,14 @@ def normalise(
         series: the distinct series, shared from call to call (caches hang on its identity).
         series_index: uint32[n].
         source_time: int64[n], UTC ns by the machine's clock, NO_TIME where it gave none.
-        received_time: UTC ns by the agent's clock, one for all: they came in one message.
+        received_time: UTC ns by the agent's clock; one for all that came in one message, or int64[n].
         value: float64[n], scaled already; NaN and infinities allowed.
         status: uint32[n], OPC UA StatusCodes, 0 where the protocol has none.
         text: row to text.
         null: bool[n], the rows whose null is meant (not a NaN that the machine computed).
     """
     n = len(value)
+    received = np.broadcast_to(np.asarray(received_time, dtype=np.int64), n)
     quality = np.minimum(status >> np.uint32(30), np.uint32(Quality.BAD)).astype(np.uint8)
     finite = np.isfinite(value)
     odd = ~finite
@@ -73,9 +74,9 @@ def normalise(
                 odd & (status >> np.uint32(30) < Quality.BAD), np.uint32(STATUS_NOT_A_NUMBER), status
             )
     timeless = source_time == NO_TIME
-    ahead = source_time > received_time + CLOCK_TOLERANCE_NS
+    ahead = source_time > received + CLOCK_TOLERANCE_NS
     if timeless.any():
-        source_time = np.where(timeless, np.int64(received_time), source_time)
+        source_time = np.where(timeless, received, source_time)
         status = np.where(timeless & (status == 0), np.uint32(STATUS_NO_SOURCE_TIME), status)
     if ahead.any():
         doubtful = ahead & (quality == Quality.GOOD)
@@ -85,7 +86,7 @@ def normalise(
         series,
         series_index,
         source_time,
-        np.full(n, received_time, dtype=np.int64),
+        received.copy(),
         value,
         quality,
         status,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -318,7 +318,7 @@ class Translator:
             series,
             np.array(rows.index, dtype=np.uint32),
             source_time,
-            rows.received_time[-1] if rows.received_time else 0,
+            received_time,
             np.array(rows.value, dtype=np.float64),
             np.array(rows.status, dtype=np.uint32),
             text,
@@ -327,13 +327,7 @@ class Translator:
         for what, number in oddities._asdict().items():
             if number:
                 rows.counts[what] += number
-        # One put takes what several messages brought, each at its own time.
-        timeless = source_time == NO_TIME
-        return replace(
-            block,
-            received_time=received_time,
-            source_time=np.where(timeless, received_time, block.source_time),
-        )
+        return block
 
 
 def _why_not(signal: str, raw: object) -> str:
