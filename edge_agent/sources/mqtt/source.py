@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.messages import SeriesDeclaration, SourceState
 from shopfloor.signal import SeriesKey
+
+_log = logging.getLogger(__name__)
 
 _MAX_MESSAGES: Final = 1_000
 _MAX_BYTES: Final = 2**20
@@ -168,8 +171,11 @@ class MqttSource:
         filters = "\n".join(self._filters).encode()
         await sink.put(_EMPTY, {_SESSION: b"1", _FILTERS: filters, **self._contact()})
         self._session_lost = False
-        session = "session resumed" if kept else "new session"
-        sink.report(SourceState.RUNNING, f"{self._config.broker}, MQTT {self._config.protocol}, {session}")
+        session = "session_resumed" if kept else "session_begun"
+        sink.count(session)
+        _log.info("%s: %s, MQTT %s, %s", self.name, self._config.broker, self._config.protocol, session)
+        # A message beside RUNNING would mean that something is wrong.
+        sink.report(SourceState.RUNNING)
 
     def _contact(self) -> dict[str, bytes]:
         self._saved_at = self._clock()
