@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Never
@@ -69,6 +70,7 @@ class Delivery:
     limits: DeliveryLimits = field(default_factory=DeliveryLimits)
     report: DeliveryReport = field(default_factory=DeliveryReport)
     _lane_limit: dict[Lane, int] = field(default_factory=dict)
+    _said: deque[str] = field(default_factory=lambda: deque(maxlen=8))
 
     async def run_live(self) -> Never:
         """Send what is new, and span records before everything else."""
@@ -193,12 +195,16 @@ class Delivery:
         self.report.heartbeat_failures_total += 1
         self.report.heartbeat_message = message
         self.report.heartbeat_unauthorised = isinstance(error, NotAuthorised)
-        if not self.report.connected:
+        if not self.report.connected and not self.report.failures_total:
             self.report.message = message
 
     def _failed(self, message: str, *, unauthorised: bool = False) -> None:
         self.report.failures_total += 1
-        if self.report.connected or self.report.message != message:
+        if self.report.connected:
+            self._said.clear()
+        # Both lanes and the span records fail side by side, each in its own words.
+        if message not in self._said:
+            self._said.append(message)
             log.warning("uplink: %s", message)
         self.report.connected, self.report.unauthorised, self.report.message = False, unauthorised, message
 
