@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _SPANS_AT_ONCE: Final = 500
 _BACKLOG_POLL_S: Final = 0.5
+_GROWTH_SHARE: Final = 32
+"""After a 413 each full batch that is taken lets the next one be larger by this fraction."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class DeliveryReport:
     rejected_total: int = 0
     refused_total: int = 0
     failures_total: int = 0
+    too_large_total: int = 0
     unauthorised: bool = False
     """The alarm: somebody has to look after the token."""
     heartbeat_message: str = ""
@@ -140,7 +143,10 @@ class Delivery:
         except BatchTooLarge as error:
             if samples > 1:
                 self._lane_limit[lane] = max(1, samples // 2)
-                log.warning("%s; sending at most %d samples at once", error, self._lane_limit[lane])
+                self.report.too_large_total += 1
+                if str(error) not in self._said:
+                    self._said.append(str(error))
+                    log.warning("%s; sending at most %d samples at once", error, self._lane_limit[lane])
                 return
             await self._quarantine(batch, f"a single sample is too large: {error}")
             return
@@ -156,7 +162,10 @@ class Delivery:
             log.warning("the service quarantined %d samples: %s", receipt.rejected, receipt.rejections[:3])
         through = min(receipt.durable_through, batch.last_seq)
         await self.buffer.call(lambda buffer: buffer.commit(batch.stream_id, through))
-        self._lane_limit[lane] = min(self.limits.batch_samples, self._limit(lane) * 2)
+        if samples >= self._limit(lane):
+            # Slowly: doubling would run into the service's limit with every second request.
+            grown = samples + max(1, samples // _GROWTH_SHARE)
+            self._lane_limit[lane] = min(self.limits.batch_samples, grown)
 
     async def _quarantine(self, batch: Batch, reason: str) -> None:
         log.error("batch %s %d-%d refused: %s", batch.stream_id, batch.first_seq, batch.last_seq, reason)

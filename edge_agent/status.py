@@ -103,6 +103,7 @@ class AgentCollector(Collector):
             ("shopfloor_uplink_samples", "Samples delivered", delivery.samples_total),
             ("shopfloor_uplink_bytes", "Bytes of delivered batches", now.sent_bytes_total),
             ("shopfloor_uplink_failures", "Attempts that failed", delivery.failures_total),
+            ("shopfloor_uplink_too_large_batches", "Batches to be halved (413)", delivery.too_large_total),
             ("shopfloor_heartbeat_failures", "Heartbeats that failed", delivery.heartbeat_failures_total),
             (
                 "shopfloor_uplink_rejected_samples",

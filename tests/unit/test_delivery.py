@@ -199,6 +199,24 @@ async def test_a_batch_that_is_too_large_is_halved_until_it_fits(rig: Rig, servi
     assert rig.buffer.spans(10) == []
 
 
+async def test_a_limit_once_learned_is_not_run_into_with_every_second_batch(
+    rig: Rig, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    def at_most_hundred(request: httpx.Request) -> httpx.Response:
+        service.script.insert(0, at_most_hundred)
+        if len(decode_batch(request.content).block) > 100:
+            return httpx.Response(413, text="at most 100")
+        return service.take(request)
+
+    rig.delivery.limits = DeliveryLimits(batch_samples=400, linger_s=0.0)
+    service.script = [at_most_hundred]
+    rig.buffer.append([Parcel(samples(list(range(2000))))])
+    await rig.until(lambda: rig.buffer.stats().pending_samples == 0)
+    assert sorted(service.times) == list(range(2000))
+    assert 2 <= rig.delivery.report.too_large_total <= 8
+    assert len([line for line in caplog.messages if "at most 100" in line]) == 1
+
+
 async def test_a_single_sample_that_is_too_large_does_not_block_the_stream(
     rig: Rig, service: Service
 ) -> None:
