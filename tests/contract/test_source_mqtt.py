@@ -11,7 +11,8 @@ import pytest
 from edge_agent.sources.mqtt import MqttSource
 from shopfloor.asset import parse_asset
 from shopfloor.signal import SeriesKey
-from tests.contract.source_contract import Said, SourceContract
+from tests.contract.source_contract import SourceContract
+from tests.contract.source_peer import Said
 from tests.integration.mqtt_brokers import Broker, config, mosquitto, nats, publish
 
 _BEGIN_MS = 1_700_000_000_000

@@ -15,7 +15,8 @@ from asyncua.ua.status_codes import StatusCodes
 from edge_agent.sources.opcua import OpcUaSource
 from shopfloor.asset import parse_asset
 from shopfloor.signal import SeriesKey
-from tests.contract.source_contract import Said, SourceContract
+from tests.contract.source_contract import SourceContract
+from tests.contract.source_peer import Said
 from tests.integration.opcua_plant import URI, Plant, config
 
 Result = TypeVar("Result")
