@@ -20,7 +20,7 @@ from edge_agent.buffer import Buffer
 from edge_agent.intake import BufferThread, Intake
 from edge_agent.uplink import BatchTooLarge, NotAuthorised, Uplink
 from shopfloor.errors import BatchRefused, StoreUnavailable, UplinkUnavailable
-from shopfloor.messages import Batch, Lane
+from shopfloor.messages import Batch, Lane, Receipt
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class Delivery:
         self.report.samples_total += samples
         if receipt.rejected:
             self.report.rejected_total += receipt.rejected
-            log.warning("the service quarantined %d samples: %s", receipt.rejected, receipt.rejections[:3])
+            log.warning("the service quarantined %d samples: %s", receipt.rejected, _named(batch, receipt))
         through = min(receipt.durable_through, batch.last_seq)
         await self.buffer.call(lambda buffer: buffer.commit(batch.stream_id, through))
         if samples >= self._limit(lane):
@@ -216,6 +216,17 @@ class Delivery:
             self._said.append(message)
             log.warning("uplink: %s", message)
         self.report.connected, self.report.unauthorised, self.report.message = False, unauthorised, message
+
+
+def _named(batch: Batch, receipt: Receipt) -> str:
+    """Name the series of the first rejections."""
+    block = batch.block
+    rows = [(one, one.seq - batch.first_seq) for one in receipt.rejections[:3]]
+    return ", ".join(
+        f"{block.series[block.series_index[row]]} ({one.reason})"
+        for one, row in rows
+        if 0 <= row < len(block)
+    )
 
 
 def _commit_spans(buffer: Buffer, record_ids: list[str]) -> None:

@@ -131,7 +131,10 @@ class BufferFile:
         found = self._db.execute(
             "SELECT number, stream, first_seq, count, oldest_time, length(payload) FROM block ORDER BY number"
         ).fetchall()
-        return [Row(*columns, size + ROW_OVERHEAD_BYTES) for *columns, size in found]
+        return [
+            Row(number, stream, first_seq, count, oldest_time, size + ROW_OVERHEAD_BYTES)
+            for number, stream, first_seq, count, oldest_time, size in found
+        ]
 
     def insert_block(self, stream: Stream, block: SampleBlock) -> Row:
         """Write a block behind the others of its stream."""
