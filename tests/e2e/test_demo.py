@@ -30,7 +30,7 @@ def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Find what runs with a path inside ``folder`` on its command line."""
+    """Find the parts: what runs with a path inside ``folder`` on its command line."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -76,14 +76,30 @@ def run(folder: Path, *words: str) -> dict[str, Any]:
     return report
 
 
-def test_a_run_and_its_continuation_lose_nothing(folder: Path) -> None:
-    first = run(folder, "--fresh", "--for", "15s", "--json")
-    assert (first["sites"], first["machines"], first["kills"], first["restarts"]) == (3, 14, 0, 0)
-    assert first["latency_unseen"] == 0
-    assert first["live_emitted"] >= 15 * 200
-    # The same folder once more: the machines go on from where they were, and the proof covers both lives.
-    second = run(folder, "--for", "5s", "--json")
-    assert second["emitted"] > first["emitted"]
+def wait_until_ready(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = next((line for line in iter(process.stdout.readline, "") if line.startswith("ready after")), "")
+    assert line, process.stderr and process.stderr.read()
+    return line
+
+
+def test_a_run_loses_nothing(folder: Path) -> None:
+    report = run(folder, "--fresh", "--for", "15s", "--json")
+    assert (report["sites"], report["machines"], report["kills"], report["restarts"]) == (3, 14, 0, 0)
+    assert report["latency_unseen"] == 0
+    assert report["live_emitted"] >= 15 * 200
+
+
+def test_a_demo_goes_on_where_it_was_ended_and_accounts_for_both_lives(folder: Path) -> None:
+    with demo(folder, "--fresh") as process:
+        first = wait_until_ready(process)
+        time.sleep(3)  # something live to account for; how much does not matter
+        os.kill(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    report = run(folder, "--for", "8s", "--json")
+    ports = json.loads((folder / "ports.json").read_text())
+    assert first.rstrip().endswith(f":{ports['page']}")
+    assert report["kills"] == 0
 
 
 @pytest.mark.parametrize("seed", [11])
@@ -100,12 +116,8 @@ def test_however_it_ends_no_process_is_left(folder: Path, number: signal.Signals
     if number == signal.SIGKILL and sys.platform != "linux":
         pytest.skip("PR_SET_PDEATHSIG is Linux's")
     with demo(folder, "--fresh") as process:
-        assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
-        ready = next((line for line in lines if line.startswith("ready after")), "")
-        assert ready.rstrip().startswith("ready after"), process.stderr and process.stderr.read()
-        assert f"http://{HOST}:" in ready
-        assert len(processes_of(folder)) == 7  # the demo, its broker, service, simulators and three agents
+        assert f"http://{HOST}:" in wait_until_ready(process)
+        assert len(processes_of(folder)) == 6  # broker, service, simulators and three agents
         os.kill(process.pid, number)
         process.communicate(timeout=60)
     assert eventually(lambda: processes_of(folder) == [], 20)
