@@ -88,8 +88,10 @@ class Delivery:
                 continue
             if not sent:
                 # Woken by new samples; the time-out looks after span records that came without any.
+                # (Not wait_for: before Python 3.12 it loses a cancellation that comes with an arrival.)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.intake.arrived.wait(), 1.0)
+                    async with asyncio.timeout(1.0):
+                        await self.intake.arrived.wait()
                 continue
             await asyncio.sleep(self.limits.linger_s)
 

@@ -193,7 +193,8 @@ async def _run(plants: Sequence[Plant], data: Path, stop: asyncio.Event, freeze:
             reported = True
         with contextlib.suppress(TimeoutError):
             spent_s = (time.time_ns() - now_ns) / 1e9
-            await asyncio.wait_for(stop.wait(), max(_TICK_S - spent_s, 0.01))
+            async with asyncio.timeout(max(_TICK_S - spent_s, 0.01)):
+                await stop.wait()
 
 
 async def _flush(plants: Sequence[Plant]) -> None:

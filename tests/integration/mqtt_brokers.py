@@ -95,7 +95,7 @@ async def mosquitto(
 
 
 @contextlib.asynccontextmanager
-async def nats(folder: Path, ack_wait: str = "2s") -> AsyncIterator[Broker]:
+async def nats(folder: Path, ack_wait: str = "4s") -> AsyncIterator[Broker]:
     program = Path(sys.executable).with_name("nats-server")
     if not program.exists():
         pytest.skip("nats-server is not installed")
