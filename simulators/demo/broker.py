@@ -20,6 +20,8 @@ KINDS: Final = ("nats", "mosquitto")
 NATS_ACK_WAIT_S: Final = 3
 """nats-server sends a message again only after this time, also to a client that has just come back."""
 
+_SUBSCRIBE_TIMEOUT_S: Final = 10.0
+
 
 class BrokerUnavailable(Permanent):
     """The chosen broker is not installed here, or its address can't be read."""
@@ -104,16 +106,22 @@ max_inflight_messages 1000
     return [program, "-c", str(configuration)]
 
 
-def reserve_session(host: str, port: int, client_id: str, topic: str, timeout_s: float = 10.0) -> None:
-    """Subscribe in an agent's name, so that the broker keeps what machines say before the agent is there.
+def reserve_session(host: str, port: int, client_id: str, topic: str) -> None:
+    """Begin a new session in an agent's name, so that the broker keeps what machines say before the agent is there.
 
     Raises:
         BrokerUnavailable: it does not answer, or refuses.
     """
+    # A broker of somebody else may still keep what an earlier demo did not fetch.
+    _subscribe(host, port, client_id, topic, clean_session=True)
+    _subscribe(host, port, client_id, topic, clean_session=False)
+
+
+def _subscribe(host: str, port: int, client_id: str, topic: str, *, clean_session: bool) -> None:
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
-        clean_session=False,
+        clean_session=clean_session,
         protocol=paho.MQTTv311,
         manual_ack=True,  # what comes meanwhile is the agent's
     )
@@ -133,10 +141,12 @@ def reserve_session(host: str, port: int, client_id: str, topic: str, timeout_s:
     try:
         client.connect(host, port)
     except OSError as error:
-        raise BrokerUnavailable(f"the broker {host}:{port} does not answer: {error}") from error
+        raise BrokerUnavailable(
+            f"the broker {host}:{port} does not answer: {error.strerror or error}"
+        ) from error
     client.loop_start()
     try:
-        if not granted.wait(timeout_s):
+        if not granted.wait(_SUBSCRIBE_TIMEOUT_S):
             raise BrokerUnavailable(f"the broker {host}:{port} grants no subscription to {topic}")
     finally:
         client.disconnect()
