@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
-from shopfloor.block import SampleBlock, concat
+from shopfloor.block import Int64, SampleBlock, concat
+from simulators.demo.agents import Progress
 from simulators.demo.kills import Kill
 from simulators.demo.latency import measure
 from simulators.demo.parts import INGEST, SIMULATORS
@@ -70,10 +71,11 @@ class SteadyPhase:
 class Accounts:
     """What came out at the end of a run."""
 
-    emitted: SampleBlock
     comparison: Comparison
     drained: bool
+    """Whether everything came to rest in time."""
     drain_s: float
+    """Until something last moved."""
 
 
 def run_headless(
@@ -98,12 +100,17 @@ def run_headless(
     session.run(duration_s, kills, steady.look)
     cpu = steady.cpu_percent()
     stopped_ns = time.time_ns()
-    stopped_s = time.monotonic()
     say("stopping the machines")
     if not session.stop_machines(STOP_TIMEOUT_S):
         say(f"the simulators did not confirm within {STOP_TIMEOUT_S:g} s that the machines have stopped")
-    accounts = settle(session, plan.kept_since_ns(stopped_ns), stopped_s, say)
-    emitted = accounts.emitted
+    since_ns = plan.kept_since_ns(stopped_ns)
+    emitted = read_log(plan, since_ns)
+
+    def progress() -> Progress:
+        supervisor.tick()
+        return session.agents.progress()
+
+    accounts = settle(session.service, emitted, [site.asset for site in plan.sites], since_ns, progress, say)
     live = emitted.take((emitted.source_time >= session.ready_ns) & (emitted.source_time <= stopped_ns))
     latency = measure(live, session.live.arrivals())
     comparison = accounts.comparison
@@ -138,43 +145,76 @@ def run_headless(
     return report, comparison
 
 
-def settle(session: Session, since_ns: int, stopped_s: float, say: Callable[[str], None]) -> Accounts:
+class Store(Protocol):
+    """What `settle` asks: see `simulators.demo.service.Service`."""
+
+    def everything(self, assets: Sequence[str], emitted_ns: Int64, since_ns: int) -> SampleBlock:
+        """Return all that is stored below ``assets``."""
+        ...
+
+
+def settle(
+    store: Store,
+    emitted: SampleBlock,
+    assets: Sequence[str],
+    since_ns: int,
+    progress: Callable[[], Progress],
+    say: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Accounts:
     """Wait until nothing moves any more and every emission is found, at most `DRAIN_TIMEOUT_S`; then compare.
 
     "At rest" is no proof that all has come: a source may be about to read its history. So while values are
     missing, the wait goes on; a value too many never goes away, and ends it.
+
+    Args:
+        store: holds what arrived.
+        emitted: all that the machines said; they have stopped.
+        assets: where to look.
+        since_ns: rows before this time (UTC ns) are left out.
+        progress: gives the agents' state; also keeps the parts running.
+        say: for progress.
+        clock: monotonic seconds.
+        sleep: moves the clock.
+
+    Raises:
+        ServiceTrouble: the store can't be read, to the very end.
     """
-    deadline_s = stopped_s + DRAIN_TIMEOUT_S
-    emitted = read_log(session.plan, since_ns)
-    assets = [site.asset for site in session.plan.sites]
+    began_s = clock()
+    deadline_s = began_s + DRAIN_TIMEOUT_S
     while True:
-        quiet, last_move_s = _wait_until_quiet(session, deadline_s)
+        at_rest, last_move_s = _wait_until_quiet(progress, deadline_s, clock, sleep)
         try:
-            stored = session.service.everything(assets, emitted.source_time, since_ns)
-            comparison = compare(emitted, stored)
+            comparison = compare(emitted, store.everything(assets, emitted.source_time, since_ns))
         except ServiceTrouble as error:
-            if time.monotonic() >= deadline_s:
+            if clock() >= deadline_s:
                 raise
             say(str(error))
             continue
-        if not comparison.missing or time.monotonic() >= deadline_s:
-            return Accounts(emitted, comparison, quiet, max(last_move_s - stopped_s, 0.0))
+        if not comparison.missing or clock() >= deadline_s:
+            return Accounts(comparison, at_rest, max(last_move_s - began_s, 0.0))
         say(f"{comparison.missing} values are not stored yet")
 
 
-def _wait_until_quiet(session: Session, deadline_s: float) -> tuple[bool, float]:
-    """Return whether all agents came to rest, and when something last moved (by `time.monotonic`)."""
+def _wait_until_quiet(
+    progress: Callable[[], Progress],
+    deadline_s: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> tuple[bool, float]:
+    """Return whether all agents came to rest, and when something last moved."""
     before = None
-    last_move_s = time.monotonic()
-    while (now_s := time.monotonic()) < deadline_s:
-        session.supervisor.tick()
-        progress = session.agents.progress()
-        if not progress.same_as(before) or not progress.at_rest:
+    last_move_s = clock()
+    while (now_s := clock()) < deadline_s:
+        now = progress()
+        if not now.same_as(before) or not now.at_rest:
             last_move_s = now_s
         elif now_s - last_move_s >= _QUIET_S:
             return True, last_move_s
-        before = progress
-        time.sleep(_LOOK_EVERY_S)
+        before = now
+        sleep(_LOOK_EVERY_S)
     return False, last_move_s
 
 
