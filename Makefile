@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := dashboards/live
 PAGE_SOURCES := $(shell find $(PAGE) \( -name node_modules -o -name dist -o -name '.*' \) -prune -o -type f -print)
+# Tests mostly wait for servers: three at once keep two cores busy. TEST=tests/unit names some of them.
+WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -19,7 +21,7 @@ demo: setup ## Run three simulated plants on this machine: DEMO="--for 60s --jso
 
 test: .venv/.dev page ## Run every test; what needs a server that is not installed is skipped and named
 	cd $(PAGE) && ../node.sh npm test
-	$(BIN)/python -m pytest $(TEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST)
 
 check: .venv/.dev page ## Lint, types, import boundaries, the page's types
 	$(BIN)/ruff check .
