@@ -14,7 +14,7 @@ from shopfloor.messages import SourceState
 
 log = logging.getLogger(__name__)
 
-STABLE_AFTER_S: Final = 30.0
+STABLE_AFTER_S: Final = 10.0
 """A source that ran this long begins its backoff anew."""
 MISCONFIGURED_RETRY_S: Final = 30.0
 

@@ -85,6 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run; returns 0 after TERM or Ctrl-C, 2 where the configuration is wrong, 1 for what else goes wrong."""
     logs.set_up()
+    # Its servers run here: what goes wrong in one of their callbacks is said nowhere else.
+    logging.getLogger("asyncua").setLevel(logging.ERROR)
     try:
         scenario = chosen_scenario(
             load_scenario(arguments.scenario),

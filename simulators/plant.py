@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +130,23 @@ class Plant:
         await self.server.stop()
         self.publisher.stop()
         self.log.close()
+        self._note_served()
+
+    def _note_served(self) -> None:
+        """Write down until when the past was served: whoever read it knows that nothing else happened till then."""
+        with contextlib.suppress(OSError):
+            self._served_file.write_text(str(max(time.time_ns(), self._now_ns)), encoding="ascii")
+
+    def _served_until(self) -> int:
+        """Return until when an earlier life served (UTC ns), 0 where that is not known."""
+        try:
+            return int(self._served_file.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    @property
+    def _served_file(self) -> Path:
+        return self.log.folder.with_name(f"{self.log.folder.name}.served_until")
 
     def _make_cells(self) -> Iterator[_Cell]:
         number = 0
@@ -146,7 +165,8 @@ class Plant:
         start_ns = now_ns - round(scenario.history_h * _H_NS)
         if last_ns is not None:
             self._remember(last_ns)
-            start_ns = max(last_ns + _MS, now_ns - _HISTORY_NS)
+            # Frozen machines were still looked at: their silence is past as well, and must stay silent.
+            start_ns = max(last_ns + _MS, min(self._served_until(), now_ns), now_ns - _HISTORY_NS)
         start_ns -= start_ns % _MS
         latest = self.log.latest()
         for cell in self._cells:
