@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +94,7 @@ class Plant:
         """Values of the past that HistoryRead serves at the start."""
         self.frozen = False
         self._now_ns = now_ns
+        self._served_ns = now_ns
         self._cells = list(self._make_cells())
         self._make_past(scenario, now_ns)
 
@@ -114,6 +114,7 @@ class Plant:
         Raises:
             StoreUnavailable: the log did not take it; nothing of it was exposed.
         """
+        self._served_ns = max(now_ns, self._now_ns)
         if now_ns <= self._now_ns or self.frozen:
             self.publisher.feed()
             return
@@ -135,7 +136,7 @@ class Plant:
     def _note_served(self) -> None:
         """Write down until when the past was served: whoever read it knows that nothing else happened till then."""
         with contextlib.suppress(OSError):
-            self._served_file.write_text(str(max(time.time_ns(), self._now_ns)), encoding="ascii")
+            self._served_file.write_text(str(self._served_ns), encoding="ascii")
 
     def _served_until(self) -> int:
         """Return until when an earlier life served (UTC ns), 0 where that is not known."""

@@ -202,10 +202,15 @@ class _Handler(BaseHTTPRequestHandler):
                 viewer.put(_frame(event, data))
             self.stub._viewers.add(viewer)
         try:
+            swallowed = False
             while (frame := self._next(viewer)) is not None:
-                if not self.stub.silent:
-                    self.wfile.write(frame)
-                    self.wfile.flush()
+                if self.stub.silent:
+                    swallowed = True
+                    continue
+                if swallowed:
+                    return  # what the silence swallowed may have been the snapshot: the viewer must come again
+                self.wfile.write(frame)
+                self.wfile.flush()
         finally:
             with self.stub._lock:
                 self.stub._viewers.discard(viewer)
