@@ -17,8 +17,10 @@ from shopfloor.sparkplug import (
 
 SEGMENT = st.text(st.characters(exclude_characters="/+#", exclude_categories=["Cs"]), min_size=1, max_size=10)
 TOPICS = (
-    st.builds(Topic, st.sampled_from(sorted(NODE_MESSAGES)), SEGMENT, SEGMENT)
-    | st.builds(Topic, st.sampled_from(sorted(DEVICE_MESSAGES)), SEGMENT, SEGMENT, SEGMENT)
+    st.tuples(st.sampled_from(sorted(NODE_MESSAGES)), SEGMENT, SEGMENT).map(lambda parts: Topic(*parts))
+    | st.tuples(st.sampled_from(sorted(DEVICE_MESSAGES)), SEGMENT, SEGMENT, SEGMENT).map(
+        lambda parts: Topic(*parts)
+    )
     | SEGMENT.map(lambda host: Topic("STATE", host=host))
 )
 
