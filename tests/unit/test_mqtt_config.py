@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 import edge_agent.sources.mqtt
+from edge_agent.sources.mqtt.broker import TlsConfig, parse_broker
 from edge_agent.sources.mqtt.config import (
     MqttConfig,
     SignalConfig,
     TimeConfig,
-    TlsConfig,
     TopicConfig,
-    parse_broker,
 )
 from shopfloor.configfile import ConfigModel, load, parse
 from shopfloor.errors import ConfigError

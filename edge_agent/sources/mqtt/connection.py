@@ -13,7 +13,7 @@ import contextlib
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.sources.mqtt.config import MqttConfig
+from edge_agent.sources.mqtt.broker import BrokerConfig
 from edge_agent.sources.mqtt.framing import MalformedStream, PacketReader, Publish
 from edge_agent.sources.mqtt.inbox import Inbox, Message
 from edge_agent.sources.mqtt.stream import Stream, tls_context
@@ -40,10 +40,17 @@ _MALFORMED: Final = (struct.error, LookupError, ValueError, TypeError)
 """What paho raises, beside its own errors, for bytes that are no packet."""
 
 
+class Will(NamedTuple):
+    """What the broker publishes at QoS 1, retained, when it loses us without a goodbye (MQTT 3.1.1 §3.1.2.5)."""
+
+    topic: str
+    payload: bytes
+
+
 class _Codec(Client):
     """paho's client on a stream that is open already."""
 
-    def __init__(self, stream: Stream, config: MqttConfig, client_id: str, *, keep_session: bool) -> None:
+    def __init__(self, stream: Stream, config: BrokerConfig, client_id: str, *, keep_session: bool) -> None:
         self._stream = stream
         newest = config.protocol == "5"
         super().__init__(
@@ -63,12 +70,13 @@ class Connection:
 
     def __init__(
         self,
-        config: MqttConfig,
+        config: BrokerConfig,
         *,
         client_id: str,
         keep_session: bool,
         clock: Callable[[], int],
         count: Callable[[str], None],
+        will: Will | None = None,
     ) -> None:
         self._config = config
         self._client_id = client_id
@@ -93,6 +101,8 @@ class Connection:
         self.stream = Stream(self._on_data, self._on_lost)
         """The way to the broker."""
         self._codec = _Codec(self.stream, config, client_id, keep_session=keep_session)
+        if will is not None:
+            self._codec.will_set(will.topic, will.payload, qos=1, retain=True)
         self._codec.on_connect = self._on_connect
         self._codec.on_disconnect = self._on_disconnect
         self._codec.on_subscribe = self._on_subscribe
@@ -177,6 +187,11 @@ class Connection:
         for start in range(0, len(filters), _FILTERS_PER_PACKET):
             self._codec.unsubscribe(list(filters[start : start + _FILTERS_PER_PACKET]))
 
+    def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
+        """Send a message, unless the connection is gone; nothing waits for the broker to have it."""
+        if self._failure is None:
+            self._codec.publish(topic, payload, qos, retain)
+
     async def open(self) -> None:
         """Connect and wait for the broker's welcome; errors as in `connected`."""
         broker = self._config.address
@@ -209,7 +224,7 @@ class Connection:
         if config.protocol == "5":
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.ReceiveMaximum = config.receive_maximum
-            properties.SessionExpiryInterval = config.session_expiry_s if self._keep_session else 0
+            properties.SessionExpiryInterval = config.kept_session_s if self._keep_session else 0
             self._codec.connect(
                 broker.host,
                 broker.port,
@@ -376,12 +391,13 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def connected(
-    config: MqttConfig,
+    config: BrokerConfig,
     *,
     clock: Callable[[], int],
     count: Callable[[str], None],
     client_id: str | None = None,
     keep_session: bool = True,
+    will: Will | None = None,
 ) -> AsyncIterator[Connection]:
     """Connect to the configured broker; leaving the context closes everything.
 
@@ -391,13 +407,19 @@ async def connected(
         count: counts events, by name.
         client_id: instead of the configured one.
         keep_session: whether the broker keeps a session for us; False for a visitor such as a check.
+        will: what the broker is to publish when it loses us without a goodbye.
 
     Raises:
         SourceUnavailable: the broker can't be reached, does not answer, or is not ready.
         SourceMisconfigured: it does not know us, or its certificate is not trusted.
     """
     connection = Connection(
-        config, client_id=client_id or config.client_id, keep_session=keep_session, clock=clock, count=count
+        config,
+        client_id=client_id or config.client_id,
+        keep_session=keep_session,
+        clock=clock,
+        count=count,
+        will=will,
     )
     try:
         await connection.open()

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import NoReturn
 
-from edge_agent.sources.mqtt.config import TlsConfig
+from edge_agent.sources.mqtt.broker import TlsConfig
 from shopfloor.errors import SourceMisconfigured
 
 
