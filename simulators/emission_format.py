@@ -5,9 +5,12 @@ A log is a folder of segments, and a segment is a file::
     8 bytes            b"SFEMIT" and the version, uint16 little-endian
     frame, frame ...   uint32 length, uint32 CRC-32, then that many bytes, the first of them the kind:
        H   JSON: start_ns, rows_before (rows in all earlier segments, kept or not)
-       S   JSON: [[asset, signal], ...], numbered on from what the segment has; all are repeated in each segment
+       S   JSON: [[asset, signal, untimed], ...], numbered on from what the segment has; all are repeated in each
+           segment. untimed is true where messages carry no time: such rows bear the publisher's clock, and a
+           collector stores them at the time of receipt. Version 1 has no third member, and no such series.
        C   rows: the newest value of each series at the start of the segment
-       R   rows: what was emitted, times rising within each series
+       R   rows: what was emitted, in that order; times rise within each series unless its machine's clock was put
+           back
 
     rows: uint32 n, uint32 text_bytes, uint32[n] series, int64[n] source time in ns, float64[n] value, and JSON
           [[row, text], ...] for the rows that are text, whose value is NaN
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
@@ -32,7 +35,8 @@ from shopfloor.errors import Permanent
 from shopfloor.signal import SeriesKey, parse_signal
 
 Value: TypeAlias = float | str
-MAGIC: Final = b"SFEMIT" + struct.pack("<H", 1)
+MAGIC: Final = b"SFEMIT" + struct.pack("<H", 2)
+_READABLE: Final = (b"SFEMIT" + struct.pack("<H", 1), MAGIC)
 _FRAME: Final = struct.Struct("<II")
 _ROWS: Final = struct.Struct("<II")
 _MAX_FRAME_BYTES: Final = 256 * 2**20
@@ -57,6 +61,19 @@ class Header(msgspec.Struct):
     """The oldest source time in it."""
     rows_before: int
     """Rows in all earlier segments, kept or not."""
+
+
+class Named(msgspec.Struct, array_like=True, frozen=True):
+    """A series as frame S has it."""
+
+    asset: str
+    signal: str
+    untimed: bool = False
+
+    @property
+    def key(self) -> SeriesKey:
+        """The series; raises InvalidName."""
+        return SeriesKey(parse_asset(self.asset), parse_signal(self.signal))
 
 
 class Rows(NamedTuple):
@@ -86,9 +103,11 @@ def encode_header(header: Header) -> bytes:
     return _frame(b"H", msgspec.json.encode(header))
 
 
-def encode_series(keys: Iterable[SeriesKey]) -> bytes:
-    """Return a frame S."""
-    return _frame(b"S", msgspec.json.encode([[str(key.asset), key.signal] for key in keys]))
+def encode_series(keys: Iterable[SeriesKey], untimed: Container[SeriesKey] = ()) -> bytes:
+    """Return a frame S; ``untimed`` holds the series whose messages carry no time."""
+    return _frame(
+        b"S", msgspec.json.encode([Named(str(key.asset), key.signal, key in untimed) for key in keys])
+    )
 
 
 def encode_rows(kind: bytes, rows: Sequence[Row]) -> bytes:
@@ -116,8 +135,7 @@ def rows_of(path: Path, kinds: str) -> Iterator[Rows]:
     keys: tuple[SeriesKey, ...] = ()
     for kind, body in _frames(path):
         if kind == "S":
-            pairs = msgspec.json.decode(body, type=list[tuple[str, str]])
-            keys += tuple(SeriesKey(parse_asset(asset), parse_signal(name)) for asset, name in pairs)
+            keys += tuple(named.key for named in _decode_series(body))
         elif kind in kinds:
             count, text_bytes = _ROWS.unpack_from(body)
             at = _ROWS.size
@@ -128,6 +146,21 @@ def rows_of(path: Path, kinds: str) -> Iterator[Rows]:
             if text_bytes:
                 text = dict(msgspec.json.decode(body[at + 20 * count :], type=list[tuple[int, str]]))
             yield Rows(kind, keys, series, times, values, text)
+
+
+def untimed_of(path: Path) -> frozenset[SeriesKey]:
+    """Return the series of a segment whose messages carry no time; raises LogDamaged."""
+    return frozenset(
+        named.key
+        for kind, body in _frames(path)
+        if kind == "S"
+        for named in _decode_series(body)
+        if named.untimed
+    )
+
+
+def _decode_series(body: bytes) -> list[Named]:
+    return msgspec.json.decode(body, type=list[Named])
 
 
 def read_header(path: Path) -> Header:
@@ -149,8 +182,8 @@ def _frames(path: Path, *, only_first: bool = False) -> Iterator[tuple[str, byte
 
 
 def _sound_frames(path: Path, data: bytes) -> Iterator[tuple[int, int]]:
-    if data[: len(MAGIC)] != MAGIC:
-        raise LogDamaged(f"{path}: not a segment of version 1")
+    if data[: len(MAGIC)] not in _READABLE:
+        raise LogDamaged(f"{path}: not a segment of version 1 or 2")
     at = len(MAGIC)
     while at + _FRAME.size <= len(data):
         length, checksum = _FRAME.unpack_from(data, at)

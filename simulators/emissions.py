@@ -1,7 +1,8 @@
 """The simulator's own log of all that it said: the ground truth that collectors are judged against.
 
 Every value is written here before it is exposed or published, exactly as a correct collector has to store it
-(the same float64, after unit mapping). The log survives the death of the process: each append reaches the operating
+(the same float64, after unit mapping). Where a message carries no time, its rows bear the publisher's clock; their
+series are marked, and only the order of their values can be held against a store. The log survives the death of the process: each append reaches the operating
 system before it returns. It is not synced to the disk; a power cut of the whole computer ends the simulated plant
 as well.
 
@@ -36,13 +37,26 @@ from simulators.emission_format import (
     read_header,
     rows_of,
     segments,
+    untimed_of,
 )
 
-__all__ = ["EmissionLog", "LogDamaged", "Row", "SeriesColumns", "Value", "read_emissions", "read_series"]
+__all__ = [
+    "EmissionLog",
+    "LogDamaged",
+    "Row",
+    "SeriesColumns",
+    "Value",
+    "read_emissions",
+    "read_series",
+    "read_untimed",
+]
 
 _SEGMENT_NS: Final = 3600 * 1_000_000_000
 _APPEND_ROWS: Final = 100_000
 _H_NS: Final = 3600 * 1_000_000_000
+CLOCK_SLACK_NS: Final = 3600 * 1_000_000_000
+"""No machine's clock is further from the truth than this. A segment may hold rows so much newer than the beginning of
+the next one, whose oldest row may be of a clock that is behind."""
 
 
 class SeriesColumns(NamedTuple):
@@ -71,6 +85,7 @@ class EmissionLog:
         self._file: int | None = None
         self._keys: list[SeriesKey] = []
         self._numbers: dict[SeriesKey, int] = {}
+        self._untimed: set[SeriesKey] = set()
         self._latest: dict[int, tuple[int, Value]] = {}
         self._segment_start_ns = 0
         self.last_time_ns: int | None = None
@@ -92,24 +107,42 @@ class EmissionLog:
             os.close(self._lock)
             raise
 
-    def series(self, key: SeriesKey) -> int:
-        """Return the number of a series, a new one if need be."""
+    def series(self, key: SeriesKey, *, untimed: bool = False) -> int:
+        """Return the number of a series, a new one if need be.
+
+        Args:
+            key: the series.
+            untimed: whether its messages carry no time. A log of an earlier life may say otherwise: from this life's
+                first row on, what is said here counts.
+
+        Raises:
+            ValueError: this life said otherwise before, and has appended rows since.
+        """
         number = self._numbers.get(key)
         if number is None:
             if self._file is not None:
-                self._write(encode_series([key]))
+                self._write(encode_series([key], {key} if untimed else ()))
             number = self._numbers[key] = len(self._keys)
             self._keys.append(key)
+        elif untimed != (key in self._untimed) and self._file is not None:
+            raise ValueError(f"{key} can't change between timed and untimed while the log is written")
+        (self._untimed.add if untimed else self._untimed.discard)(key)
         return number
 
+    @property
+    def untimed(self) -> frozenset[SeriesKey]:
+        """The series whose messages carry no time."""
+        return frozenset(self._untimed)
+
     def latest(self) -> dict[SeriesKey, tuple[int, Value]]:
-        """Return the newest emission of each series: (source time in ns, value)."""
+        """Return the last emission of each series: (source time in ns, value)."""
         return {self._keys[number]: row for number, row in self._latest.items()}
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write emissions; when this returns, they outlive the process.
 
-        Times must rise strictly within each series.
+        Within a series no two rows have the same time and value, and times rise except where its machine's clock
+        was put back. The rows of an untimed series are in the order of their messages and may be equal.
 
         Raises:
             StoreUnavailable: the disk does not take them; they must not be exposed.
@@ -151,7 +184,7 @@ class EmissionLog:
         number = int(found[-1].stem) + 1 if found else 1
         path = self.folder / f"{number:08d}.seg"
         carried = [Row(number, *row) for number, row in sorted(self._latest.items())]
-        body = encode_header(Header(start_ns, self.rows_total)) + encode_series(self._keys)
+        body = encode_header(Header(start_ns, self.rows_total)) + encode_series(self._keys, self._untimed)
         if carried:
             body += encode_rows(b"C", carried)
         # Complete before it has its name, so that no reader ever sees a segment without its beginning.
@@ -166,7 +199,7 @@ class EmissionLog:
             raise StoreUnavailable(f"{path}: {error.strerror}") from error
         self._segment_start_ns = start_ns
         if self._keep_ns is not None:
-            self._drop_before(start_ns - self._keep_ns)
+            self._drop_before(start_ns - self._keep_ns - CLOCK_SLACK_NS)
 
     def _drop_before(self, cutoff_ns: int) -> None:
         """Delete segments whose successor begins at or before ``cutoff_ns``: all in them is older."""
@@ -198,9 +231,10 @@ class EmissionLog:
         header = read_header(found[-1])
         self.rows_total = header.rows_before
         self._segment_start_ns = header.start_ns
+        untimed = untimed_of(found[-1])
         for kind, keys, series, times, values, text in rows_of(found[-1], "CR"):
             for key in keys[len(self._keys) :]:
-                self.series(key)
+                self.series(key, untimed=key in untimed)
             for row, (number, time_ns, value) in enumerate(
                 zip(series.tolist(), times.tolist(), values.tolist(), strict=True)
             ):
@@ -211,7 +245,7 @@ class EmissionLog:
 
 
 def read_emissions(folder: Path, since_ns: int | None = None) -> SampleBlock:
-    """Return what a log holds, rows in order of time within each series; the received time is the source time.
+    """Return what a log holds, rows in the order in which they were said; the received time is the source time.
 
     It may be read while it is written: a frame that is not complete yet is left out.
 
@@ -225,7 +259,7 @@ def read_emissions(folder: Path, since_ns: int | None = None) -> SampleBlock:
     found = segments(folder)
     first = 0
     if since_ns is not None:
-        while first + 1 < len(found) and read_header(found[first + 1]).start_ns <= since_ns:
+        while first + 1 < len(found) and read_header(found[first + 1]).start_ns <= since_ns - CLOCK_SLACK_NS:
             first += 1
     blocks = []
     for number, path in enumerate(found[first:]):
@@ -235,6 +269,11 @@ def read_emissions(folder: Path, since_ns: int | None = None) -> SampleBlock:
                 block = block.take(block.source_time >= since_ns)
             blocks.append(block)
     return concat(blocks)
+
+
+def read_untimed(folder: Path) -> frozenset[SeriesKey]:
+    """Return the series of a log whose messages carry no time, in any of its segments; raises LogDamaged."""
+    return frozenset().union(*map(untimed_of, segments(folder)))
 
 
 def read_series(folder: Path, since_ns: int | None = None) -> dict[SeriesKey, SeriesColumns]:
