@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from shopfloor.sparkplug.model import DataType, Metric, Payload
@@ -83,13 +83,14 @@ def encode_metric(metric: Metric, *, datatype_written: bool = True) -> bytes:
 def _value(value: object, datatype: int | None) -> bytes:
     if datatype is None:
         datatype = _natural_type(value)
-    if datatype == DataType.Double and isinstance(value, int | float):
-        return b"\x69" + _double(value)
-    if datatype == DataType.Float and isinstance(value, int | float):
-        return b"\x65" + _packed_float(value)
-    if datatype == DataType.Boolean and isinstance(value, bool):
-        return b"\x70\x01" if value else b"\x70\x00"
-    if datatype in _RANGES and isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        if datatype == DataType.Boolean:
+            return b"\x70\x01" if value else b"\x70\x00"
+    elif isinstance(value, int | float) and datatype == DataType.Double:
+        return b"\x69" + _floating(_double, value, datatype)
+    elif isinstance(value, int | float) and datatype == DataType.Float:
+        return b"\x65" + _floating(_float, value, datatype)
+    elif isinstance(value, int) and datatype in _RANGES:
         return (b"\x58" if datatype in _LONG else b"\x50") + _integer(value, datatype)
     if datatype in _TEXTS and isinstance(value, str):
         return b"\x7a" + _sized(value.encode())
@@ -122,11 +123,11 @@ def _integer(value: int, datatype: int) -> bytes:
     return _varint(value & (_UINT64 if datatype in _LONG else 0xFFFFFFFF))
 
 
-def _packed_float(value: float) -> bytes:
+def _floating(pack: Callable[[float], bytes], value: float, datatype: int) -> bytes:
     try:
-        return _float(value)
-    except OverflowError as error:
-        raise ValueError(f"{value} does not fit Float") from error
+        return pack(value)
+    except (OverflowError, struct.error) as error:
+        raise ValueError(f"{value} does not fit {_type_name(datatype)}") from error
 
 
 def _type_name(datatype: int) -> str:

@@ -289,6 +289,8 @@ def test_the_last_of_two_values_counts() -> None:
         (Metric(alias=3, datatype=DataType.Double, value="x"), "metric 3: 'x' can't be encoded as Double"),
         (Metric("n", datatype=DataType.Int32, value=True), "metric n: True can't be encoded as Int32"),
         (Metric("n", datatype=DataType.Float, value=1e300), "does not fit Float"),
+        (Metric("n", datatype=DataType.Double, value=10**400), "does not fit Double"),
+        (Metric("n", datatype=DataType.Double, value=True), "True can't be encoded as Double"),
         (Metric("n", datatype=99, value=1), "metric n: 1 can't be encoded as data type 99"),
         (Metric("n", value=Unsupported("DataSet")), "can't be encoded as Unknown"),
         (Metric("n", value=2**64), "does not fit UInt64"),
