@@ -7,68 +7,27 @@ them with events only) stands under vendor names in the server's own namespace.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from shopfloor import signal
-from simulators.emission_format import Value
 from simulators.physics import signals
+from simulators.protocols.opcua_variable import (
+    BAR,
+    CELSIUS,
+    CUBIC_CENTIMETRE,
+    KILONEWTON,
+    LITRE_PER_MINUTE,
+    MILLIMETRE,
+    MILLISECOND,
+    PER_MINUTE,
+    PERCENT,
+    Kind,
+    Raw,
+    Unit,
+    Variable,
+)
 
-DI_URI: Final = "http://opcfoundation.org/UA/DI/"
-GENERAL_TYPES_URI: Final = "http://opcfoundation.org/UA/PlasticsRubber/GeneralTypes/"
-IMM2MES_URI: Final = "http://opcfoundation.org/UA/PlasticsRubber/IMM2MES/"
-
-Kind = Literal["Boolean", "Int32", "UInt64", "Double", "String"]
-Raw = bool | int | float | str
-
-
-class Unit(NamedTuple):
-    """An engineering unit as OPC UA shows it (Part 8 §5.6.3)."""
-
-    code: str
-    """UN/ECE Recommendation 20; its bytes make the UnitId."""
-    symbol: str
-
-
-CELSIUS: Final = Unit("CEL", "°C")
-BAR: Final = Unit("BAR", "bar")
-MILLIMETRE: Final = Unit("MMT", "mm")
-KILONEWTON: Final = Unit("B47", "kN")
-MILLISECOND: Final = Unit("C26", "ms")
-PERCENT: Final = Unit("P1", "%")
-PER_MINUTE: Final = Unit("RPM", "r/min")
-LITRE_PER_MINUTE: Final = Unit("L2", "l/min")
-
-
-class Variable(NamedTuple):
-    """One variable of one machine."""
-
-    signal: str
-    path: tuple[str, ...]
-    """Browse names below the machine, each with the letter of its namespace: ``imm:Jobs``, ``gen:JobName``, ``own:...``."""
-    kind: Kind
-    unit: str
-    """UCUM, of the sample that the variable becomes: raw * scale + 0.0."""
-    description: str
-    scale: float = 1.0
-    shown_unit: Unit | None = None
-    """Of the raw value, for EngineeringUnits."""
-
-    @property
-    def node_name(self) -> str:
-        """The path as it stands in the node id."""
-        return ".".join(step.partition(":")[2] for step in self.path)
-
-    def raw(self, value: Value) -> Raw:
-        """Return what the variable shows where the signal is ``value``."""
-        if isinstance(value, str):
-            return value
-        if self.kind == "Double":
-            return value if self.scale == 1.0 else float(round(value / self.scale))
-        return bool(value) if self.kind == "Boolean" else round(value)
-
-    def sample(self, raw: Raw) -> Value:
-        """Return what a correct collector stores for a raw value, computed as it computes it."""
-        return raw if isinstance(raw, str) else float(raw) * self.scale + 0.0
+__all__ = ["MODE", "PRODUCTION", "STANDSTILL", "Kind", "Raw", "Unit", "Variable", "variables"]
 
 
 def variables(zones: int) -> Iterator[Variable]:
@@ -83,8 +42,10 @@ def variables(zones: int) -> Iterator[Variable]:
     yield from _PROCESS
 
 
-_MODE_PATH: Final = ("imm:MachineStatus", "gen:MachineMode")
-_CONTROL: Final = ("imm:MachineMESStatus", "gen:ProductionControl")
+MODE: Final = ("imm:MachineStatus", "gen:MachineMode")
+PRODUCTION: Final = ("imm:MachineMESStatus", "gen:ProductionControl", "gen:ProductionStatus")
+STANDSTILL: Final = ("imm:MachineMESStatus", "gen:StandstillReasonId")
+_MESSAGE: Final = ("imm:MachineMESStatus", "gen:StandstillMessage")
 _ACTIVE: Final = ("imm:Jobs", "gen:ActiveJob")
 _VALUES: Final = ("imm:Jobs", "gen:ActiveJobValues")
 _POWER_UNIT: Final = ("imm:PowerUnits", "gen:PowerUnit_1")
@@ -93,131 +54,102 @@ _BARREL: Final = ("imm:InjectionUnits", "imm:InjectionUnit_1", "imm:TemperatureZ
 _LAST_CYCLE: Final = ("own:LastCycle",)
 _ACTUAL: Final = ("own:ProcessValues",)
 
+
+def _state(name: str, path: tuple[str, ...], description: str) -> Variable:
+    return Variable(name, path, "Int32", "", description)
+
+
+def _text(name: str, path: tuple[str, ...], description: str, kind: Kind = "String") -> Variable:
+    return Variable(name, path, kind, "", description)
+
+
+def _count(name: str, path: tuple[str, ...], description: str, kind: Kind = "UInt64") -> Variable:
+    return Variable(name, path, kind, "1", description)
+
+
+def _time(name: str, path: tuple[str, ...], description: str) -> Variable:
+    return Variable(name, path, "Double", "s", description, 0.001, MILLISECOND)
+
+
+def _analog(name: str, path: tuple[str, ...], ucum: str, unit: Unit, description: str) -> Variable:
+    return Variable(name, path, "Double", ucum, description, 1.0, unit)
+
+
 _STATUS: Final = (
-    Variable(signal.MACHINE_MODE, _MODE_PATH, "Int32", "", "Machine mode (OPC 40083 MachineModeEnumeration)"),
-    Variable(
-        signal.PRODUCTION_STATUS,
-        (*_CONTROL, "gen:ProductionStatus"),
-        "Int32",
-        "",
-        "Production status (OPC 40083 ProductionStatusEnumeration)",
+    _state(signal.MACHINE_MODE, MODE, "Machine mode (OPC 40083 MachineModeEnumeration)"),
+    _state(signal.PRODUCTION_STATUS, PRODUCTION, "Production status (OPC 40083 ProductionStatusEnumeration)"),
+    _text(signal.STANDSTILL_REASON, STANDSTILL, "Why the machine stands; empty while it does not"),
+    _text(
+        "status.alarm", (*_MESSAGE, "gen:Id"), "The fault that stops the machine; empty while there is none"
     ),
-    Variable(
-        signal.STANDSTILL_REASON,
-        ("imm:MachineMESStatus", "gen:StandstillReasonId"),
-        "String",
-        "",
-        "Why the machine stands; empty while it does not",
+    _text("status.alarm_text", (*_MESSAGE, "Message"), "The fault in words", "LocalizedText"),
+    _state(
+        "status.alarm_classification",
+        (*_MESSAGE, "gen:Classification"),
+        "Where the fault is (OPC 40077 IMMMessageClassificationEnumeration)",
     ),
     Variable(signal.POWER_ON, (*_POWER_UNIT, "gen:PowerOn"), "Boolean", "", "Power unit on"),
-    Variable(
+    _analog(
         signals.POWER_UNIT_TEMPERATURE,
         (*_POWER_UNIT, "gen:ActualTemperature"),
-        "Double",
         "Cel",
+        CELSIUS,
         "Temperature of the power unit",
-        shown_unit=CELSIUS,
     ),
-    Variable(
-        signal.MOULD_STATUS,
-        (*_MOULD, "gen:MouldStatus"),
-        "Int32",
-        "",
-        "Mould status (OPC 40083 MouldStatusEnumeration)",
+    _state(
+        signal.MOULD_STATUS, (*_MOULD, "gen:MouldStatus"), "Mould status (OPC 40083 MouldStatusEnumeration)"
     ),
 )
 
 _JOB: Final = (
-    Variable(signal.JOB_NAME, (*_ACTIVE, "gen:JobName"), "String", "", "Job"),
-    Variable(signals.JOB_NOMINAL_PARTS, (*_ACTIVE, "gen:NominalParts"), "UInt64", "1", "Parts ordered"),
-    Variable(signals.JOB_CAVITIES, (*_ACTIVE, "gen:NumCavities"), "UInt64", "1", "Cavities of the mould"),
-    Variable(
-        signal.EXPECTED_CYCLE_TIME,
-        (*_ACTIVE, "gen:ExpectedCycleTime"),
-        "Double",
-        "s",
-        "Standard cycle time",
-        0.001,
-        MILLISECOND,
-    ),
-    Variable(
-        signal.JOB_STATUS,
-        (*_VALUES, "gen:JobStatus"),
-        "Int32",
-        "",
-        "Job status (OPC 40083 JobStatusEnumeration)",
-    ),
-    Variable(
-        signals.JOB_CYCLE_COUNTER, (*_VALUES, "gen:JobCycleCounter"), "UInt64", "1", "Cycles of the job"
-    ),
-    Variable(signal.PARTS_COUNTER, (*_VALUES, "gen:JobPartsCounter"), "UInt64", "1", "Parts of the job"),
-    Variable(
-        signal.GOOD_PARTS_COUNTER,
-        (*_VALUES, "gen:JobGoodPartsCounter"),
-        "UInt64",
-        "1",
-        "Good parts of the job",
-    ),
-    Variable(
-        signal.BAD_PARTS_COUNTER, (*_VALUES, "gen:JobBadPartsCounter"), "UInt64", "1", "Bad parts of the job"
-    ),
+    _text(signal.JOB_NAME, (*_ACTIVE, "gen:JobName"), "Job"),
+    _text("job.material", (*_ACTIVE, "gen:Material"), "Material of the job", "StringArray"),
+    _text("job.product", (*_ACTIVE, "gen:ProductName"), "What the job makes", "StringArray"),
+    _text("mould.id", (*_ACTIVE, "gen:MouldId"), "Mould of the job"),
+    _count(signals.JOB_NOMINAL_PARTS, (*_ACTIVE, "gen:NominalParts"), "Parts ordered"),
+    _count(signals.JOB_CAVITIES, (*_ACTIVE, "gen:NumCavities"), "Cavities of the mould", "UInt32"),
+    _time(signal.EXPECTED_CYCLE_TIME, (*_ACTIVE, "gen:ExpectedCycleTime"), "Standard cycle time"),
+    _state(signal.JOB_STATUS, (*_VALUES, "gen:JobStatus"), "Job status (OPC 40083 JobStatusEnumeration)"),
+    _text("job.lot", (*_VALUES, "gen:CurrentLotName"), "Lot being made"),
+    _count(signals.JOB_CYCLE_COUNTER, (*_VALUES, "gen:JobCycleCounter"), "Cycles of the job"),
+    _count(signal.PARTS_COUNTER, (*_VALUES, "gen:JobPartsCounter"), "Parts of the job"),
+    _count(signal.GOOD_PARTS_COUNTER, (*_VALUES, "gen:JobGoodPartsCounter"), "Good parts of the job"),
+    _count(signal.BAD_PARTS_COUNTER, (*_VALUES, "gen:JobBadPartsCounter"), "Bad parts of the job"),
+    _count("job.test_samples_counter", (*_VALUES, "gen:JobTestSamplesCounter"), "Test samples of the job"),
 )
 
 _CYCLE: Final = (
-    Variable(
-        signal.CYCLE_COUNTER,
-        (*_VALUES, "gen:MachineCycleCounter"),
-        "UInt64",
-        "1",
-        "Cycles of the machine's life",
+    _count(signal.CYCLE_COUNTER, (*_VALUES, "gen:MachineCycleCounter"), "Cycles of the machine's life"),
+    _time(signal.CYCLE_TIME, (*_VALUES, "gen:LastCycleTime"), "Last cycle time"),
+    _state(
+        "cycle.quality",
+        (*_LAST_CYCLE, "own:CycleQuality"),
+        "Quality of the last cycle (OPC 40083 CycleQualityEnumeration)",
     ),
-    Variable(
-        signal.CYCLE_TIME,
-        (*_VALUES, "gen:LastCycleTime"),
-        "Double",
-        "s",
-        "Last cycle time",
-        0.001,
-        MILLISECOND,
-    ),
-    Variable(
-        signals.INJECTION_TIME,
-        (*_LAST_CYCLE, "own:InjectionTime"),
-        "Double",
-        "s",
-        "Injection time of the last cycle",
-        0.001,
-        MILLISECOND,
-    ),
-    Variable(
-        signals.DOSING_TIME,
-        (*_LAST_CYCLE, "own:DosingTime"),
-        "Double",
-        "s",
-        "Dosing time of the last cycle",
-        0.001,
-        MILLISECOND,
-    ),
-    Variable(
-        signals.CUSHION,
-        (*_LAST_CYCLE, "own:CushionStroke"),
-        "Double",
-        "mm",
-        "Melt cushion of the last cycle",
-        shown_unit=MILLIMETRE,
-    ),
-    Variable(
-        signals.PEAK_PRESSURE,
-        (*_LAST_CYCLE, "own:SpecificPressureMaximum"),
-        "Double",
-        "bar",
-        "Highest injection pressure of the last cycle",
-        shown_unit=BAR,
+    _time(signals.INJECTION_TIME, (*_LAST_CYCLE, "own:InjectionTime"), "Injection time of the last cycle"),
+    _time(signals.DOSING_TIME, (*_LAST_CYCLE, "own:DosingTime"), "Dosing time of the last cycle"),
+    *(
+        _analog(name, (*_LAST_CYCLE, f"own:{browse}"), ucum, unit, f"{description} of the last cycle")
+        for name, browse, ucum, unit, description in (
+            (signals.CUSHION, "CushionStroke", "mm", MILLIMETRE, "Melt cushion"),
+            ("cycle.cushion_volume", "CushionVolume", "cm3", CUBIC_CENTIMETRE, "Volume of the melt cushion"),
+            (
+                "cycle.plastification_volume",
+                "PlastificationVolume",
+                "cm3",
+                CUBIC_CENTIMETRE,
+                "Volume plasticised",
+            ),
+            (signals.PEAK_PRESSURE, "SpecificPressureMaximum", "bar", BAR, "Highest injection pressure"),
+            ("cycle.cavity_pressure", "CavityPressureMaximum", "bar", BAR, "Highest cavity pressure"),
+            ("cycle.hold_pressure", "HoldSpecificPressureAverage", "bar", BAR, "Mean holding pressure"),
+            ("cycle.back_pressure", "BackPressure", "bar", BAR, "Back pressure"),
+        )
     ),
 )
 
 _PROCESS: Final = tuple(
-    Variable(name, (*_ACTUAL, f"own:{browse}"), "Double", ucum, description, shown_unit=unit)
+    _analog(name, (*_ACTUAL, f"own:{browse}"), ucum, unit, description)
     for name, browse, ucum, description, unit in (
         (signals.INJECTION_PRESSURE, "InjectionPressure", "bar", "Injection pressure", BAR),
         (signals.SCREW_POSITION, "ScrewPosition", "mm", "Screw position", MILLIMETRE),
@@ -239,26 +171,17 @@ _PROCESS: Final = tuple(
 def _barrel_zone(zone: int) -> Iterator[Variable]:
     path = (*_BARREL, f"gen:TemperatureZone_{zone}")
     where = f"barrel zone {zone}"
-    actual, nominal = (*path, "gen:ActualTemperature"), (*path, "gen:NominalTemperature")
-    yield Variable(
-        signals.barrel_temperature(zone), actual, "Double", "Cel", f"Temperature of {where}", 1.0, CELSIUS
-    )
-    yield Variable(
-        signals.barrel_setpoint(zone), nominal, "Double", "Cel", f"Set temperature of {where}", 1.0, CELSIUS
-    )
+    yield from _zone(path, where, signals.barrel_temperature(zone), signals.barrel_setpoint(zone))
     heater = (*path, "own:HeaterOutput")
-    yield Variable(
-        signals.barrel_heater(zone), heater, "Double", "%", f"Heater output of {where}", 1.0, PERCENT
-    )
+    yield _analog(signals.barrel_heater(zone), heater, "%", PERCENT, f"Heater output of {where}")
 
 
 def _mould_zone(half: int) -> Iterator[Variable]:
     path = (*_MOULD, "gen:TemperatureZones", f"gen:TemperatureZone_{half}")
     where = ("the fixed", "the moving")[half - 1] + " mould half"
-    actual, nominal = (*path, "gen:ActualTemperature"), (*path, "gen:NominalTemperature")
-    yield Variable(
-        signals.mould_temperature(half), actual, "Double", "Cel", f"Temperature of {where}", 1.0, CELSIUS
-    )
-    yield Variable(
-        signals.mould_setpoint(half), nominal, "Double", "Cel", f"Set temperature of {where}", 1.0, CELSIUS
-    )
+    yield from _zone(path, where, signals.mould_temperature(half), signals.mould_setpoint(half))
+
+
+def _zone(path: tuple[str, ...], where: str, actual: str, nominal: str) -> Iterator[Variable]:
+    yield _analog(actual, (*path, "gen:ActualTemperature"), "Cel", CELSIUS, f"Temperature of {where}")
+    yield _analog(nominal, (*path, "gen:NominalTemperature"), "Cel", CELSIUS, f"Set temperature of {where}")

@@ -1,12 +1,14 @@
-"""A site's machines as one OPC UA server with the browse names of EUROMAP 77, with history."""
+"""A site's machines as one OPC UA server: EUROMAP 77 (OPC 40077), with history and events."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from asyncua import ua
 from asyncua.server.server import Server
@@ -16,15 +18,19 @@ from asyncua.ua.object_ids import ObjectIds
 from shopfloor.asset import AssetPath
 from shopfloor.errors import StoreUnavailable
 from simulators.protocols import euromap77
-from simulators.protocols.euromap77 import Raw, Variable
+from simulators.protocols.euromap77_events import CycleEvent, cycle_event, trigger
 from simulators.protocols.opcua_history import (
     MAX_NODES_PER_READ,
     RawHistory,
     SeriesHistory,
     data_value,
 )
-from simulators.protocols.opcua_space import build_machines
-from simulators.protocols.opcua_standard import SharingServer
+from simulators.protocols.opcua_nodesets import find_nodesets
+from simulators.protocols.opcua_security import GuardedServer, OpcUaSecurity, secure
+from simulators.protocols.opcua_site import SiteSpace, build_site
+from simulators.protocols.opcua_variable import Raw, Variable
+from simulators.protocols.opcua_watch import Watch
+from simulators.protocols.tcd import Tcu, tcu_variables
 from simulators.scenario import SiteConfig
 
 MAX_NODES_PER_CALL: Final = 1_000
@@ -55,20 +61,28 @@ class NodeMapping(NamedTuple):
 
 
 def node_mappings(site: SiteConfig) -> list[NodeMapping]:
-    """Return the mapping of every OPC UA variable of a site, machine by machine."""
+    """Return the mapping of every OPC UA variable of a site that collectors store, machine by machine."""
     return [
-        NodeMapping(
-            f"nsu={site.namespace_uri};s={machine.cell}.{variable.node_name}",
-            site.machine_asset(machine),
-            variable.signal,
-            variable.unit,
-            variable.description,
-            variable.scale,
-            0.0,
-        )
+        mapping
         for machine in site.machines
-        for variable in euromap77.variables(machine.zones)
+        for mapping in mappings(
+            site.namespace_uri,
+            machine.cell,
+            site.machine_asset(machine),
+            euromap77.variables(machine.zones),
+        )
     ]
+
+
+def mappings(
+    namespace_uri: str, name: str, asset: AssetPath, variables: Iterable[Variable]
+) -> Iterator[NodeMapping]:
+    """Yield the mappings of one machine or temperature control unit, ``name`` being how its node ids begin."""
+    for variable in variables:
+        if variable.logged:
+            node = f"nsu={namespace_uri};s={name}.{variable.node_name}"
+            unit, description = variable.unit, variable.description
+            yield NodeMapping(node, asset, variable.signal, unit, description, variable.scale, 0.0)
 
 
 class Written(NamedTuple):
@@ -84,18 +98,43 @@ class PlantServer:
 
     Every write is a change for every subscriber: asyncua hands it to the queue of each monitored item, and samples
     nothing.
+
+    Args:
+        site: its machines stand below DeviceSet.
+        listen: the address to listen on.
+        tcus: temperature control units, below DeviceSet as well.
+        security: who may connect; by default anybody, without encryption.
+        nodeset_dir: a folder of NodeSet2 files, whose types are served instead of our own tables of them.
+        standstill_reasons: what StandstillReasonId can be, each with its words.
     """
 
-    def __init__(self, site: SiteConfig, listen: str) -> None:
+    def __init__(
+        self,
+        site: SiteConfig,
+        listen: str,
+        *,
+        tcus: Sequence[Tcu] = (),
+        security: OpcUaSecurity | None = None,
+        nodeset_dir: Path | None = None,
+        standstill_reasons: Mapping[str, str] | None = None,
+    ) -> None:
         self.site = site
         self.listen = listen
+        self.tcus = tuple(tcus)
+        self.security = security or OpcUaSecurity()
+        self.nodeset_dir = nodeset_dir
+        self.standstill_reasons = dict(standstill_reasons or {})
         self.variables: list[tuple[str, Variable]] = [
             (machine.cell, variable)
             for machine in site.machines
             for variable in euromap77.variables(machine.zones)
         ]
+        """Of the machines first, then of the temperature control units, each with the machine's or unit's name."""
+        self.variables += [(tcu.name, variable) for tcu in self.tcus for variable in tcu_variables()]
+        self._kinds = [variable.kind for _, variable in self.variables]
         self._history = [SeriesHistory(variable.kind, HISTORY_MS) for _, variable in self.variables]
-        self._nodes: list[ua.NodeId] = []
+        self._watch = Watch(self.variables)
+        self._space: SiteSpace | None = None
         self._server: Server | None = None
 
     @property
@@ -116,10 +155,12 @@ class PlantServer:
         """Build the address space, each variable at the newest of its history, and listen.
 
         Raises:
+            ConfigError: a nodeset does not load, or a certificate is not usable; nothing listens.
             StoreUnavailable: the port is taken.
         """
+        nodesets = await asyncio.to_thread(find_nodesets, self.nodeset_dir) if self.nodeset_dir else []
         _check_port(self.listen, self.site.opcua_port)
-        server = Server(SharingServer())
+        server = Server(GuardedServer(self.security))
         history = RawHistory(server.iserver)
         server.iserver.history_manager = history
         # An agent that was killed comes back with a new session; what it left behind shall not pile up for long.
@@ -131,12 +172,13 @@ class PlantServer:
         server.set_server_name(f"Shopfloor simulator: {self.site.name}")
         server.product_uri = _PRODUCT_URI
         await server.set_application_uri(self.site.namespace_uri)
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-        server.set_identity_tokens([ua.AnonymousIdentityToken])
+        await secure(server, self.security, self.site.namespace_uri)
         for limit, number in _LIMITS.items():
             await server.get_node(limit).write_value(ua.Variant(number, ua.VariantType.UInt32))
-        self._nodes = await build_machines(server, self.site, self.variables)
-        history.series = dict(zip(self._nodes, self._history, strict=True))
+        self._space = await build_site(
+            server, self.site, self.tcus, self.variables, nodesets, self.standstill_reasons
+        )
+        history.series = dict(zip(self._space.nodes, self._history, strict=True))
         for number, series in enumerate(self._history):
             if len(series):
                 await self._show(
@@ -149,17 +191,54 @@ class PlantServer:
         self._server = server
 
     async def write(self, values: Sequence[Written]) -> None:
-        """Show new values, in this order; each is in the history before a subscriber hears of it."""
+        """Show new values, in this order; each is in the history before a subscriber hears of it.
+
+        What changes the machine mode, the production status or the standstill reason is reported as an event as well,
+        and so is an alarm.
+        """
         assert self._server is not None
+        assert self._space is not None
         now = datetime.now(UTC)
+        reports = []
         for value in values:
-            self._history[value.number].append(value.time_ms, value.raw)
+            series = self._history[value.number]
+            if value.number in self._watch.numbers:
+                reports.append((value, series.raw(-1) if len(series) else None))
+            series.append(value.time_ms, value.raw)
             await self._show(self._server, value, now)
+        for value, old in reports:
+            for event in self._watch.events(
+                self._space, value.number, value.time_ms, old, value.raw, self._newest
+            ):
+                await trigger(self._server, event)
+
+    async def fire(self, cycles: Sequence[CycleEvent]) -> None:
+        """Report finished cycles as events of their machines (OPC 40077 §19); in this order.
+
+        Raises:
+            KeyError: there is no machine of that name.
+        """
+        assert self._server is not None
+        assert self._space is not None
+        for cycle in cycles:
+            await trigger(self._server, cycle_event(self._space.roots[cycle.cell], cycle))
+
+    def _newest(self, number: int) -> Raw | None:
+        series = self._history[number]
+        return series.raw(-1) if len(series) else None
 
     async def _show(self, server: Server, value: Written, now: datetime) -> None:
-        data = data_value(value.raw, self.variables[value.number][1].kind, value.time_ms, now)
+        assert self._space is not None
+        number = value.number
         space = server.iserver.aspace
-        await space.write_attribute_value(self._nodes[value.number], AttributeIds.Value, data)
+        data = data_value(value.raw, self._kinds[number], value.time_ms, now)
+        await space.write_attribute_value(self._space.nodes[number], AttributeIds.Value, data)
+        for follower in self._space.followers.get(number, ()):
+            held: Any = follower.value(value.raw)
+            following = ua.DataValue(
+                held, SourceTimestamp=data.SourceTimestamp, ServerTimestamp=data.ServerTimestamp
+            )
+            await space.write_attribute_value(follower.node, AttributeIds.Value, following)
 
     async def stop(self) -> None:
         """Close every session and the port."""

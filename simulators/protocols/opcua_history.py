@@ -15,13 +15,17 @@ from asyncua.server.history import HistoryManager
 from asyncua.server.internal_server import InternalServer
 from asyncua.ua.status_codes import StatusCodes
 
-from simulators.protocols.euromap77 import Kind, Raw
+from simulators.protocols.opcua_variable import TEXTS, Kind, Raw
 
 MAX_NODES_PER_READ: Final = 100
 MAX_VALUES_PER_NODE: Final = 5_000
 MAX_VALUES_PER_RESPONSE: Final = 10_000
 """Encoding is done in one go and holds up everything else meanwhile: some 10 µs a value."""
 
+_VARIANTS: Final = {
+    kind: ua.VariantType[kind]
+    for kind in ("Null", "Boolean", "Int32", "UInt16", "UInt32", "UInt64", "Double", "String")
+}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _POINT: Final = struct.Struct("<4sqqIBB")
@@ -40,20 +44,27 @@ def data_value(
     """Return a value with the source time in UTC ms since 1970, as a datetime that asyncua packs without loss."""
     source_time: Any = _EPOCH + source_ms * _MILLISECOND
     return ua.DataValue(
-        ua.Variant(raw, ua.VariantType[kind]),
+        ua.Variant(raw, _VARIANTS[kind]) if kind in _VARIANTS else _text(raw, kind),
         ua.StatusCode(status),
         SourceTimestamp=source_time,
         ServerTimestamp=server_time,
     )
 
 
+def _text(raw: Raw | None, kind: str) -> ua.Variant:
+    if kind == "LocalizedText":
+        return ua.Variant(ua.LocalizedText(str(raw)), ua.VariantType.LocalizedText)
+    return ua.Variant([raw] if raw else [], ua.VariantType.String, is_array=True)
+
+
 class SeriesHistory:
     """Raw values of one variable in order of time, for as long as ``span_ms`` before the newest."""
 
-    __slots__ = ("_numbers", "_span_ms", "_texts", "_times", "kind")
+    __slots__ = ("_is_text", "_numbers", "_span_ms", "_texts", "_times", "kind")
 
     def __init__(self, kind: Kind, span_ms: int) -> None:
         self.kind = kind
+        self._is_text = kind in TEXTS
         self._span_ms = span_ms
         self._times = array("q")
         self._numbers = array("d")
@@ -76,7 +87,7 @@ class SeriesHistory:
             # The newest value before the span stays: it is the one that held when the span began.
             drop = bisect_left(times, time_ms - self._span_ms) - 1
             del times[:drop]
-            del (self._texts if self.kind == "String" else self._numbers)[:drop]
+            del (self._texts if self._is_text else self._numbers)[:drop]
 
     def time_ms(self, row: int) -> int:
         """Return the time of a row."""
@@ -84,7 +95,7 @@ class SeriesHistory:
 
     def raw(self, row: int) -> Raw:
         """Return the value of a row, as the type that the variable has."""
-        if self.kind == "String":
+        if self._is_text:
             return self._texts[row]
         number = self._numbers[row]
         if self.kind == "Double":
