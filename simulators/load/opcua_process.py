@@ -26,6 +26,7 @@ class _Clock:
         self.counted_from: int | None = None
         self.ticks_total = 0
         self.late_total = 0
+        self.cpu_before_s = 0.0
 
     async def run(self) -> None:
         plan = self._server.plan
@@ -66,6 +67,7 @@ async def serve(job: OpcuaJob, channel: Channel) -> None:
             for command in channel.commands():
                 if isinstance(command, Start):
                     clock.counted_from = command.tick
+                    clock.cpu_before_s = time.process_time()
                 elif isinstance(command, Stop) and not stop.done():
                     stop.set_result(None)
         except ParentGone as error:
@@ -113,5 +115,5 @@ def _counters(server: LoadServer, clock: _Clock) -> Counters:
         discarded_values=subscriptions.discarded_total,
         late_ticks=clock.late_total,
         subscribers=sum(len(each.monitored_item_srv.queues) for each in subscriptions.subscriptions.values()),
-        cpu_s=time.process_time(),
+        cpu_s=time.process_time() - clock.cpu_before_s,
     )
