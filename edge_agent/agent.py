@@ -159,6 +159,11 @@ def make_sources(config: Config) -> list[tuple[Source, str]]:
             from edge_agent.sources.mqtt import MqttSource  # noqa: PLC0415
 
             made.append((MqttSource(entry.mqtt), f"mqtt {entry.mqtt.broker} {entry.mqtt.client_id}"))
+        if entry.sparkplug is not None:
+            from edge_agent.sources.sparkplug import SparkplugSource  # noqa: PLC0415
+
+            scope = f"sparkplug {entry.sparkplug.broker} {entry.sparkplug.host_id}"
+            made.append((SparkplugSource(entry.sparkplug), scope))
     return made
 
 

@@ -19,6 +19,7 @@ from edge_agent.agent import Agent, connect_uplink
 from edge_agent.config import Config
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.opcua.config import OpcUaConfig
+from edge_agent.sources.sparkplug.config import SparkplugConfig
 from edge_agent.uplink import HttpUplink
 from shopfloor import configfile, logs
 from shopfloor.errors import ConfigError, ShopfloorError, UplinkUnavailable
@@ -126,11 +127,15 @@ async def _check(config: Config) -> int:
     return worst
 
 
-async def _check_source(settings: OpcUaConfig | MqttConfig) -> list[tuple[str, bool]]:
+async def _check_source(settings: OpcUaConfig | MqttConfig | SparkplugConfig) -> list[tuple[str, bool]]:
     if isinstance(settings, OpcUaConfig):
         from edge_agent.sources.opcua.check import check as check_opcua  # noqa: PLC0415  only what is configured
 
         return [(str(finding), finding.sound) for finding in await check_opcua(settings)]
+    if isinstance(settings, SparkplugConfig):
+        from edge_agent.sources.sparkplug.check import check as check_sparkplug  # noqa: PLC0415
+
+        return [(str(finding), finding.sound) for finding in await check_sparkplug(settings)]
     from edge_agent.sources.mqtt.check import check as check_mqtt  # noqa: PLC0415
 
     return [(str(finding), finding.sound) for finding in await check_mqtt(settings)]

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from edge_agent.buffer import WhenFull
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.opcua.config import OpcUaConfig
+from edge_agent.sources.sparkplug.config import SparkplugConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath, Secret
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KiB|MB|MiB|GB|GiB|TB)?")
@@ -133,19 +134,23 @@ class SourceConfig(ConfigModel):
     """An OPC UA server."""
     mqtt: MqttConfig | None = None
     """An MQTT broker."""
+    sparkplug: SparkplugConfig | None = None
+    """An MQTT broker with Sparkplug B edge nodes."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.opcua is None) == (self.mqtt is None):
-            raise ValueError("a source is exactly one of opcua, mqtt")
+        if len([each for each in self._given if each is not None]) != 1:
+            raise ValueError("a source is exactly one of opcua, mqtt, sparkplug")
         return self
 
     @property
-    def settings(self) -> OpcUaConfig | MqttConfig:
+    def settings(self) -> OpcUaConfig | MqttConfig | SparkplugConfig:
         """The one that is given."""
-        settings = self.opcua or self.mqtt
-        assert settings is not None
-        return settings
+        return next(each for each in self._given if each is not None)
+
+    @property
+    def _given(self) -> tuple[OpcUaConfig | None, MqttConfig | None, SparkplugConfig | None]:
+        return self.opcua, self.mqtt, self.sparkplug
 
 
 class Config(ConfigModel):

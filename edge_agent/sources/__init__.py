@@ -65,7 +65,7 @@ class Source(Protocol):
 
     @property
     def protocol(self) -> str:
-        """``opcua`` or ``mqtt``."""
+        """``opcua``, ``mqtt`` or ``sparkplug``."""
         ...
 
     @property

@@ -56,7 +56,7 @@ class SourceContract:
     def test_it_says_what_it_is_before_it_runs(self, peer: Peer) -> None:
         source = peer.source()
         assert source.name
-        assert source.protocol in {"opcua", "mqtt"}
+        assert source.protocol in {"opcua", "mqtt", "sparkplug"}
         declared = {
             SeriesKey(parse_asset(each.asset), each.signal): each.unit for each in source.declarations()
         }

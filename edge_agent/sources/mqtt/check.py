@@ -101,8 +101,8 @@ async def _listen(
     finally:
         findings += _matched(seen, listen_s)
         if unmatched:
-            shown = ", ".join(f"{topic} ({why})" for topic, why in list(unmatched.items())[:_SHOWN])
-            findings.append(Finding(f"{len(unmatched)} topics without use, such as: {shown}"))
+            some = ", ".join(f"{topic} ({why})" for topic, why in list(unmatched.items())[:_SHOWN])
+            findings.append(Finding(f"{len(unmatched)} topics without use, such as: {some}"))
         findings += [
             Finding(f"{what}: {number} times", sound=False)
             for what, number in counts.items()
@@ -138,14 +138,15 @@ def _matched(seen: Seen, listen_s: float) -> list[Finding]:
             findings.append(Finding(f"{template}: no message in {listen_s:g} s"))
             continue
         topic, samples = next(iter(matched.items()))
-        shown = [f"{each.series} = {_shown(each)}" for each in samples[:_SHOWN]]
-        shown += [f"and {len(samples) - _SHOWN} more"] if len(samples) > _SHOWN else []
-        text = f"{template}: {len(matched)} topics; {topic} gives {', '.join(shown) or 'no sample'}"
+        gives = [f"{each.series} = {shown(each)}" for each in samples[:_SHOWN]]
+        gives += [f"and {len(samples) - _SHOWN} more"] if len(samples) > _SHOWN else []
+        text = f"{template}: {len(matched)} topics; {topic} gives {', '.join(gives) or 'no sample'}"
         findings.append(Finding(text, sound=bool(samples)))
     return findings
 
 
-def _shown(sample: Sample) -> str:
+def shown(sample: Sample) -> str:
+    """Return a sample's value for people."""
     if sample.text is not None:
         return repr(sample.text[:40])
     quality = ("", " (uncertain)", " (bad)")[sample.quality]
