@@ -1,4 +1,4 @@
-"""A site's energy meters on an MQTT broker: JSON with QoS 1, and nothing given up while the process lives."""
+"""A site's devices on an MQTT broker: nothing given up while the process lives. How they speak: `mqtt_dialects`."""
 
 from __future__ import annotations
 
@@ -6,58 +6,53 @@ from collections import deque
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
-from shopfloor import signal
-from simulators.physics import signals
-from simulators.physics.meter import MeterReading
+from simulators.protocols.mqtt_dialects import METER_SIGNALS, Message, Said, meter_payload
 from simulators.scenario import BrokerConfig
+
+__all__ = ["METER_SIGNALS", "MeterPublisher", "MqttPublisher", "meter_payload"]
 
 _WINDOW: Final = 200
 """Messages handed to paho at a time: its message ids are 16 bits wide, an outage may last longer than that."""
 _KEEPALIVE_S: Final = 10
 
-METER_SIGNALS: Final = (
-    ("power_kw", signal.ACTIVE_POWER, "kW", "Active power, mean over the interval"),
-    ("energy_kwh", signal.ACTIVE_ENERGY, "kW.h", "Active energy register"),
-    ("voltage_v", signals.VOLTAGE, "V", "Mean voltage between the phases"),
-    ("current_a", signals.CURRENT, "A", "Mean current of the phases"),
-    ("power_factor", signals.POWER_FACTOR, "1", "Power factor"),
-)
-"""What a meter's message holds: (key, signal, unit in UCUM, description); ``ts`` is UTC ms. Scale is 1 throughout."""
 
-
-def meter_payload(reading: MeterReading) -> bytes:
-    """Return a meter's message: ``{"ts": ms, "power_kw": ..., ...}``, every number exact."""
-    values: dict[str, float] = {"ts": reading.time_ns // 1_000_000}
-    values.update({key: getattr(reading, key) for key, *_ in METER_SIGNALS})
-    return msgspec.json.encode(values)
-
-
-class MeterPublisher:
+class MqttPublisher:
     """Publishes in order, at least once each, through broker restarts of any length.
 
-    Counters are written by one thread each (`published` by the caller's, the acknowledgements by paho's), so that
-    no lock is held across paho's own.
+    What was under way when a connection broke is sent again: the broker may get it twice, and passes the second one
+    on as a message of its own, without DUP (MQTT 3.1.1 §3.3.1.1). With QoS 0 a message is lost where there is no
+    connection.
+
+    All methods are for one thread. paho's own thread only appends to a deque, so that no lock is held across paho's.
+
+    Args:
+        broker: where to.
+        client_id: of the session that the broker keeps for it.
+        will: what the broker shall say when the connection breaks; not said after `stop`.
     """
 
-    def __init__(self, broker: BrokerConfig, client_id: str) -> None:
+    def __init__(self, broker: BrokerConfig, client_id: str, will: Message | None = None) -> None:
         parts = urlsplit(broker.url)
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or 1883
-        self._waiting: deque[tuple[str, bytes]] = deque()
-        self._handed_total = 0
-        self._acknowledged_total = 0
+        self._waiting: deque[Message] = deque()
+        self._under_way: set[int] = set()
+        self._confirmed: deque[int] = deque()
         self.published_total = 0
-        """Messages given to `publish`."""
+        """Messages given to `publish`, each copy counted."""
+        self.lost_total = 0
+        """Messages with QoS 0 that there was no connection for."""
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False, protocol=paho.MQTTv311
         )
         if broker.username is not None:
             password = broker.password.get_secret_value() if broker.password else None
             self._client.username_pw_set(broker.username, password)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, will.qos, will.retain)
         self._client.max_queued_messages_set(0)
         # Our own window is the bound; with a second one paho holds messages back that it may forget to send later.
         self._client.max_inflight_messages_set(0)
@@ -66,8 +61,8 @@ class MeterPublisher:
 
     @property
     def unacknowledged(self) -> int:
-        """How many messages the broker has not acknowledged yet."""
-        return self.published_total - self._acknowledged_total
+        """How many messages wait, or were not acknowledged by the broker as of the last `feed`."""
+        return len(self._waiting) + len(self._under_way)
 
     @property
     def connected(self) -> bool:
@@ -79,25 +74,50 @@ class MeterPublisher:
         self._client.connect_async(self._host, self._port, keepalive=_KEEPALIVE_S)
         self._client.loop_start()
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Take a message; it is sent as soon as may be."""
-        self._waiting.append((topic, payload))
-        self.published_total += 1
+    def publish(
+        self, topic: str, payload: bytes, qos: int = 1, *, retain: bool = False, copies: int = 1
+    ) -> None:
+        """Take a message; it is sent as soon as may be.
+
+        Args:
+            topic: where to.
+            payload: at most 256 MiB.
+            qos: 0, 1 or 2.
+            retain: whether the broker keeps it for those who subscribe later.
+            copies: how often it is sent; 2 is a device that missed the acknowledgement.
+        """
+        self._waiting.extend([Message(topic, payload, qos, retain)] * copies)
+        self.published_total += copies
         self.feed()
+
+    def say(self, said: Said, copies: int = 1) -> None:
+        """Take what a dialect says; see `publish`."""
+        topic, payload, qos, retain = said.message
+        self.publish(topic, payload, qos, retain=retain, copies=copies)
 
     def feed(self) -> None:
         """Hand on what waits; call it now and then, also when there is nothing to publish."""
-        while self._waiting and self._handed_total - self._acknowledged_total < _WINDOW:
-            topic, payload = self._waiting[0]
-            if self._client.publish(topic, payload, qos=1).rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+        while self._confirmed:
+            # With QoS 0 "sent" is all there is; nobody waits for it.
+            self._under_way.discard(self._confirmed.popleft())
+        while self._waiting and len(self._under_way) < _WINDOW:
+            topic, payload, qos, retain = self._waiting[0]
+            handed = self._client.publish(topic, payload, qos=qos, retain=retain)
+            if handed.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
                 return
             self._waiting.popleft()
-            self._handed_total += 1
+            if qos:
+                self._under_way.add(handed.mid)
+            elif handed.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self.lost_total += 1
 
     def stop(self) -> None:
         """Disconnect, and forget what is not acknowledged."""
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _acknowledged(self, *_: Any) -> None:
-        self._acknowledged_total += 1
+    def _acknowledged(self, _client: object, _data: object, mid: int, *_: Any) -> None:
+        self._confirmed.append(mid)
+
+
+MeterPublisher = MqttPublisher
