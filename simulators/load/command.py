@@ -24,7 +24,7 @@ from shopfloor import logs
 from shopfloor.errors import ConfigError, ShopfloorError
 from simulators.load.channel import Counters, Job, MqttJob, OpcuaJob, Protocol
 from simulators.load.fleet import Fleet
-from simulators.load.mqtt_link import MAX_WINDOW
+from simulators.load.mqtt_window import MAX_WINDOW
 from simulators.load.plan import (
     MAX_HZ,
     MAX_MACHINES,

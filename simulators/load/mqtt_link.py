@@ -11,20 +11,17 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from shopfloor.errors import SourceUnavailable
 from simulators.load import mqtt_packets
 from simulators.load.mqtt_json import Packets
 from simulators.load.mqtt_packets import MalformedPacket, PacketStream
+from simulators.load.mqtt_window import Window
 
 KEEPALIVE_S: Final = 20
 _CONNECT_S: Final = 3.0
 _SILENT_S: Final = 30.0
 _RETRY_S: Final = 0.5
-_IDS: Final = 65_535
-"""Packet ids are 1 to 65,535 (§2.3.1)."""
-MAX_WINDOW: Final = 30_000
 _RECEIVE_BYTES: Final = 2**18
 _log = logging.getLogger(__name__)
 
@@ -37,36 +34,22 @@ class Greeting(NamedTuple):
     """What is sent as soon as we are let in."""
 
 
-class _Batch(NamedTuple):
-    """Messages sent together, kept until the last of them is acknowledged."""
-
-    first: int
-    """Which of all messages of this connection's life its first one is."""
-    packets: npt.NDArray[np.uint8]
-
-
 class Link:
     """Sends packets without waiting; `turn` does what there is to do."""
 
     def __init__(self, host: str, port: int, *, qos: int, window: int) -> None:
         self._address = (host, port)
         self._qos = qos
-        self._window = window
+        self._window = Window(window)
         self._socket: socket.socket | None = None
         self._stream = PacketStream()
         self._out: deque[memoryview] = deque()
         self._packet_bytes = 1
-        self._batches: deque[_Batch] = deque()
-        self._acknowledged = np.zeros(_IDS, np.bool_)
-        """Of the messages in the window, by id - 1."""
-        self._oldest = 0
-        self._next = 0
         self._heard_s = self._spoke_s = self._pinged_s = self._retry_s = 0.0
         self.greeting: Callable[[], Greeting] = lambda: Greeting(b"", b"")
         """Asked at every connection."""
         self.received: Callable[[bytes], None] = lambda _: None
         """Called with every packet that is not part of the protocol's own housekeeping."""
-        self.acknowledged_total = 0
         self.lost_total = 0
         """QoS 0: messages that were under way when the connection broke."""
         self.connections_total = 0
@@ -79,7 +62,12 @@ class Link:
     @property
     def unacknowledged(self) -> int:
         """Messages in the window."""
-        return self._next - self._oldest
+        return len(self._window)
+
+    @property
+    def acknowledged_total(self) -> int:
+        """Messages that the broker has taken over."""
+        return self._window.acknowledged_total
 
     @property
     def idle(self) -> bool:
@@ -91,7 +79,7 @@ class Link:
         """How many messages may be published now."""
         if self._socket is None or len(self._out) > 1:
             return 0
-        return self._window - self.unacknowledged if self._qos else self._window
+        return self._window.room
 
     def connect(self) -> None:
         """Connect once.
@@ -126,7 +114,7 @@ class Link:
         self.connections_total += 1
         self._heard_s = self._spoke_s = time.monotonic()
         self.send(greeting.opening)
-        self._repeat()
+        self.send(self._window.again())
         for packet in packets[1:]:
             self._take(packet)
 
@@ -137,16 +125,7 @@ class Link:
 
     def publish(self, packets: Packets) -> None:
         """Send messages, at most `room`; with QoS 1 they get their ids here, in the caller's array."""
-        if self._qos:
-            order = np.arange(self._next, self._next + len(packets))
-            packets["id"] = order % _IDS + 1
-            self._acknowledged[order % _IDS] = False
-            data = packets.tobytes()
-            kept = np.frombuffer(data, np.uint8).reshape(len(packets), packets.itemsize)
-            self._batches.append(_Batch(self._next, kept))
-            self._next += len(packets)
-        else:
-            data = packets.tobytes()
+        data = self._window.add(packets) if self._qos else packets.tobytes()
         self._packet_bytes = packets.itemsize
         self._out.append(memoryview(data))
 
@@ -226,39 +205,17 @@ class Link:
         whole = np.frombuffer(data, ">u2", len(data) // 4 * 2).reshape(-1, 2)
         ours = whole[:, 0] == 0x4002
         count = len(ours) if ours.all() else int(np.argmin(ours))
-        self._acknowledge(whole[:count, 1].astype(np.int64))
+        self._window.acknowledge(whole[:count, 1].astype(np.int64))
         return data[4 * count :]
 
     def _take(self, packet: bytes) -> None:
         kind = packet[0] >> 4
         if kind == mqtt_packets.PUBACK:
-            self._acknowledge(np.array([int.from_bytes(packet[2:4], "big")]))
+            self._window.acknowledge(np.array([int.from_bytes(packet[2:4], "big")]))
         elif kind == mqtt_packets.PUBLISH:
             self.received(packet)
         elif kind == mqtt_packets.SUBACK and packet[-1] == 0x80:
             raise MalformedPacket("it refuses the subscription")
-
-    def _acknowledge(self, ids: npt.NDArray[np.int64]) -> None:
-        places = (ids - 1) % _IDS
-        in_window = (places - self._oldest) % _IDS < self.unacknowledged
-        places = np.unique(places[in_window])
-        places = places[~self._acknowledged[places]]
-        self._acknowledged[places] = True
-        self.acknowledged_total += len(places)
-        window = np.arange(self._oldest, self._next) % _IDS
-        done = self._acknowledged[window]
-        self._oldest += len(done) if done.all() else int(np.argmin(done))
-        while self._batches and self._batches[0].first + len(self._batches[0].packets) <= self._oldest:
-            self._batches.popleft()
-
-    def _repeat(self) -> None:
-        """Send again what an earlier connection had no acknowledgement for, marked as such (§4.4)."""
-        for batch in self._batches:
-            order = np.arange(batch.first, batch.first + len(batch.packets))
-            open_still = (order >= self._oldest) & ~self._acknowledged[order % _IDS]
-            again = batch.packets[open_still]
-            again[:, 0] |= mqtt_packets.DUP
-            self.send(again.tobytes())
 
     def _broken(self, reason: str) -> None:
         _log.warning("broker %s:%d: %s", *self._address, reason)
