@@ -180,24 +180,19 @@ class EdgeNode:
         self.births += 1
         ms = int(time.time() * 1000)
         self._publish(self._voice.nbirth(ms))
-        newest = {name: (at, value) for name, at, value in self._history}
-        metrics = []
-        for name, unit in self._metrics.items():
-            at, value = newest.get(name, (ms, None))
-            # What was never measured has nothing that is worth storing.
-            nothing = value is None
-            metrics.append(
-                Metric(
-                    name,
-                    self._aliases[name],
-                    at,
-                    DataType.Double,
-                    value,
-                    is_transient=nothing,
-                    is_null=nothing,
-                    properties={"engUnit": unit},
-                )
+        # A value that births repeat after a death is one more sample; whoever counts samples needs births without.
+        metrics = [
+            Metric(
+                name,
+                self._aliases[name],
+                ms,
+                DataType.Double,
+                is_transient=True,
+                is_null=True,
+                properties={"engUnit": unit},
             )
+            for name, unit in self._metrics.items()
+        ]
         self._publish(self._voice.say("DBIRTH", self._device, ms, *metrics))
 
     def _publish(self, said: Said) -> None:

@@ -12,7 +12,13 @@ from edge_agent.sources.sparkplug.early import EarlyMessages
 from edge_agent.sources.sparkplug.findings import Findings, Gap, common_ancestor
 from edge_agent.sources.sparkplug.ordering import Ordering, Received
 from edge_agent.sources.sparkplug.rebirth import RebirthRequests
-from edge_agent.sources.sparkplug.values import BAD_NO_COMMUNICATION, status_of, time_of, value_of
+from edge_agent.sources.sparkplug.values import (
+    BAD_NO_COMMUNICATION,
+    GOOD_COMMUNICATION_EVENT,
+    status_of,
+    time_of,
+    value_of,
+)
 from shopfloor.sparkplug import SEQ_MODULO, Metric, bd_seq_of
 
 DEAD: Final = "dead."
@@ -270,7 +276,7 @@ class EdgeNode:
         elif is_birth and device.dead_at is not None and source_time <= device.dead_at:
             # It still has the value that it had before it was lost: without a newer sample it would stay lost.
             source_time = max(time_of(sent_ms), device.dead_at + _MS)
-            rows.add(slot, source_time, received_time, value, status)
+            rows.add(slot, source_time, received_time, value, status or GOOD_COMMUNICATION_EVENT)
         if device.newest < source_time <= received_time + CLOCK_TOLERANCE_NS:
             device.newest = source_time
 

@@ -11,6 +11,8 @@ from shopfloor.sparkplug import DataType, Metric, signed
 
 BAD_NO_COMMUNICATION: Final = 0x8031_0000
 """OPC UA Bad_NoCommunication (Part 8, A.4): the edge node or the device behind it is disconnected."""
+GOOD_COMMUNICATION_EVENT: Final = 0x00A7_0000
+"""OPC UA Good_CommunicationEvent (Part 8, A.4): the value stood already, and is in contact again."""
 _BAD: Final = 0x8000_0000
 _UNCERTAIN_LAST_USABLE_VALUE: Final = 0x4090_0000
 _QUALITIES: Final = {0: _BAD, 500: _UNCERTAIN_LAST_USABLE_VALUE}
