@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,27 +35,32 @@ class Latency:
     """Emissions that no later event covers: the subscriber never saw the series at that time or after it."""
 
 
-def measure(emitted: SampleBlock, arrivals: Arrivals) -> Latency:
+def measure(emitted: SampleBlock, arrivals: Arrivals, untimed: Collection[SeriesKey] = ()) -> Latency:
     """Return how long after its source time each emission was on a page.
 
     A page gets the newest value of a series, not all of them: an emission has arrived with the first event of its
-    series whose time is not before its own.
+    series whose time is not before its own. Series whose messages carry no time (``untimed``) are left out: the time
+    of their emissions is not that of their events.
     """
     position = {key: number for number, key in enumerate(arrivals.series)}
     order = np.argsort(arrivals.series_index, kind="stable")
     bounds = np.searchsorted(arrivals.series_index[order], np.arange(len(position) + 1))
     found: list[Float64] = []
+    judged = 0
     for index, key in enumerate(emitted.series):
+        if key in untimed:
+            continue
+        times_ns = emitted.source_time[emitted.series_index == index]
+        judged += len(times_ns)
         number = position.get(key)
         if number is None:
             continue
-        times_ns = emitted.source_time[emitted.series_index == index]
         events = order[bounds[number] : bounds[number + 1]]
         newest_ms = np.maximum.accumulate(arrivals.time_ms[events])
         first = np.searchsorted(newest_ms, times_ns // 1_000_000, side="left")
         seen = first < len(events)
         found.append((arrivals.arrival_ns[events[first[seen]]] - times_ns[seen]) / 1e6)
-    return _summary(found, len(emitted))
+    return _summary(found, judged)
 
 
 def _summary(found: Sequence[Float64], emitted: int) -> Latency:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from shopfloor.block import Int64, SampleBlock, concat
 from shopfloor.signal import SeriesKey
+from simulators.demo import untimed as untimed_series
 
 _NULL: Final = 0x7FF8_0000_0000_0000
 _FIRST_TEXT: Final = 0x7FF8_0000_0000_0001
@@ -25,7 +26,7 @@ Numbers: TypeAlias = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a store differs from what was emitted; all three counts are zero where nothing went wrong."""
+    """How a store differs from what was emitted; the first three counts are zero where nothing went wrong."""
 
     emitted: int
     """Distinct emissions: a machine that repeats a value at the same time said nothing new."""
@@ -35,12 +36,14 @@ class Comparison:
     missing: int
     duplicated: int
     wrong: int
+    reordered: int = 0
+    """Values without a machine's time that are stored once, but in another order than they were said in."""
     examples: tuple[str, ...] = ()
     """A line about each difference, at most ten thousand of a kind, ordered by kind and time."""
 
     def first_examples(self, each: int = 5) -> list[str]:
         """Return the first lines of each kind."""
-        kinds = ("missing:", "duplicated:", "wrong:")
+        kinds = ("missing:", "duplicated:", "wrong:", "reordered:")
         return [
             line
             for kind in kinds
@@ -49,7 +52,7 @@ class Comparison:
 
     @property
     def clean(self) -> bool:
-        """Whether every emission is stored exactly once and nothing else is."""
+        """Whether every emission is stored exactly once and nothing else is, be it in another order."""
         return not (self.missing or self.duplicated or self.wrong)
 
 
@@ -67,28 +70,85 @@ class _Rows:
     def take(self, rows: Mask | Numbers) -> _Rows:
         return _Rows(self.series[rows], self.time[rows], self.token[rows])
 
-    def joined(self, other: _Rows) -> _Rows:
+    def joined(self, *others: _Rows) -> _Rows:
         return _Rows(
-            np.concatenate([self.series, other.series]),
-            np.concatenate([self.time, other.time]),
-            np.concatenate([self.token, other.token]),
+            np.concatenate([self.series, *(other.series for other in others)]),
+            np.concatenate([self.time, *(other.time for other in others)]),
+            np.concatenate([self.token, *(other.token for other in others)]),
         )
 
 
-def compare(emitted: SampleBlock, stored: SampleBlock) -> Comparison:
+_NONE: Final = _Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint64))
+
+
+class _Differences(NamedTuple):
+    """The rows at fault, each at the time at which it stands on its side."""
+
+    missing: _Rows
+    duplicated: _Rows
+    wrong: _Rows
+    reordered: _Rows
+
+
+def compare(
+    emitted: SampleBlock,
+    stored: SampleBlock,
+    untimed: Collection[SeriesKey] = (),
+    since_ns: int | None = None,
+) -> Comparison:
     """Compare two blocks of any order; ``source_time`` is exact in nanoseconds, values to the last bit.
 
     An emission is missing where the store lacks it, a row is duplicated where the store holds an emission once
     more, and wrong where nothing was emitted at its time or another value was. Where a machine gives several
     values for one time, the edge stores the later ones up to as many nanoseconds later: that is no difference.
+    A clock that is put back may be the reason.
+
+    Of series whose messages carry no time, the emissions have the publisher's clock and the rows that of receipt.
+    Each value must be stored once, at most `untimed_series.EARLY_NS` before it was published and `LATE_NS` after it;
+    equal values of one series are told apart by their order alone. A message that was published twice is two
+    emissions. That a value is stored out of order is counted apart: brokers put what they send again behind newer
+    messages.
+
     Qualities and status codes are not compared.
+
+    Args:
+        emitted: what was said; without a time in the order of publishing, where times are equal.
+        stored: what the store holds.
+        untimed: the series whose messages carry no time.
+        since_ns: rows before this time (UTC ns) are left out, but emissions without a time may explain rows that
+            were received after it: give some hours of them.
     """
     joined = concat([emitted, stored])
     tokens, texts = _tokens(joined)
     rows = _Rows(joined.series_index.astype(np.int64), joined.source_time, tokens)
-    side = np.arange(len(rows)) < len(emitted)
-    said, kept = _distinct(rows.take(side)), rows.take(~side)
-    kept, moved = _undo_moves(said, kept)
+    is_said = np.arange(len(rows)) < len(emitted)
+    loose = np.isin(rows.series, [number for number, key in enumerate(joined.series) if key in untimed])
+    late = np.ones(len(rows), dtype=np.bool_) if since_ns is None else rows.time >= since_ns
+
+    said = _distinct(rows.take(is_said & ~loose & late))
+    exact = _compare_timed(said, rows.take(~is_said & ~loose & late))
+    loosely = _compare_untimed(rows.take(is_said & loose), rows.take(~is_said & loose & late), since_ns)
+    found = _Differences(*(one.joined(other) for one, other in zip(exact, loosely, strict=True)))
+    describe = _Describer(joined.series, texts)
+    emitted_rows = int((is_said & late).sum())
+    repeated = int((is_said & ~loose & late).sum()) - len(said)
+    return Comparison(
+        emitted=emitted_rows - repeated,
+        repeated=repeated,
+        stored=int((~is_said & late).sum()),
+        missing=len(found.missing),
+        duplicated=len(found.duplicated),
+        wrong=len(found.wrong),
+        reordered=len(found.reordered),
+        examples=tuple(
+            line for kind, which in found._asdict().items() for line in describe.lines(kind, which)
+        ),
+    )
+
+
+def _compare_timed(said: _Rows, stored: _Rows) -> _Differences:
+    """Compare by series, time and value; ``said`` is distinct."""
+    kept = _undo_moves(said, stored)
 
     # Equal rows of both sides side by side, the emission (there is at most one) before its stored copies.
     both = said.joined(kept)
@@ -103,23 +163,35 @@ def compare(emitted: SampleBlock, stored: SampleBlock) -> Comparison:
     unknown = order[~said_here] - len(said)
 
     copies = _copies(said, kept.take(unknown), missing)
-    duplicated = np.concatenate([surplus, unknown[copies]])
-    wrong = unknown[~copies]
-    describe = _Describer(joined.series, texts)
-    examples = (
-        *describe.lines("missing", said, missing),
-        *describe.lines("duplicated", kept, duplicated, moved),
-        *describe.lines("wrong", kept, wrong, moved),
+    return _Differences(
+        missing=said.take(missing),
+        duplicated=stored.take(np.concatenate([surplus, unknown[copies]])),
+        wrong=stored.take(unknown[~copies]),
+        reordered=_NONE,
     )
-    return Comparison(
-        emitted=len(said),
-        repeated=len(emitted) - len(said),
-        stored=len(stored),
-        missing=len(missing),
-        duplicated=len(duplicated),
-        wrong=len(wrong),
-        examples=examples,
-    )
+
+
+def _compare_untimed(said: _Rows, stored: _Rows, since_ns: int | None) -> _Differences:
+    """Compare the order of values, series by series."""
+    found = _Differences(_NONE, _NONE, _NONE, _NONE)
+    for series in np.unique(np.concatenate([said.series, stored.series])):
+        one, other = _in_order(said, series), _in_order(stored, series)
+        aligned = untimed_series.align(one.time, one.token, other.time, other.token)
+        missing = one.take(aligned.missing)
+        if since_ns is not None:
+            missing = missing.take(missing.time >= since_ns)
+        found = _Differences(
+            found.missing.joined(missing),
+            found.duplicated.joined(other.take(aligned.duplicated)),
+            found.wrong.joined(other.take(aligned.wrong)),
+            found.reordered.joined(other.take(aligned.reordered)),
+        )
+    return found
+
+
+def _in_order(rows: _Rows, series: np.int64) -> _Rows:
+    own = rows.take(rows.series == series)
+    return own.take(np.argsort(own.time, kind="stable"))
 
 
 def _tokens(block: SampleBlock) -> tuple[Tokens, tuple[str, ...]]:
@@ -147,18 +219,15 @@ def _starts(ordered: _Rows, *, by_token: bool = True) -> Mask:
     return marks
 
 
-def _undo_moves(said: _Rows, kept: _Rows) -> tuple[_Rows, Int64]:
-    """Move rows back to the emission's time, where that time was given for several values.
-
-    Returns the rows, and for each of them how many nanoseconds it was moved.
-    """
+def _undo_moves(said: _Rows, kept: _Rows) -> _Rows:
+    """Return the rows moved back to the emission's time, where that time was given for several values."""
     starts = np.flatnonzero(_starts(said, by_token=False))
     values_at = np.repeat(np.diff(np.r_[starts, len(said)]), np.diff(np.r_[starts, len(said)]))
     found, at = _latest_before(said, kept)
     distance = kept.time[found] - said.time[at]
     moved = np.zeros(len(kept), dtype=np.int64)
     moved[found] = np.where(distance < values_at[at], distance, 0)
-    return _Rows(kept.series, kept.time - moved, kept.token), moved
+    return _Rows(kept.series, kept.time - moved, kept.token)
 
 
 def _latest_before(said: _Rows, kept: _Rows, *, by_token: bool = False) -> tuple[Numbers, Numbers]:
@@ -193,12 +262,13 @@ class _Describer:
     series: Sequence[SeriesKey]
     texts: Sequence[str]
 
-    def lines(self, kind: str, rows: _Rows, numbers: Numbers, moved: Int64 | None = None) -> list[str]:
-        time = rows.time if moved is None else rows.time + moved
-        shown = numbers[np.lexsort((rows.series[numbers], time[numbers]))][:_EXAMPLES]
+    def lines(self, kind: str, rows: _Rows) -> list[str]:
+        shown = rows.take(np.lexsort((rows.series, rows.time))[:_EXAMPLES])
         return [
-            f"{kind}: {self.series[rows.series[row]]} at {time[row]} ns: {self.value(int(rows.token[row]))}"
-            for row in shown.tolist()
+            f"{kind}: {self.series[series]} at {time} ns: {self.value(token)}"
+            for series, time, token in zip(
+                shown.series.tolist(), shown.time.tolist(), shown.token.tolist(), strict=True
+            )
         ]
 
     def value(self, token: int) -> str:

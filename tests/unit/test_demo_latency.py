@@ -57,6 +57,11 @@ def test_series_do_not_mix_and_unknown_ones_are_unseen() -> None:
     assert found == Latency(40.0, 40.0, 1, 1)
 
 
+def test_series_without_machine_time_are_left_out() -> None:
+    found = measure(emissions((0, 0), (1, 0), (1, 5)), arrivals((0, 0, 40), (1, 700, 700)), {B})
+    assert found == Latency(40.0, 40.0, 1, 0)
+
+
 def test_nanoseconds_below_the_event_s_resolution_are_covered() -> None:
     block = make_block((A,), [0], [START_NS + 999_999], 0, [1.0])
     assert measure(block, arrivals((0, 0, 10))).seen == 1
