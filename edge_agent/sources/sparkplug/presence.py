@@ -48,11 +48,7 @@ class Presence:
             # The will of our own last session may come after our birth, and is retained: new nodes would believe it.
             self._contradicted = True
             return None
-        return (
-            "state_of_another_host"
-            if state.timestamp_ms != self.timestamp_ms and self._is_announced
-            else None
-        )
+        return "state_of_another_host" if state.timestamp_ms > self.timestamp_ms else None
 
     def is_due(self, now_s: float) -> bool:
         """Tell whether the birth has to be published again now."""
