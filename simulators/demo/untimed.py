@@ -2,8 +2,8 @@
 
 The emission log has the time of publishing, the store that of receipt. So both sides are sequences, which are aligned
 as a whole (Myers, "An O(ND) difference algorithm and its variations", 1986); two values can be the same one only where
-the second time lies behind the first, and not too far. What is left over is matched without regard to the order: a
-broker that sends again what was not acknowledged puts it behind newer messages.
+the second time lies behind the first, and not too far. What is left over may be a value that came out of order, where
+it came about when its neighbours did: a broker that sends again what was not acknowledged puts it behind newer messages.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ EARLY_NS: Final = 1_000_000_000
 """A value may be received so much before it was published: clocks of one computer are put right in steps."""
 LATE_NS: Final = 6 * 3600 * 1_000_000_000
 """A value received later than this after it was published is another one."""
+REDELIVERY_NS: Final = 120 * 1_000_000_000
+"""So much before or after its neighbours a value may have come out of order: several times what brokers wait before
+they send again."""
 _MAX_EDITS: Final = 1_000
 """Sequences that differ more are matched value by value, without alignment."""
 
@@ -58,7 +61,7 @@ def align(
     here = np.flatnonzero(np.isin(said, stored)).tolist()
     there = np.flatnonzero(np.isin(stored, said)).tolist()
     pairs = _aligned(sides, here, there)
-    pairs |= _matched(sides, len(said), len(stored), pairs)
+    pairs |= _matched(sides, pairs)
     left_said = np.setdiff1d(np.arange(len(said)), list(pairs))
     left_stored = np.setdiff1d(np.arange(len(stored)), list(pairs.values()))
     explained = _explained(sides, left_stored.tolist())
@@ -136,21 +139,43 @@ def _steps_back(history: list[dict[int, int]], here: list[int], there: list[int]
     return pairs
 
 
-def _matched(sides: _Sides, said: int, stored: int, pairs: dict[int, int]) -> dict[int, int]:
-    """Match what is not in ``pairs`` value by value, the oldest first."""
+def _matched(sides: _Sides, pairs: dict[int, int]) -> dict[int, int]:
+    """Match what is not in ``pairs`` value by value, the oldest first, with what came about when its neighbours did."""
     taken = set(pairs.values())
     waiting: dict[int, deque[int]] = {}
-    for other in range(stored):
+    for other, token in enumerate(sides.stored):
         if other not in taken:
-            waiting.setdefault(sides.stored[other], deque()).append(other)
+            waiting.setdefault(token, deque()).append(other)
+    if not waiting:
+        return {}
+    spans = _spans(sides, pairs)
     found: dict[int, int] = {}
-    for one in range(said):
-        queue = waiting.get(sides.said[one]) if one not in pairs else None
-        while queue and sides.stored_ns[queue[0]] < sides.said_ns[one] - sides.early_ns:
-            queue.popleft()  # too early for this one, and so for all later ones
-        if queue and sides.fit(one, queue[0]):
+    for one, token in enumerate(sides.said):
+        queue = waiting.get(token) if one not in pairs else None
+        begin_ns, end_ns = spans[one]
+        # What is too early for this one is so for all later ones.
+        while queue and sides.stored_ns[queue[0]] < begin_ns:
+            queue.popleft()
+        if queue and sides.stored_ns[queue[0]] <= end_ns:
             found[one] = queue.popleft()
     return found
+
+
+def _spans(sides: _Sides, pairs: dict[int, int]) -> list[tuple[int, int]]:
+    """Return for each said value from when to when it may have come, seen from its aligned neighbours."""
+    begins: list[int] = []
+    begin_ns = sides.stored_ns[0] - REDELIVERY_NS
+    for one, said_ns in enumerate(sides.said_ns):
+        if one in pairs:
+            begin_ns = sides.stored_ns[pairs[one]] - REDELIVERY_NS
+        begins.append(max(begin_ns, said_ns - sides.early_ns))
+    ends: list[int] = []
+    end_ns = sides.stored_ns[-1] + REDELIVERY_NS
+    for one in range(len(sides.said) - 1, -1, -1):
+        if one in pairs:
+            end_ns = sides.stored_ns[pairs[one]] + REDELIVERY_NS
+        ends.append(min(end_ns, sides.said_ns[one] + sides.late_ns))
+    return list(zip(begins, reversed(ends), strict=True))
 
 
 def _explained(sides: _Sides, left: list[int]) -> npt.NDArray[np.bool_]:

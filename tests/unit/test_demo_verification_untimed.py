@@ -86,6 +86,28 @@ def test_an_order_that_differs_is_counted_and_is_no_loss() -> None:
     assert counts(compared("abcdef", "acbdef")) == (0, 0, 0, 1)
 
 
+def test_a_loss_and_a_copy_long_after_it_are_not_taken_for_a_late_arrival() -> None:
+    said = block(
+        *((STATE, 10 * number, letter) for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz"))
+    )
+    kept = block(
+        *(
+            (STATE, 10 * number + 1, letter)
+            for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz")
+            if number
+        ),
+        (STATE, 125, "a"),
+        (STATE, 135, "a"),
+    )
+    assert counts(compare(said, kept, {STATE})) == (0, 1, 0, 1)
+    assert counts(compare(said, kept.take(np.arange(len(kept)) != 25), {STATE})) == (1, 1, 0, 0)
+    # Over an outage, late is measured by when the neighbours came.
+    after = block(
+        *((STATE, 1000 + number, letter) for number, letter in enumerate("bcdefghijklmnopqrstuvwxyza"))
+    )
+    assert counts(compare(said, after, {STATE})) == (0, 0, 0, 1)
+
+
 def test_a_value_received_before_it_was_published_is_not_that_value() -> None:
     early = -EARLY_NS / S - 0.5
     assert counts(compared("abc", "abc", early)) == (3, 0, 3, 0)
