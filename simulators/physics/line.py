@@ -165,7 +165,8 @@ def _run(flow: Flow, begin_ms: int) -> int:
     """Let the line work on and return where its stretch ends."""
     limit_ms = begin_ms + MAX_STRETCH_MS
     while True:
-        now, due = flow.state.now_ms, flow.next_ms()
+        now = flow.state.now_ms
+        due, where = flow.due()
         if due - _LEAST_QUIET_MS >= limit_ms:
             return limit_ms
         late = (now - begin_ms - _EARLIEST_MS) / (MAX_STRETCH_MS - _EARLIEST_MS)
@@ -173,4 +174,4 @@ def _run(flow: Flow, begin_ms: int) -> int:
             return now + 1
         if due + 1 >= limit_ms:
             return min(max(due - _LEAST_QUIET_MS, now + 1), limit_ms)
-        flow.step()
+        flow.step(due, where)

@@ -54,22 +54,24 @@ class Flow:
         """Jobs and changeovers that are over."""
         self._rng = rng
 
-    def next_ms(self) -> int:
-        """Return when something happens next."""
+    def due(self) -> tuple[int, int]:
+        """Return when something happens next, and at which station; -1 is the calendar."""
         state = self.state
         if state.pause_end_ms != NEVER:
-            return state.pause_end_ms
-        return min(state.look_ms, *(station.until_ms for station in state.stations))
+            return state.pause_end_ms, -1
+        due_ms, where = state.look_ms, -1
+        for number, station in enumerate(state.stations):
+            if station.until_ms < due_ms:
+                due_ms, where = station.until_ms, number
+        return due_ms, where
 
-    def step(self) -> None:
-        """Let happen what happens next: at one station, or to all of them if work begins or ends."""
+    def step(self, due_ms: int, number: int) -> None:
+        """Let happen what is due: at one station, or to all of them if work begins or ends."""
         state = self.state
-        now = self.next_ms()
-        state.now_ms = now
-        if state.pause_end_ms != NEVER or now == state.look_ms:
+        state.now_ms = due_ms
+        if number < 0:
             self.consult_calendar()
             return
-        number = min(range(len(state.stations)), key=lambda each: state.stations[each].until_ms)
         station = state.stations[number]
         ended = station.step
         station.until_ms = NEVER

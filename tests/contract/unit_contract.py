@@ -180,6 +180,12 @@ class UnitContract:
             assert 1 <= stretch.end_ms - stretch.begin_ms <= MAX_STRETCH_MS
             at = stretch.end_ms
 
+    def test_a_life_begins_at_any_millisecond(self) -> None:
+        unit = self.make(1, START_MS + 7)
+        stretch = unit.plan()
+        moments = list(unit.play(stretch))
+        assert stretch.begin_ms == moments[0].time_ns // MS == START_MS + 7
+
     def test_moments_lie_within_their_stretch_in_order_of_time_at_whole_milliseconds(self) -> None:
         for _, stretch, moments, _ in self.life:
             times = [moment.time_ns for moment in moments]
