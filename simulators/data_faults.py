@@ -1,0 +1,346 @@
+"""Data faults: what stands between a unit and the way in which it speaks, and makes it say what is not so.
+
+Each fault is on in a window of true time and labelled in the truth. The emission log holds what was really said, so that
+collectors are judged by that.
+
+- ``data.clock_behind``: times are put back. Within the window they are shifted by ``behind_ms``; a time that the signal
+  has said before moves on by a millisecond until it is free, so that (series, source time) stays unique.
+- ``data.counter_wrap``: a counter goes on modulo ``modulus``; ``data.counter_reset``: it begins again at 0.
+- ``data.stuck``: a signal repeats what it said last.
+- ``data.nan``: numbers become NaN. Dialects write null, NaN or ``"NaN"``.
+- ``data.unit_change``: numbers are divided by ``divisor`` (bar to MPa) without notice, except where a protocol has a
+  place for the unit (`DataFaults.unit`).
+- ``data.duplicate``: messages are published twice (`DataFaults.copies`), as with QoS 1 after a lost acknowledgement.
+
+Several faults at once work in the order reset, wrap, unit, stuck, NaN; the clock goes with all of them.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+
+import msgspec
+
+from simulators.physics.meter import MeterReading
+from simulators.physics.unit import MS, Change, CycleEnd, Facts, Moment, Value
+from simulators.protocols.mqtt_dialects.plain_meter import METER_SIGNALS
+
+Kind: TypeAlias = Literal[
+    "data.clock_behind",
+    "data.counter_wrap",
+    "data.counter_reset",
+    "data.stuck",
+    "data.nan",
+    "data.unit_change",
+    "data.duplicate",
+]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+BEHIND_MS: Final = 423_137
+"""Seven minutes, and a bit: no clock is wrong by a multiple of all reporting periods."""
+MAX_BEHIND_MS: Final = 3_600_000
+"""What readers of emission logs reckon with: `simulators.emissions.CLOCK_SLACK_NS`."""
+MAX_SCHEDULED_MS: Final = 7_200_000
+"""No window that `schedule` gives is longer. It gives at most one of a kind in such a time."""
+_MEDIAN_MIN: Final = 15.0
+_SPREAD: Final = 0.8
+_DAY_MS: Final = 86_400_000
+_CYCLE: Final = "@cycle"
+_READING: Final = "@reading"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong, and where.
+
+    Raises:
+        ValueError: a parameter makes no sense.
+    """
+
+    kind: Kind
+    signal: str = ""
+    """A signal, or the first segments of several (``cycle``); empty for all of the cell. Clocks and messages are always
+    those of the whole cell."""
+    severity: float = 1.0
+    """0 to 1, for the label."""
+    behind_ms: int = BEHIND_MS
+    """For ``data.clock_behind``."""
+    modulus: int = 2**16
+    """For ``data.counter_wrap``: 2**16 or 2**32."""
+    divisor: float = 10.0
+    """For ``data.unit_change``."""
+    unit: str = "MPa"
+    """For ``data.unit_change``: what the unit is now."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"no data fault {self.kind!r}; there are {', '.join(KINDS)}")
+        if not 0.0 <= self.severity <= 1.0:
+            raise ValueError(f"{self.kind}: a severity of {self.severity} is not between 0 and 1")
+        if not 0 < self.behind_ms <= MAX_BEHIND_MS:
+            raise ValueError(f"{self.kind}: {self.behind_ms} ms behind is not within 1 to {MAX_BEHIND_MS}")
+        if self.modulus < 2 or self.divisor == 0.0:
+            raise ValueError(f"{self.kind}: modulus {self.modulus}, divisor {self.divisor}")
+        if self.signal and self.kind in {"data.clock_behind", "data.duplicate"}:
+            raise ValueError(f"{self.kind} is a fault of a whole cell, not of {self.signal}")
+
+    def covers(self, signal: str) -> bool:
+        """Tell whether a signal is affected."""
+        return not self.signal or signal == self.signal or signal.startswith(f"{self.signal}.")
+
+
+class Window(NamedTuple):
+    """When a fault is on: UTC ms, begin inclusive, end exclusive."""
+
+    fault: Fault
+    cell: str
+    begin_ms: int
+    end_ms: int
+
+
+@dataclass(slots=True)
+class _Stage:
+    """What holds for a cell between two edges."""
+
+    active: tuple[Window, ...] = ()
+    watched: bool = False
+    """Whether a clock will be put back into this time soon: what is said now must be remembered."""
+
+
+class _Memory(msgspec.Struct):
+    """What the faults of one signal depend on."""
+
+    value: float | str | None = None
+    """What the unit said last."""
+    said: float | str | None = None
+    """What became of that."""
+    base: float | None = None
+    """Where a counter stood when it was reset."""
+    stuck: float | str | None = None
+    last_ms: int = -(2**62)
+    """The last time said within this window of a clock that is behind."""
+    times: set[int] = msgspec.field(default_factory=set)
+    """Times said, in ms, that a clock which is behind may come to again."""
+
+
+class DataFaults:
+    """The faults of a site's cells, as a filter over what the units say, each cell in order of time.
+
+    Raises:
+        ValueError: a window ends before it begins, or two windows put the same clock back at once.
+    """
+
+    def __init__(self, windows: Iterable[Window] = ()) -> None:
+        self._windows: dict[str, list[Window]] = {}
+        for window in windows:
+            if window.begin_ms >= window.end_ms:
+                raise ValueError(f"{window.fault.kind} of {window.cell} ends before it begins")
+            self._windows.setdefault(window.cell, []).append(window)
+        self._stages = {cell: _stages(cell, own) for cell, own in self._windows.items()}
+        self._memory: dict[str, dict[str, _Memory]] = {cell: {} for cell in self._windows}
+
+    def change(self, change: Change) -> Change:
+        """Return what is said in place of a change."""
+        stage = self._stage(change.cell, change.time_ns)
+        if stage is None:
+            return change
+        value = self._value(stage, change.cell, change.signal, change.value)
+        time_ns = self._time(stage, change.cell, change.signal, change.time_ns)
+        return Change(change.cell, change.signal, time_ns, value)
+
+    def cycle(self, end: CycleEnd) -> CycleEnd:
+        """Return what is said in place of a cycle's end."""
+        stage = self._stage(end.cell, end.time_ns)
+        if stage is None:
+            return end
+        values = {name: self._value(stage, end.cell, name, value) for name, value in end.values.items()}
+        return CycleEnd(end.cell, self._time(stage, end.cell, _CYCLE, end.time_ns), values)
+
+    def moments(self, moments: Iterable[Moment]) -> Iterator[Moment]:
+        """Yield what is said in place of moments."""
+        for moment in moments:
+            yield self.change(moment) if isinstance(moment, Change) else self.cycle(moment)
+
+    def reading(self, cell: str, reading: MeterReading) -> MeterReading:
+        """Return what a cell's meter says in place of a reading; its signals are those of METER_SIGNALS."""
+        stage = self._stage(cell, reading.time_ns)
+        if stage is None:
+            return reading
+        values: dict[str, float] = {}
+        for key, name, *_ in METER_SIGNALS:
+            value = self._value(stage, cell, name, getattr(reading, key))
+            assert not isinstance(value, str)
+            values[key] = value
+        return MeterReading(self._time(stage, cell, _READING, reading.time_ns), **values)
+
+    def copies(self, cell: str, time_ns: int) -> int:
+        """Return how often a message is published at a (true) time: 1 or 2."""
+        stage = self._stage(cell, time_ns)
+        return 1 if stage is None or _on(stage, "data.duplicate") is None else 2
+
+    def unit(self, cell: str, signal: str, time_ns: int) -> str | None:
+        """Return the unit in which a signal is said at a time; None where it is its own."""
+        stage = self._stage(cell, time_ns)
+        window = None if stage is None else _on(stage, "data.unit_change", signal)
+        return None if window is None else window.fault.unit
+
+    def edges(self, cell: str) -> list[int]:
+        """Return when something changes in the faults of a cell, UTC ms, ascending."""
+        return sorted({time for window in self._windows.get(cell, ()) for time in window[2:]})
+
+    def facts(self, cell: str, begin_ms: int, end_ms: int) -> list[Facts]:
+        """Return the rows of ``faults`` whose windows end within a time: after ``begin_ms``, at most at ``end_ms``."""
+        ended = [window for window in self._windows.get(cell, ()) if begin_ms < window.end_ms <= end_ms]
+        if not ended:
+            return []
+        return [
+            Facts(
+                "faults",
+                {
+                    "begin_ms": [window.begin_ms for window in ended],
+                    "end_ms": [window.end_ms for window in ended],
+                    "kind": [window.fault.kind for window in ended],
+                    "severity": [window.fault.severity for window in ended],
+                },
+            )
+        ]
+
+    def snapshot(self) -> bytes:
+        """Return what was said, as far as later faults depend on it."""
+        return msgspec.msgpack.encode(self._memory)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from a snapshot; cells without windows now are forgotten."""
+        kept = msgspec.msgpack.decode(snapshot, type=dict[str, dict[str, _Memory]])
+        self._memory = {cell: kept.get(cell, {}) for cell in self._windows}
+
+    def _stage(self, cell: str, time_ns: int) -> _Stage | None:
+        stages = self._stages.get(cell)
+        if stages is None:
+            return None
+        edges, between = stages
+        return between[bisect_right(edges, time_ns // MS)]
+
+    def _value(self, stage: _Stage, cell: str, signal: str, value: Value) -> Value:
+        memory = self._of(cell, signal)
+        said = value
+        if not isinstance(said, str):
+            if _on(stage, "data.counter_reset", signal) is None:
+                memory.base = None
+            else:
+                if memory.base is None:
+                    memory.base = said if isinstance(memory.value, str | None) else memory.value
+                said -= memory.base
+            if (window := _on(stage, "data.counter_wrap", signal)) is not None:
+                said %= window.fault.modulus
+            if (window := _on(stage, "data.unit_change", signal)) is not None:
+                said /= window.fault.divisor
+        if _on(stage, "data.stuck", signal) is None:
+            memory.stuck = None
+        else:
+            if memory.stuck is None:
+                memory.stuck = said if memory.said is None else memory.said
+            said = memory.stuck
+        if not isinstance(said, str) and _on(stage, "data.nan", signal) is not None:
+            said = math.nan
+        memory.value, memory.said = value, said
+        return said
+
+    def _time(self, stage: _Stage, cell: str, signal: str, time_ns: int) -> int:
+        memory = self._of(cell, signal)
+        window = _on(stage, "data.clock_behind")
+        if window is None:
+            memory.last_ms = -(2**62)
+            if stage.watched:
+                memory.times.add(time_ns // MS)
+            elif memory.times:
+                memory.times.clear()
+            return time_ns
+        said_ms, below_ms = divmod(time_ns, MS)
+        said_ms = max(said_ms - window.fault.behind_ms, memory.last_ms + 1)
+        while said_ms in memory.times:
+            said_ms += 1
+        memory.last_ms = said_ms
+        return said_ms * MS + below_ms
+
+    def _of(self, cell: str, signal: str) -> _Memory:
+        memories = self._memory[cell]
+        memory = memories.get(signal)
+        if memory is None:
+            memory = memories[signal] = _Memory()
+        return memory
+
+
+def schedule(
+    seed: int,
+    cell: str,
+    begin_ms: int,
+    end_ms: int,
+    rate_per_day: float,
+    faults: Sequence[Fault],
+) -> list[Window]:
+    """Return random windows that begin within a time, however that time is cut into calls.
+
+    A kind has at most one window in `MAX_SCHEDULED_MS`, and never two at once. Whoever begins in the middle of a life
+    asks from `MAX_SCHEDULED_MS` earlier.
+
+    Args:
+        seed: of the scenario.
+        cell: whose faults they are.
+        begin_ms: UTC ms, inclusive.
+        end_ms: UTC ms, exclusive.
+        rate_per_day: how many windows a day has on average, over all ``faults``.
+        faults: what may go wrong, each equally often.
+
+    Raises:
+        ValueError: the rate is more than one window in `MAX_SCHEDULED_MS` for each fault.
+    """
+    if not faults or rate_per_day <= 0.0:
+        return []
+    chance = rate_per_day * MAX_SCHEDULED_MS / _DAY_MS / len(faults)
+    if chance > 1.0:
+        most = len(faults) * _DAY_MS // MAX_SCHEDULED_MS
+        raise ValueError(f"{rate_per_day:g} data faults a day are too many: {most} with so many kinds")
+    found = []
+    for slot in range(begin_ms // MAX_SCHEDULED_MS, (end_ms - 1) // MAX_SCHEDULED_MS + 1):
+        for number, fault in enumerate(faults):
+            rng = random.Random(zlib.crc32(f"{seed}:{cell}:{slot}:{number}:{fault.kind}".encode()))
+            if rng.random() >= chance:
+                continue
+            start_ms = slot * MAX_SCHEDULED_MS + rng.randrange(MAX_SCHEDULED_MS - 1)
+            length_ms = max(1_000, round(rng.lognormvariate(math.log(_MEDIAN_MIN), _SPREAD) * 60_000))
+            # Within its slot, so that no two of a kind overlap.
+            stop_ms = min(start_ms + length_ms, (slot + 1) * MAX_SCHEDULED_MS)
+            if begin_ms <= start_ms < end_ms:
+                found.append(Window(fault, cell, start_ms, stop_ms))
+    return sorted(found, key=lambda window: window.begin_ms)
+
+
+def _stages(cell: str, windows: Sequence[Window]) -> tuple[list[int], list[_Stage]]:
+    """Return the edges of the windows, and what holds before, between and after them."""
+    clocks = [window for window in windows if window.fault.kind == "data.clock_behind"]
+    for number, one in enumerate(clocks):
+        for other in clocks[:number]:
+            if one.begin_ms < other.end_ms and other.begin_ms < one.end_ms:
+                raise ValueError(f"the clock of {cell} is put back twice at once")
+    watches = [(window.begin_ms - window.fault.behind_ms, window.begin_ms) for window in clocks]
+    edges = sorted(
+        {time for window in windows for time in window[2:]} | {time for watch in watches for time in watch}
+    )
+    between = [_Stage()]
+    for edge in edges:
+        active = tuple(window for window in windows if window.begin_ms <= edge < window.end_ms)
+        between.append(_Stage(active, any(begin <= edge < end for begin, end in watches)))
+    return edges, between
+
+
+def _on(stage: _Stage, kind: Kind, signal: str = "") -> Window | None:
+    for window in stage.active:
+        if window.fault.kind == kind and (not signal or window.fault.covers(signal)):
+            return window
+    return None
