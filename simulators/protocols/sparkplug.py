@@ -22,7 +22,8 @@ from urllib.parse import quote
 from shopfloor.sparkplug import SEQ_MODULO
 from simulators.protocols.sparkplug_link import Arrived, Ended, Link, Subscribed
 from simulators.protocols.sparkplug_metrics import DeviceSample, MetricSpec
-from simulators.protocols.sparkplug_session import EdgeSession, Leave, SessionLimits
+from simulators.protocols.sparkplug_outbox import Leave
+from simulators.protocols.sparkplug_session import EdgeSession, SessionLimits
 from simulators.scenario import BrokerConfig
 
 __all__ = ["DeviceSample", "MetricSpec", "SessionLimits", "SparkplugNode"]

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from simulators.protocols.sparkplug_session import Publish
+from simulators.protocols.sparkplug_outbox import Publish
 from simulators.scenario import BrokerConfig
 
 _KEEPALIVE_S: Final = 10

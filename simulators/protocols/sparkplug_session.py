@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from shopfloor.sparkplug import (
     REBIRTH,
@@ -34,21 +34,10 @@ from shopfloor.sparkplug import (
     parse_topic,
 )
 from simulators.protocols.sparkplug_metrics import Catalogue, DeviceSample, MetricSpec
+from simulators.protocols.sparkplug_outbox import Leave, Outbox, Publish
 from simulators.protocols.sparkplug_store import SampleStore
 
 _REPORT_DROPS_EVERY_S: Final = 1.0
-
-
-class Publish(NamedTuple):
-    """A message to publish, never retained (6.4.18)."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-
-
-class Leave(NamedTuple):
-    """Disconnect, after everything before this is written, and connect anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +60,7 @@ class SessionLimits:
 
 
 class EdgeSession:
-    """An edge node's state. Every method returns at once; what is to be sent lies in `outbox`."""
+    """An edge node's state. Every method returns at once and leaves in the outbox what is to be sent."""
 
     def __init__(
         self,
@@ -95,9 +84,8 @@ class EdgeSession:
         self._clock = clock
         self._wall_ms = wall_ms
         self._store = SampleStore(self._limits.store_samples)
-        self.outbox: deque[Publish | Leave] = deque()
+        self._outbox = Outbox(self._store)
         self._bd_seq = 0
-        self._seq = 0
         self._connected_at: float | None = None
         self._host: HostState | None = None
         self._born = False
@@ -106,9 +94,6 @@ class EdgeSession:
         self._parked: deque[DeviceSample] = deque()
         self._parked_drops = 0
         self._unborn: set[str] = set()
-        self._swap = False
-        self._held: tuple[Publish, Sequence[DeviceSample]] | None = None
-        self._duplicate = False
         self._reported_drops = (0, 0.0)
         self.births_total = 0
         """Times that all births were published."""
@@ -127,6 +112,11 @@ class EdgeSession:
         return (str(Topic("STATE", host=self._primary_host)), *commands)
 
     @property
+    def outbox(self) -> deque[Publish | Leave]:
+        """What is to be handed to the connection, from the left."""
+        return self._outbox.messages
+
+    @property
     def is_live(self) -> bool:
         """Whether samples go out as they come."""
         return self._born
@@ -139,8 +129,7 @@ class EdgeSession:
     @property
     def unacknowledged(self) -> int:
         """Samples that are held back or that the socket has not taken yet."""
-        held = len(self._held[1]) if self._held else 0
-        return self.waiting + self._store.unwritten_samples + held
+        return self.waiting + self._store.unwritten_samples + self._outbox.held_samples
 
     @property
     def dropped_total(self) -> int:
@@ -168,8 +157,7 @@ class EdgeSession:
 
     def lost(self) -> None:
         """The connection is gone, or was never made; whatever it was handed may be lost."""
-        self.outbox.clear()
-        self._release_held(emit=False)
+        self._outbox.clear()
         self._store.recall(connection_lost=True)
         self._connected_at = None
         self._host = None
@@ -236,19 +224,17 @@ class EdgeSession:
         if self.dropped_total != reported and now >= at + _REPORT_DROPS_EVERY_S:
             self._reported_drops = (self.dropped_total, now)
             payload = self._catalogue.node_data(
-                seq=self._next_seq(), dropped=self.dropped_total, now_ms=self._wall_ms()
+                seq=self._outbox.next_seq(), dropped=self.dropped_total, now_ms=self._wall_ms()
             )
-            self._emit(Publish(str(self._node), payload), ())
+            self._outbox.add(Publish(str(self._node), payload))
 
     def leave(self) -> None:
         """Publish the NDEATH and disconnect, as the specification asks of a node that goes on purpose (5.5)."""
         if self._connected_at is None or self._leaving:
             return
-        self._release_held(emit=True)
         self._born = False
         self._leaving = True
-        self.outbox.append(self._death())
-        self.outbox.append(Leave())
+        self._outbox.add_last(self._death())
 
     # Faults that a plant may have
 
@@ -259,8 +245,8 @@ class EdgeSession:
             return
         self._down.add(device)
         if self._born:
-            payload = self._catalogue.device_death(seq=self._next_seq(), now_ms=self._wall_ms())
-            self._emit(Publish(str(self._node._replace(type="DDEATH", device=device)), payload), ())
+            payload = self._catalogue.device_death(seq=self._outbox.next_seq(), now_ms=self._wall_ms())
+            self._outbox.add(Publish(str(self._node._replace(type="DDEATH", device=device)), payload))
 
     def device_up(self, device: str) -> None:
         """The node has the device again: DBIRTH, and what was held back follows as historical."""
@@ -281,11 +267,11 @@ class EdgeSession:
 
     def swap_next_messages(self) -> None:
         """Publish the next two data messages in the wrong order."""
-        self._swap = True
+        self._outbox.swap_next()
 
     def duplicate_next(self) -> None:
         """Publish the next data message twice."""
-        self._duplicate = True
+        self._outbox.duplicate_next()
 
     # What it does
 
@@ -300,7 +286,6 @@ class EdgeSession:
         elif state.online and last is not None and state.timestamp_ms > last.timestamp_ms:
             self._rebirth()
         elif not state.online and self._born:
-            self._store.recall(connection_lost=False)
             self.leave()
 
     def _rebirth(self) -> None:
@@ -312,53 +297,27 @@ class EdgeSession:
         self._store.recall(connection_lost=False)
 
     def _bear(self) -> None:
-        self._release_held(emit=True)
+        self._outbox.begin_birth()
         now_ms = self._wall_ms()
-        self._seq = 0
         self._born = True
         self.births_total += 1
         payload = self._catalogue.node_birth(bd_seq=self._bd_seq, dropped=self.dropped_total, now_ms=now_ms)
-        self._emit(Publish(str(self._node._replace(type="NBIRTH")), payload), ())
+        self._outbox.add(Publish(str(self._node._replace(type="NBIRTH")), payload))
         for device in self._catalogue.devices:
             if device not in self._down and device not in self._unborn:
                 self._bear_device(device)
         self._unborn.clear()
 
     def _bear_device(self, device: str) -> None:
-        payload = self._catalogue.device_birth(device, seq=self._next_seq(), now_ms=self._wall_ms())
-        self._emit(Publish(str(self._node._replace(type="DBIRTH", device=device)), payload), ())
+        payload = self._catalogue.device_birth(device, seq=self._outbox.next_seq(), now_ms=self._wall_ms())
+        self._outbox.add(Publish(str(self._node._replace(type="DBIRTH", device=device)), payload))
 
     def _data(self, device: str, samples: Sequence[DeviceSample], *, historical: bool) -> None:
         payload = self._catalogue.device_data(
-            samples, seq=self._next_seq(), historical=historical, now_ms=self._wall_ms()
+            samples, seq=self._outbox.next_seq(), historical=historical, now_ms=self._wall_ms()
         )
         message = Publish(str(self._node._replace(type="DDATA", device=device)), payload)
-        if self._swap:
-            self._swap = False
-            self._held = (message, samples)
-            return
-        self._emit(message, samples)
-        if self._duplicate:
-            self._duplicate = False
-            self._emit(message, ())
-        self._release_held(emit=True)
-
-    def _release_held(self, *, emit: bool) -> None:
-        if self._held is None:
-            return
-        (message, samples), self._held = self._held, None
-        if emit:
-            self._emit(message, samples)
-        else:
-            self._store.wait(samples)
-
-    def _emit(self, message: Publish, samples: Sequence[DeviceSample]) -> None:
-        self.outbox.append(message)
-        self._store.handed(samples)
-
-    def _next_seq(self) -> int:
-        self._seq = (self._seq + 1) % SEQ_MODULO
-        return self._seq
+        self._outbox.add_data(message, samples)
 
     def _death(self) -> Publish:
         return Publish(str(self._node._replace(type="NDEATH")), self._catalogue.node_death(self._bd_seq), 1)

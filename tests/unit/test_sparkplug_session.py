@@ -21,7 +21,8 @@ from shopfloor.sparkplug import (
     parse_topic,
 )
 from simulators.protocols.sparkplug_metrics import DROPPED, DeviceSample, MetricSpec
-from simulators.protocols.sparkplug_session import EdgeSession, Leave, Publish, SessionLimits
+from simulators.protocols.sparkplug_outbox import Leave, Publish
+from simulators.protocols.sparkplug_session import EdgeSession, SessionLimits
 
 DEVICES = {
     "imm-1": [MetricSpec("Barrel/Zone 1", DataType.Double, "Cel"), MetricSpec("Shots", DataType.Int32)],
