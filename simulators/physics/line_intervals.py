@@ -80,15 +80,16 @@ def interval_facts(cell: str, intervals: Sequence[Interval], begin_ms: int, end_
     """Yield states, cut at the stretch's ends, and downtime, told whole when it is over."""
     begins = np.array([each.begin_ms for each in intervals], np.int64)
     ends = np.append(begins[1:], end_ms)
+    within = _within(intervals, begin_ms)
     yield Facts(
         "states",
         {
             "asset": cell,
-            "begin_ms": np.maximum(begins, begin_ms),
-            "end_ms": ends,
-            "state": [each.condition.state for each in intervals],
-            "cause": [each.condition.cause or None for each in intervals],
-            "job": [each.job or None for each in intervals],
+            "begin_ms": np.maximum(begins, begin_ms)[-len(within) :],
+            "end_ms": ends[-len(within) :],
+            "state": [each.condition.state for each in within],
+            "cause": [each.condition.cause or None for each in within],
+            "job": [each.job or None for each in within],
         },
     )
     down = [number for number, each in enumerate(intervals[:-1]) if each.condition.kind]
@@ -124,6 +125,7 @@ def interval_energy(
         power_factor: over the stretch.
     """
     begin_ms, end_ms = limits_ms
+    intervals = _within(intervals, begin_ms)
     times = np.array([begin_ms, *(each.begin_ms for each in intervals[1:]), end_ms], np.int64)
     powers = np.array([kw[each.condition.state] for each in intervals])
     drawn = powers * np.diff(times) / 3.6e6
@@ -138,3 +140,8 @@ def interval_energy(
         },
     )
     return Energy(times, kwh + np.concatenate(([0.0], np.cumsum(drawn))), power_factor), facts
+
+
+def _within(intervals: Sequence[Interval], begin_ms: int) -> Sequence[Interval]:
+    """Return the intervals without a first one that has ended at the very begin of the stretch."""
+    return intervals[1:] if len(intervals) > 1 and intervals[1].begin_ms == begin_ms else intervals

@@ -15,6 +15,7 @@ from simulators.physics.unit import MS, Change, CycleEnd, Moment, Stretch, Value
 
 _PASSED: Final = "passed"
 _RESULTS: Final = {"good": "pass", "failed": "rework", "bad": "fail"}
+_OF_JOB: Final = (signal.JOB_NAME, line_signals.JOB_PRODUCT, signal.EXPECTED_CYCLE_TIME)
 Seen: TypeAlias = tuple[int, dict[str, Value], bool]
 """When, what is shown from then on, and whether a cycle ended with it."""
 
@@ -87,14 +88,24 @@ def play_station(
         _units(spec, detail.done),
         _batches(spec, own, detail.batches),
     ]
+    yield from say(own.name, said, streams)
+
+
+def say(cell: str, said: dict[str, Value], streams: Iterable[Iterable[Seen]]) -> Iterator[Moment]:
+    """Yield what a cell says of what it shows: only what is new, and every end of a cycle.
+
+    Args:
+        cell: it is about.
+        said: what has been said before; goes on with what is said.
+        streams: what it shows, each in order of time.
+    """
     for time_ms, values, ended in heapq.merge(*streams, key=lambda seen: seen[0]):
         for name, value in values.items():
             if said.get(name) != value:
                 said[name] = value
-                yield Change(own.name, name, time_ms * MS, value)
+                yield Change(cell, name, time_ms * MS, value)
         if ended:
-            names = (signal.JOB_NAME, line_signals.JOB_PRODUCT, signal.EXPECTED_CYCLE_TIME)
-            yield CycleEnd(own.name, time_ms * MS, values | {name: said[name] for name in names})
+            yield CycleEnd(cell, time_ms * MS, values | {name: said[name] for name in _OF_JOB})
 
 
 def _paths(detail: StationDetail, stretch: Stretch) -> Iterator[list[tuple[int, int]]]:

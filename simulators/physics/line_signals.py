@@ -22,6 +22,11 @@ UNIT_RESULT: Final = "unit.result"
 TEST_LOWER_LIMIT: Final = "test.lower_limit"
 TEST_UPPER_LIMIT: Final = "test.upper_limit"
 
+WORKPLACE_STATUS: Final = "workplace.status"
+"""Of a workplace of a garment cell: working, waiting, changeover, stopped, absent, break or off."""
+OPERATION_NAME: Final = "operation.name"
+"""What the operator does at the garment; empty between two garments."""
+
 STARVED: Final = "Starved"
 BLOCKED: Final = "Blocked"
 NO_OPERATOR: Final = "No operator"
