@@ -34,7 +34,6 @@ _SUBTYPES: Final = {
 _UNIT_1: Final = "InjectionUnitCycleParameters_1"
 _MOULD_1: Final = "MouldCycleParameters_1"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_SERVER: Final[Any] = ObjectIds.Server
 _MACHINE_ORIGIN: Final = 1
 """EventOriginatorEnumeration."""
 _INFORMATION, _FAULT = 100, 700
@@ -207,11 +206,10 @@ def alarm_event(names: Names, machine: ua.NodeId, alarm: Alarm) -> Event:
 async def trigger(server: Server, event: Event) -> None:
     """Send an event to those who listen to its machine, and to those who listen to the whole server."""
     service = server.iserver.subscription_service
-    if service.subscriptions:
-        to_all = copy.copy(event)
-        to_all.emitting_node = ua.NodeId(_SERVER)
-        await service.trigger_event(to_all)
-        await service.trigger_event(event)
+    to_all = copy.copy(event)
+    to_all.emitting_node = standard(ObjectIds.Server)
+    await service.trigger_event(to_all)
+    await service.trigger_event(event)
 
 
 def _event(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from asyncua import ua
 from asyncua.ua.object_ids import ObjectIds
+
+from simulators.protocols.opcua_declarations import TypeReader
 
 _BUILT_IN: Final = frozenset(kind.value for kind in ua.VariantType)
 _STRUCTURE: Final = 22
@@ -22,11 +23,7 @@ _NULLS: Final[dict[ua.VariantType, Any]] = {
 }
 
 
-class _Types(Protocol):
-    def supertypes(self, type_id: ua.NodeId) -> Iterator[ua.NodeId]: ...
-
-
-def variant_type(types: _Types, data_type: ua.NodeId) -> ua.VariantType:
+def variant_type(types: TypeReader, data_type: ua.NodeId) -> ua.VariantType:
     """Return how values of a data type travel: as the built-in type above it, enumerations as Int32."""
     for above in types.supertypes(data_type):
         if above.NamespaceIndex == 0:
@@ -38,7 +35,7 @@ def variant_type(types: _Types, data_type: ua.NodeId) -> ua.VariantType:
     return ua.VariantType.Null
 
 
-def null_value(types: _Types, data_type: ua.NodeId, rank: int) -> ua.Variant:
+def null_value(types: TypeReader, data_type: ua.NodeId, rank: int) -> ua.Variant:
     """Return the null of a data type: 0, the empty text, the empty array; of structures, no value."""
     kind = variant_type(types, data_type)
     if rank >= 0:

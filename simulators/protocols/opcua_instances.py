@@ -6,26 +6,23 @@ What the types say is read from the address space, whether it came from our tabl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from asyncua import ua
-from asyncua.server.address_space import AddressSpace
 from asyncua.server.server import Server
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
 from simulators.protocols.opcua_datatypes import null_value
+from simulators.protocols.opcua_declarations import Declared, TypeReader
 from simulators.protocols.opcua_types import Names, own, standard
 from simulators.protocols.opcua_variable import Unit
 
 _MANDATORY: Final = 78
 _PLACEHOLDERS: Final = frozenset({11508, 11510})
-_HIERARCHICAL: Final = frozenset(
-    {ObjectIds.HasComponent, ObjectIds.HasProperty, ObjectIds.Organizes, ObjectIds.HasAddIn}
-)
 _UNITS_URI: Final = "http://www.opcfoundation.org/UA/units/un/cefact"
 _READABLE: Final = ua.AccessLevel.CurrentRead.mask
 _RECORDED: Final = _READABLE | ua.AccessLevel.HistoryRead.mask
@@ -53,85 +50,6 @@ class Item:
         for step in path:
             item = item.children.setdefault(step, Item())
         return item
-
-
-class Declared(NamedTuple):
-    """A child that a type declares: its nodes in the type and its supertypes, the nearest first."""
-
-    name: ua.QualifiedName
-    reference: ua.NodeId
-    nodes: tuple[ua.NodeId, ...]
-    rule: int | None
-
-
-class TypeReader:
-    """What the types of an address space say."""
-
-    def __init__(self, space: AddressSpace, names: Names) -> None:
-        self._space = space
-        self._names = names
-        self._known: dict[tuple[ua.NodeId, ...], dict[str, Declared]] = {}
-
-    def attribute(self, node: ua.NodeId, attribute: AttributeIds) -> Any:
-        """Return an attribute's value; None where the node has none."""
-        held = self._space[node].attributes.get(attribute)
-        value: Any = held.value if held else None
-        return value.Value.Value if value is not None and value.Value is not None else None
-
-    def related(self, node: ua.NodeId, reference: Any, *, forward: bool = True) -> Iterator[ua.NodeId]:
-        """Yield where references of a kind lead to."""
-        kind = standard(reference)
-        for described in self._space[node].references:
-            if described.ReferenceTypeId == kind and described.IsForward == forward:
-                yield described.NodeId
-
-    def supertypes(self, type_id: ua.NodeId) -> Iterator[ua.NodeId]:
-        """Yield a type and all above it, the nearest first."""
-        current: ua.NodeId | None = type_id
-        while current is not None:
-            yield current
-            current = next(self.related(current, ObjectIds.HasSubtype, forward=False), None)
-
-    def children(self, sources: Sequence[ua.NodeId]) -> dict[str, Declared]:
-        """Return the children that an instance of these declarations has, by browse name with its letter."""
-        key = tuple(sources)
-        if key not in self._known:
-            self._known[key] = self._children(self._expanded(sources))
-        return self._known[key]
-
-    def _expanded(self, sources: Sequence[ua.NodeId]) -> list[ua.NodeId]:
-        """Return the declarations, and of each the type with its supertypes."""
-        found: dict[ua.NodeId, None] = {}
-        for source in sources:
-            found[source] = None
-            if self.attribute(source, AttributeIds.NodeClass) in {
-                ua.NodeClass.ObjectType,
-                ua.NodeClass.VariableType,
-            }:
-                found.update(dict.fromkeys(self.supertypes(source)))
-            for type_id in self.related(source, ObjectIds.HasTypeDefinition):
-                found.update(dict.fromkeys(self.supertypes(type_id)))
-        return list(found)
-
-    def _children(self, sources: Sequence[ua.NodeId]) -> dict[str, Declared]:
-        found: dict[str, Declared] = {}
-        for source in sources:
-            for described in self._space[source].references:
-                kind = described.ReferenceTypeId
-                if not described.IsForward or kind.NamespaceIndex or kind.Identifier not in _HIERARCHICAL:
-                    continue
-                node = described.NodeId
-                rule = next(self.related(node, ObjectIds.HasModellingRule), None)
-                if rule is None:
-                    continue
-                name = self.attribute(node, AttributeIds.BrowseName)
-                written = self._names.letter(name)
-                if written in found:
-                    found[written] = found[written]._replace(nodes=(*found[written].nodes, node))
-                else:
-                    number: Any = rule.Identifier
-                    found[written] = Declared(name, kind, (node,), number)
-        return found
 
 
 class InstanceBuilder:

@@ -75,7 +75,7 @@ class OpcUaSecurity(ConfigModel):
         secured = [policy for policy in self.policies if policy != "None"]
         if secured and self.pki is None:
             raise PydanticCustomError(
-                "pki", "{policy} needs pki, a folder for the certificate", {"policy": secured[0]}
+                "pki", "no pki: {policy} needs a folder for the server's certificate", {"policy": secured[0]}
             )
         if not (self.anonymous or self.users or self.user_certificates):
             raise PydanticCustomError(
@@ -188,7 +188,7 @@ def _make_certificate(certificate_file: Path, key_file: Path, application_uri: s
     certificate = cert_gen.generate_self_signed_app_certificate(
         key,
         "Shopfloor simulator",
-        {"O": "Shopfloor"},
+        {"organizationName": "Shopfloor"},
         [x509.UniformResourceIdentifier(application_uri), x509.DNSName(host), x509.DNSName("localhost")],
         [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
         _VALID_DAYS,

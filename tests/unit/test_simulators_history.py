@@ -171,10 +171,36 @@ def test_the_span_bounds_memory_and_keeps_the_value_that_held_when_it_began() ->
 
 @pytest.mark.parametrize(
     ("kind", "raw"),
-    [("Boolean", True), ("Int32", 4), ("UInt64", 2**53), ("Double", 0.1), ("String", "no")],
+    [
+        ("Boolean", True),
+        ("Int32", 4),
+        ("UInt16", 700),
+        ("UInt32", 16),
+        ("UInt64", 2**53),
+        ("Double", 0.1),
+        ("String", "no"),
+        ("LocalizedText", "no"),
+        ("StringArray", "ABS"),
+    ],
 )
 def test_values_keep_their_types(kind: Kind, raw: Raw) -> None:
     series = SeriesHistory(kind, 1000)
     series.append(1, raw)
     assert series.raw(0) == raw
     assert type(series.raw(0)) is type(raw)
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "shown"),
+    [
+        ("LocalizedText", "Heater", ua.LocalizedText("Heater")),
+        ("StringArray", "ABS", ["ABS"]),
+        ("StringArray", "", []),
+        ("UInt16", 700, 700),
+    ],
+)
+def test_texts_travel_as_their_variables_say(kind: Kind, raw: Raw, shown: object) -> None:
+    value = opcua_history.data_value(raw, kind, 1).Value
+    assert value is not None
+    assert value.Value == shown
+    assert value.is_array is (kind == "StringArray")
