@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.common.node import Node
+from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors._base import UaStatusCodeError
 
 from shopfloor import signal
+from shopfloor.errors import StoreUnavailable
 from simulators.protocols import tcd
 from simulators.protocols.euromap77_events import (
     CYCLE_TYPE,
@@ -164,6 +166,40 @@ async def test_values_stand_where_the_standard_has_them() -> None:
             )
             values = [value.Value.Value for value in read if value.Value]
             assert [value for value in values if value is not None] == [["ABS"]]
+
+
+async def test_a_live_variable_has_its_unit_range_and_history() -> None:
+    zone = ("imm:InjectionUnits", "imm:InjectionUnit_1", "imm:TemperatureZones", "gen:TemperatureZone_1")
+    async with serving() as server, connected(server) as client:
+        actual = await at(client, *MACHINE, *zone, "gen:ActualTemperature")
+        units = await (await actual.get_child("0:EngineeringUnits")).read_value()
+        assert (units.UnitId, units.DisplayName.Text) == (4408652, "°C")
+        span = await (await actual.get_child("0:EURange")).read_value()
+        assert (span.Low, span.High) == (0.0, 500.0)
+        access = await actual.get_access_level()
+        assert {ua.AccessLevel.CurrentRead, ua.AccessLevel.HistoryRead} == access
+        historizing: Any = (await actual.read_attribute(AttributeIds.Historizing)).Value
+        assert historizing.Value is True
+        capability: Any = ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData
+        limit = await client.get_node(ua.NodeId(capability)).read_value()
+        reads = [ua.HistoryReadValueId(NodeId=actual.nodeid)] * (limit + 1)
+        begin = datetime(1970, 1, 1, tzinfo=UTC)
+        details = ua.ReadRawModifiedDetails(False, begin, begin + timedelta(days=40_000), 1, False)
+        with pytest.raises(UaStatusCodeError) as caught:
+            await client.uaclient.history_read(
+                ua.HistoryReadParameters(details, ua.TimestampsToReturn.Source, False, reads)
+            )
+        assert caught.value.code == StatusCodes.BadTooManyOperations
+
+
+async def test_a_taken_port_is_said_in_one_line() -> None:
+    async with serving("cell: imm-01, zones: 3") as server:
+        second = PlantServer(server.site, "127.0.0.1")
+        with pytest.raises(
+            StoreUnavailable, match=rf"can't listen on opc\.tcp://127\.0\.0\.1:{server.site.opcua_port}"
+        ):
+            await second.start()
+        await second.stop()
 
 
 async def test_only_scalars_are_mapped_for_collectors() -> None:

@@ -14,13 +14,9 @@ import pytest
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.common.node import Node
-from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
-from asyncua.ua.status_codes import StatusCodes
-from asyncua.ua.uaerrors._base import UaStatusCodeError
 
 from shopfloor import configfile
-from shopfloor.errors import StoreUnavailable
 from shopfloor.signal import SeriesKey
 from simulators.emissions import EmissionLog, read_series
 from simulators.plant import Plant, emission_folder
@@ -212,61 +208,6 @@ async def test_after_a_long_sleep_only_the_present_is_said(tmp_path: Path) -> No
     assert all(0 < float(kw) < 100 for kw in power), "the sleep's energy counted as one second's"
 
 
-async def test_the_tree_has_the_names_of_euromap_77(tmp_path: Path) -> None:
-    async with (
-        running(scenario(free_port()), tmp_path, START) as plant,
-        connected(plant) as (client, nodes),
-    ):
-        uris = await client.get_namespace_array()
-        di, gen, imm = (
-            uris.index(f"http://opcfoundation.org/UA/{name}/")
-            for name in ("DI", "PlasticsRubber/GeneralTypes", "PlasticsRubber/IMM2MES")
-        )
-        own = uris.index(plant.site.namespace_uri)
-        machine = await client.nodes.objects.get_child([f"{di}:DeviceSet", f"{own}:IMM_Shopfloor_imm-01"])
-        for path in (
-            [f"{imm}:MachineStatus", f"{gen}:MachineMode"],
-            [f"{imm}:MachineMESStatus", f"{gen}:ProductionControl", f"{gen}:ProductionStatus"],
-            [f"{imm}:MachineMESStatus", f"{gen}:StandstillReasonId"],
-            [f"{imm}:PowerUnits", f"{gen}:PowerUnit_1", f"{gen}:PowerOn"],
-            [f"{imm}:Jobs", f"{gen}:ActiveJobValues", f"{gen}:JobPartsCounter"],
-        ):
-            node = await machine.get_child(path)
-            assert node in nodes
-            value = await node.read_data_value()
-            assert value.SourceTimestamp is not None
-        zone = await machine.get_child(
-            [
-                f"{imm}:InjectionUnits",
-                f"{imm}:InjectionUnit_1",
-                f"{imm}:TemperatureZones",
-                f"{gen}:TemperatureZone_1",
-                f"{gen}:ActualTemperature",
-            ]
-        )
-        units = await (await zone.get_child("0:EngineeringUnits")).read_value()
-        assert (units.UnitId, units.DisplayName.Text) == (4408652, "°C")
-        access = await zone.get_access_level()
-        assert {ua.AccessLevel.CurrentRead, ua.AccessLevel.HistoryRead} == access
-        historizing: Any = (await zone.read_attribute(AttributeIds.Historizing)).Value
-        assert historizing.Value is True
-        limit = await client.get_node(
-            ua.NodeId(
-                ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData  # type: ignore[arg-type]
-            )
-        ).read_value()
-        reads = [ua.HistoryReadValueId(NodeId=zone.nodeid)] * (limit + 1)
-        details = ua.ReadRawModifiedDetails(False, EPOCH, EPOCH + timedelta(days=40_000), 1, False)
-        with pytest.raises(UaStatusCodeError) as caught:
-            await client.uaclient.history_read(
-                ua.HistoryReadParameters(details, ua.TimestampsToReturn.Source, False, reads)
-            )
-        assert caught.value.code == StatusCodes.BadTooManyOperations
-        with pytest.raises(UaStatusCodeError) as caught:
-            await zone.write_value(1.0)
-        assert caught.value.code == StatusCodes.BadUserAccessDenied
-
-
 async def test_two_servers_of_a_process_share_nothing_that_changes(tmp_path: Path) -> None:
     first, second = scenario(free_port()), scenario(free_port())
     async with (
@@ -287,15 +228,3 @@ async def test_two_servers_of_a_process_share_nothing_that_changes(tmp_path: Pat
         assert folders[0] == folders[1]
         # Each has its own machines only: what one emitted, the other does not know.
         assert one.log.rows_total > two.log.rows_total
-
-
-async def test_a_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
-    config = scenario(free_port())
-    async with running(config, tmp_path / "1", START):
-        site = config.sites[0]
-        plant = Plant(config, site, EmissionLog(tmp_path / "2"), START)
-        with pytest.raises(
-            StoreUnavailable, match=rf"can't listen on opc\.tcp://127\.0\.0\.1:{site.opcua_port}"
-        ):
-            await plant.start()
-        await plant.stop()
