@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -103,7 +104,11 @@ class EdgeNode:
             self._voice = Voice((self._voice.bd_seq + 1) % SEQ_MODULO)
             self._host_is_online = False
             self._host_ms = 0
-            client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"edge-{self._device}-{self._port}")
+            client = paho.Client(
+                CallbackAPIVersion.VERSION2,
+                client_id=f"edge-{self._device}-{self._port}",
+                reconnect_on_failure=False,
+            )
             topic, payload = self._voice.ndeath()
             client.will_set(topic, payload, qos=1)
             client.on_message = self._on_message
@@ -121,11 +126,13 @@ class EdgeNode:
             client, self._client = self._client, None
         if client is None:
             return
-        if kill:
-            client.socket().close()  # type: ignore[union-attr]
-        else:
+        stream = client.socket()
+        if not kill:
             client.publish(*self._voice.ndeath(), qos=1)
             client.disconnect()
+        elif isinstance(stream, socket.socket):
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
         client.loop_stop()
 
     def measure(self, name: str, ms: int, value: float) -> None:
