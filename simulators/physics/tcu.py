@@ -1,0 +1,244 @@
+"""A temperature control unit: a pump, a heater and a cooler that hold a mould's water at its setpoint."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from shopfloor import signal
+from simulators.physics.line_intervals import (
+    Condition,
+    Interval,
+    Track,
+    interval_facts,
+    working_time,
+)
+from simulators.physics.tcu_samples import energy_facts, show_samples
+from simulators.physics.tcu_signals import (
+    CONTROLLING,
+    FLOW_LOW,
+    FLOW_RATE,
+    HEATING_UP,
+    OFF,
+    PRESSURE,
+    PROCESS_POWER,
+    RETURN_TEMPERATURE,
+    SETPOINT,
+    STATUS,
+    TEMPERATURE,
+)
+from simulators.physics.tcu_spec import TcuSpec
+from simulators.physics.unit import MAX_STRETCH_MS, Energy, Moment, Stretch, Value
+
+_STEP_MS: Final = 10_000
+_WATER_KW_PER_L_MIN_K: Final = 4.18 / 60.0
+_RUNS: Final = Condition("RUNNING", "", "", "on")
+_STANDS_S: Final = 540.0
+_PRODUCES_S: Final = 3_060.0
+"""Mean times for which the machine stands and produces: 85 % of the time, it heats."""
+_HEAT_LAG_S: Final = 90.0
+"""From the melt through the mould to the water."""
+_CLEANED: Final = 0.02
+
+
+class _State(msgspec.Struct):
+    now_ms: int
+    stretch: int
+    track: Track
+    temperature_c: float
+    setpoint_c: float
+    past_c: list[float]
+    """Of the dead time, oldest first."""
+    integral_k: float = 0.0
+    on: bool = False
+    warm: bool = False
+    """The setpoint was reached since it was switched on."""
+    look_ms: int = 0
+    produces: bool = True
+    rhythm_ms: int = 0
+    """When the machine stops or goes on next."""
+    product_ms: int = 0
+    """When another product comes."""
+    load_kw: float = 0.0
+    clogged: float = _CLEANED
+    kwh: float = 0.0
+    said: dict[str, float | str] = {}
+
+
+class _Point(NamedTuple):
+    """What is true from a time on."""
+
+    time_ms: int
+    temperature_c: float
+    setpoint_c: float
+    load_kw: float
+    flow_l_min: float
+    electric_kw: float
+    status: int
+
+
+class _Detail(NamedTuple):
+    before: dict[str, Value]
+    names: Sequence[str]
+    times: Sequence[int]
+    values: Sequence[Sequence[float]]
+    """By signal."""
+
+
+class TemperatureControlUnit:
+    """One unit on an injected clock.
+
+    Args:
+        spec: what it is.
+        seed: of everything random in it.
+        start_ms: UTC ms at which its life begins, with the water at its setpoint if it is on.
+    """
+
+    def __init__(self, spec: TcuSpec, seed: int | str, start_ms: int) -> None:
+        self.spec = spec
+        self._seed = seed
+        rng = random.Random(f"{seed}:start")
+        setpoint = rng.choice(spec.setpoints_c)
+        works = spec.calendar.at(start_ms).shift is not None
+        water_c = setpoint if works else spec.ambient_c
+        past = [water_c] * max(round(spec.dead_s * 1000.0 / _STEP_MS), 1)
+        track = Track(Interval(start_ms, _RUNS, ""))
+        self._state = _State(start_ms, 0, track, water_c, setpoint, past, warm=works)
+        self._state.rhythm_ms = start_ms + round(1000.0 * rng.expovariate(1.0 / _PRODUCES_S))
+        self._state.product_ms = start_ms + round(1000.0 * rng.expovariate(1.0 / spec.between_products_s))
+        self._state.clogged = rng.uniform(_CLEANED, 1.0 - spec.clean_below)
+        self._state.load_kw = spec.heat_kw if works else 0.0
+
+    @property
+    def cells(self) -> Sequence[str]:
+        """Its own."""
+        return [self.spec.cell]
+
+    def plan(self) -> Stretch:
+        """Return the next hour."""
+        state, spec = self._state, self.spec
+        rng = random.Random(f"{self._seed}:{state.stretch}")
+        stretch = Stretch(state.now_ms, state.now_ms + MAX_STRETCH_MS)
+        before = dict(state.said)
+        points: list[_Point] = []
+        while state.now_ms < stretch.end_ms:
+            points.append(self._step(stretch.end_ms, rng))
+        stretch.detail = self._show(points, before, rng)
+        times = np.array([*(point.time_ms for point in points), stretch.end_ms], np.int64)
+        drawn = np.array([point.electric_kw for point in points]) * np.diff(times) / 3.6e6
+        kwh = state.kwh + np.concatenate(([0.0], np.cumsum(drawn)))
+        state.kwh = float(kwh[-1])
+        energy = Energy(times, kwh, spec.power_factor)
+        stretch.energy = {spec.cell: energy}
+        intervals = state.track.take()
+        stretch.facts += interval_facts(spec.cell, intervals, stretch.begin_ms, stretch.end_ms)
+        stretch.facts += energy_facts(spec.cell, intervals, stretch, energy)
+        state.stretch += 1
+        return stretch
+
+    def play(self, stretch: Stretch) -> Iterator[Moment]:
+        """Yield what the unit shows, every ten seconds and when it is switched."""
+        detail = stretch.detail
+        if not isinstance(detail, _Detail):
+            raise TypeError("not a stretch of a temperature control unit")
+        return show_samples(self.spec.cell, detail.before, detail.names, detail.times, detail.values)
+
+    def snapshot(self) -> bytes:
+        """Return the unit between two stretches."""
+        return msgspec.msgpack.encode(self._state)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from a snapshot.
+
+        Raises:
+            msgspec.ValidationError: it is none of a temperature control unit.
+        """
+        self._state = msgspec.msgpack.decode(snapshot, type=_State)
+
+    def _step(self, end_ms: int, rng: random.Random) -> _Point:
+        """Let one step pass, to the next grid time or switch, and return what held during it."""
+        state, spec = self._state, self.spec
+        now = state.now_ms
+        if now >= state.look_ms:
+            self._consult_calendar()
+        if now >= state.rhythm_ms:
+            state.produces = not state.produces
+            mean_s = _PRODUCES_S if state.produces else _STANDS_S
+            state.rhythm_ms = now + round(1000.0 * rng.expovariate(1.0 / mean_s))
+        if now >= state.product_ms:
+            others = [each for each in spec.setpoints_c if each != state.setpoint_c]
+            state.setpoint_c = rng.choice(others or [state.setpoint_c])
+            state.product_ms = now + round(1000.0 * rng.expovariate(1.0 / spec.between_products_s))
+        until = min((now // _STEP_MS + 1) * _STEP_MS, state.look_ms, end_ms)
+        step_s = (until - now) / 1000.0
+        flow = spec.flow_l_min * (1.0 - state.clogged) if state.on else 0.0
+        power_kw = self._control(step_s) if state.on else 0.0
+        error_k = state.setpoint_c - state.past_c[0]
+        state.warm = state.on and (state.warm or abs(error_k) < 2.0)
+        status = OFF if not state.on else HEATING_UP if not state.warm else CONTROLLING
+        if state.warm and state.clogged > 1.0 - spec.clean_below:
+            status = FLOW_LOW
+        electric_kw = spec.pump_kw + max(power_kw, 0.0) + 0.05 if state.on else 0.01
+        point = _Point(now, state.temperature_c, state.setpoint_c, state.load_kw, flow, electric_kw, status)
+        heats_kw = (
+            spec.heat_kw * (_PRODUCES_S + _STANDS_S) / _PRODUCES_S if state.on and state.produces else 0.0
+        )
+        gain = power_kw + state.load_kw - spec.loss_kw_k * (state.temperature_c - spec.ambient_c)
+        state.temperature_c += gain * step_s / spec.capacity_kj_k
+        state.load_kw += (heats_kw * rng.uniform(0.9, 1.1) - state.load_kw) * min(step_s / _HEAT_LAG_S, 1.0)
+        state.past_c = [*state.past_c[1:], state.temperature_c]
+        if state.on:
+            state.clogged += spec.clogs_per_week * step_s / 604_800.0
+        state.now_ms = until
+        return point
+
+    def _control(self, step_s: float) -> float:
+        """Return the power of the controller's next step, in kW; below 0 it cools."""
+        state, spec = self._state, self.spec
+        error_k = state.setpoint_c - state.past_c[0]
+        wanted_kw = spec.capacity_kj_k / spec.tau_s * (error_k + state.integral_k)
+        power_kw = min(max(wanted_kw, -spec.cooler_kw), spec.heater_kw)
+        # Without this, warming up would wind the integral up, and the temperature would shoot over.
+        if power_kw == wanted_kw and abs(error_k) < 3.0:
+            state.integral_k += error_k * step_s / (4.0 * spec.tau_s)
+        return power_kw
+
+    def _consult_calendar(self) -> None:
+        state = self._state
+        span = working_time(self.spec.calendar, state.now_ms)
+        state.look_ms = span.end_ms
+        on = span.shift is not None or span.reason == "break"
+        if on != state.on:
+            state.on = on
+            if not on and state.clogged > 1.0 - self.spec.clean_below:
+                state.clogged = _CLEANED
+        state.track.enter(state.now_ms, _RUNS if on else Condition("OFF", "planned", span.reason, "off"), "")
+
+    def _show(self, points: Sequence[_Point], before: dict[str, Value], rng: random.Random) -> _Detail:
+        state, spec = self._state, self.spec
+        noise = np.random.default_rng(rng.getrandbits(64))
+        columns = np.array(points, np.float64).T
+        _, water, setpoint, load, flow, electric, status = columns
+        on = status > OFF
+        seen_flow = flow * (1.0 + noise.normal(0.0, 0.004, len(points)))
+        # What the mould gives off warms the water on its way through it.
+        warmer = np.divide(load, seen_flow * _WATER_KW_PER_L_MIN_K, out=np.zeros_like(load), where=on)
+        main = np.round(water + noise.normal(0.0, 0.04, len(points)), 1)
+        back = np.round(water + warmer + noise.normal(0.0, 0.04, len(points)), 1)
+        pressure = np.where(on, spec.pressure_bar * (1.0 + 0.6 * (1.0 - flow / spec.flow_l_min)), 0.0)
+        values: dict[str, Sequence[float]] = {
+            TEMPERATURE: main.tolist(),
+            SETPOINT: setpoint.tolist(),
+            RETURN_TEMPERATURE: back.tolist(),
+            FLOW_RATE: np.round(seen_flow, 2).tolist(),
+            PRESSURE: np.round(pressure * (1.0 + noise.normal(0.0, 0.003, len(points))), 2).tolist(),
+            PROCESS_POWER: (np.round(np.where(on, -load, 0.0), 2) + 0.0).tolist(),
+            STATUS: status.tolist(),
+            signal.ACTIVE_POWER: np.round(electric, 2).tolist(),
+        }
+        state.said = {name: column[-1] for name, column in values.items()}
+        return _Detail(before, list(values), [point.time_ms for point in points], list(values.values()))
