@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from asyncua import ua
 from asyncua.server.address_space import AddressSpace
 from asyncua.server.monitored_item_service import MonitoredItemService
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
 from simulators.load.opcua_queues import NEVER, Item, ItemQueues, Terms
@@ -24,6 +25,7 @@ _STAMPS: Final = {
     ua.TimestampsToReturn.Neither: 0,
 }
 _GOOD: Final = ua.StatusCode()
+_DATA_CHANGE_FILTER: Final = cast("Any", ua.NodeId)(ObjectIds.DataChangeFilter)
 
 
 class Variables(Protocol):
@@ -177,7 +179,8 @@ def _filtered(wanted: Any, step: int) -> int:
     """Return at which multiple of ticks a filter lets a value through: values grow by 1 a tick (Part 4 §7.22.2)."""
     if wanted is None or (isinstance(wanted, ua.ExtensionObject) and wanted.Body is None):
         return step
-    if not isinstance(wanted, ua.DataChangeFilter):
+    # Not by its class: loading data types, asyncua makes further classes of the same name.
+    if getattr(wanted, "data_type", None) != _DATA_CHANGE_FILTER:
         raise Refused(StatusCodes.BadFilterNotAllowed)
     if wanted.Trigger == ua.DataChangeTrigger.Status:
         return NEVER
