@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import quote
 
 from shopfloor.sparkplug import SEQ_MODULO
-from simulators.protocols.sparkplug_link import Arrived, Ended, Link, Subscribed
+from simulators.protocols.sparkplug_link import Arrived, Connected, Ended, Link
 from simulators.protocols.sparkplug_metrics import DeviceSample, MetricSpec
 from simulators.protocols.sparkplug_outbox import Leave
 from simulators.protocols.sparkplug_session import EdgeSession, SessionLimits
@@ -31,6 +31,9 @@ __all__ = ["DeviceSample", "MetricSpec", "SessionLimits", "SparkplugNode"]
 _RETRY_S: Final = 1.0
 _LEAVE_S: Final = 2.0
 """How long a DISCONNECT may take before the connection is cut."""
+_LOOK_AGAIN_S: Final = 5.0
+"""How often a node that waits for its host subscribes anew: a broker can miss that a STATE that is being retained at
+the moment of the subscription belongs to it (seen with nats-server)."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,16 +66,17 @@ class SparkplugNode:
         self._bd_seq = _read_bd_seq(self._bd_seq_file)
         self._link: Link | None = None
         self._written = 0
-        self._subscribed = False
+        self._connected = False
         self._running = False
         self._retry_at = 0.0
         self._cut_at: float | None = None
+        self._look_at = 0.0
         self._old: list[Link] = []
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection now, and its subscriptions stand."""
-        return self._subscribed
+        """Whether there is a connection now."""
+        return self._connected
 
     @property
     def waiting(self) -> int:
@@ -109,6 +113,9 @@ class SparkplugNode:
         if self._cut_at is not None and now >= self._cut_at and self._link is not None:
             self._cut_at = None
             self._link.drop()
+        if self._connected and not self.session.is_live and self._link is not None and now >= self._look_at:
+            self._look_at = now + _LOOK_AGAIN_S
+            self._link.subscribe()
         if self._running and self._link is None and now >= self._retry_at:
             self._connect()
 
@@ -128,7 +135,7 @@ class SparkplugNode:
         self.session.leave()
         self._send()
         deadline = time.monotonic() + _LEAVE_S
-        while self._link is not None and self._subscribed and time.monotonic() < deadline:
+        while self._link is not None and self._connected and time.monotonic() < deadline:
             time.sleep(0.005)
             self._take_events()
         self._abandon()
@@ -152,8 +159,9 @@ class SparkplugNode:
         self._written = written
         while link.events:
             match link.events.popleft():
-                case Subscribed():
-                    self._subscribed = True
+                case Connected():
+                    self._connected = True
+                    self._look_at = time.monotonic() + _LOOK_AGAIN_S
                     self.session.connected()
                 case Arrived(topic, payload):
                     self.session.message(topic, payload)
@@ -183,7 +191,7 @@ class SparkplugNode:
         self._old = [old for old in self._old if not old.has_ended]
         self._old.append(link)
         self._link = None
-        self._subscribed = False
+        self._connected = False
         self._cut_at = None
         self._retry_at = time.monotonic() + _RETRY_S
         self.session.lost()

@@ -25,8 +25,8 @@ _CONNECT_TIMEOUT_S: Final = 3.0
 logger = logging.getLogger(__name__)
 
 
-class Subscribed(NamedTuple):
-    """The broker accepted the CONNECT and the subscriptions."""
+class Connected(NamedTuple):
+    """The broker accepted the CONNECT, and the subscriptions are on their way before anything else."""
 
 
 class Arrived(NamedTuple):
@@ -45,7 +45,7 @@ class Link:
 
     def __init__(self, broker: BrokerConfig, client_id: str, will: Publish, topics: Sequence[str]) -> None:
         parts = urlsplit(broker.url)
-        self.events: deque[Subscribed | Arrived | Ended] = deque()
+        self.events: deque[Connected | Arrived | Ended] = deque()
         """For the owner to take from the left."""
         self.written_total = 0
         """Messages with QoS 0 that the socket has taken."""
@@ -82,6 +82,10 @@ class Link:
         """Hand a message over; where the connection is gone already, `Ended` says so."""
         self._client.publish(message.topic, message.payload, message.qos, retain=False)
 
+    def subscribe(self) -> None:
+        """Subscribe, once more if need be: the broker sends its retained messages again (MQTT 3.1.1, 3.8.4)."""
+        self._client.subscribe([(topic, 1) for topic in self._topics])
+
     def leave(self) -> None:
         """Disconnect with a DISCONNECT, after everything handed over before; the broker forgets the will."""
         self._client.disconnect()
@@ -108,11 +112,15 @@ class Link:
         if self._dropped:
             self._cut(connection)
 
-    def _connected(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def _connected(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
+    ) -> None:
         if reason.is_failure:
             logger.warning("the broker refuses the edge node: %s", reason)
         else:
-            client.subscribe([(topic, 1) for topic in self._topics])
+            self.subscribe()
+            # Not with the SUBACK: brokers may send retained messages before that (MQTT 3.1.1, 3.8.4).
+            self.events.append(Connected())
 
     def _subscribed(
         self, _client: paho.Client, _data: Any, _mid: int, reasons: Any, _properties: Any
@@ -120,7 +128,6 @@ class Link:
         for topic, reason in zip(self._topics, reasons, strict=False):
             if reason.is_failure:
                 logger.warning("the broker refuses the subscription to %s: %s", topic, reason)
-        self.events.append(Subscribed())
 
     def _arrived(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         self.events.append(Arrived(message.topic, bytes(message.payload)))

@@ -2,7 +2,7 @@
 
 Section numbers are those of Eclipse Sparkplug 3.0. The order of things:
 
-- `begin` gives the will for a CONNECT; `connected` says that it was accepted and the subscriptions stand.
+- `begin` gives the will for a CONNECT; `connected` says that it was accepted.
 - With a primary host, births wait until that host's STATE says online (5.4). When it says offline, the node
   publishes its NDEATH and leaves, connects anew and waits again (5.5); a STATE older than the last one is ignored.
 - Live samples go out at once as DDATA. All others wait in the store and go out as is_historical beside them.
@@ -149,7 +149,7 @@ class EdgeSession:
         return self._death()
 
     def connected(self) -> None:
-        """The broker accepted the CONNECT and the subscriptions."""
+        """The broker accepted the CONNECT; the subscriptions go out before anything in the outbox."""
         self._connected_at = self._clock()
         self._host = None
         if self._primary_host is None:
