@@ -4,7 +4,7 @@
 accepts; tests hold them against two of those. What a payload means to a host or an edge node lies with those.
 """
 
-from shopfloor.sparkplug.decode import MAX_BYTES, MAX_METRICS, MAX_NESTING, decode_payload
+from shopfloor.sparkplug.decode import MAX_BYTES, MAX_METRICS, decode_payload
 from shopfloor.sparkplug.encode import encode_metric, encode_payload
 from shopfloor.sparkplug.model import (
     BD_SEQ,
@@ -19,6 +19,7 @@ from shopfloor.sparkplug.model import (
     bd_seq_of,
     signed,
 )
+from shopfloor.sparkplug.protobuf import MAX_NESTING
 from shopfloor.sparkplug.topics import (
     DEVICE_MESSAGES,
     NAMESPACE,

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import Final
 
 from shopfloor.sparkplug.model import DataType, Metric, Payload, SparkplugDecodeError, Unsupported, signed
+from shopfloor.sparkplug.protobuf import (
+    MAX_NESTING,
+    read_bytes,
+    read_text,
+    read_varint,
+    refuse_overrun,
+    skip_field,
+)
 
 MAX_BYTES: Final = 16 * 2**20
 """A longer payload is refused."""
 MAX_METRICS: Final = 100_000
 """More metrics in one payload are refused."""
-MAX_NESTING: Final = 16
-"""Property sets within property sets, and groups within groups, may be this deep."""
 
 _UINT32: Final = 2**32 - 1
-_UINT64: Final = 2**64 - 1
 _float: Final = struct.Struct("<f").unpack_from
 _double: Final = struct.Struct("<d").unpack_from
 _new_metric: Final = tuple.__new__
@@ -54,25 +59,25 @@ def _payload(data: bytes) -> Payload:
             size = data[at]
             at += 1
             if size > 0x7F:
-                size, at = _varint(data, at - 1)
+                size, at = read_varint(data, at - 1)
             if at + size > end:
-                _overrun(at, end)
+                refuse_overrun(at, end)
             if len(metrics) == MAX_METRICS:
                 raise SparkplugDecodeError(f"more than {MAX_METRICS} metrics", at)
             metric, times = _metric(data, at, at + size, times)
             metrics.append(metric)
             at += size
         elif tag == 0x08:
-            timestamp, at = _varint(data, at)
+            timestamp, at = read_varint(data, at)
         elif tag == 0x18:
-            seq, at = _varint(data, at)
+            seq, at = read_varint(data, at)
         elif tag == 0x22:
-            raw, at = _bytes(data, at, end)
-            uuid = _text(raw, at, "the uuid")
+            raw, at = read_bytes(data, at, end)
+            uuid = read_text(raw, at, "the uuid")
         elif tag == 0x2A:
-            body, at = _bytes(data, at, end)
+            body, at = read_bytes(data, at, end)
         else:
-            at = _skip(data, at - 1, end)
+            at = skip_field(data, at - 1, end)
     return Payload(timestamp, tuple(metrics), seq, uuid, body)
 
 
@@ -91,14 +96,14 @@ def _metric(data: bytes, at: int, end: int, times: tuple[bytes, int]) -> tuple[M
             alias = data[at]
             at += 1
             if alias > 0x7F:
-                alias, at = _varint(data, at - 1)
+                alias, at = read_varint(data, at - 1)
         elif tag == 0x18:
             if data[at : at + 6] == times[0]:
                 timestamp = times[1]
                 at += 6
             else:
                 begin = at
-                timestamp, at = _varint(data, at)
+                timestamp, at = read_varint(data, at)
                 if at - begin == 6:
                     times = (data[begin:at], timestamp)
         elif tag == 0x69:
@@ -106,53 +111,53 @@ def _metric(data: bytes, at: int, end: int, times: tuple[bytes, int]) -> tuple[M
             at += 8
             integral = False
         elif tag == 0x50:
-            value, at = _varint(data, at)
+            value, at = read_varint(data, at)
             value &= _UINT32
             integral = True
         elif tag == 0x58:
-            value, at = _varint(data, at)
+            value, at = read_varint(data, at)
             integral = True
         elif tag == 0x65:
             (value,) = _float(data, at)
             at += 4
             integral = False
         elif tag == 0x70:
-            number, at = _varint(data, at)
+            number, at = read_varint(data, at)
             value = number != 0
             integral = False
         elif tag == 0x28:
-            number, at = _varint(data, at)
+            number, at = read_varint(data, at)
             historical = number != 0
         elif tag == 0x7A:
-            raw, at = _bytes(data, at, end)
+            raw, at = read_bytes(data, at, end)
             value = _text_value(raw)
             integral = False
         elif tag == 0x20:
-            datatype, at = _varint(data, at)
+            datatype, at = read_varint(data, at)
             datatype &= _UINT32
         elif tag == 0x0A:
-            raw, at = _bytes(data, at, end)
-            name = _text(raw, at, "a metric's name")
+            raw, at = read_bytes(data, at, end)
+            name = read_text(raw, at, "a metric's name")
         elif tag == 0x4A:
-            size, at = _varint(data, at)
+            size, at = read_varint(data, at)
             if at + size > end:
-                _overrun(at, end)
+                refuse_overrun(at, end)
             properties = _property_set(data, at, at + size, 0)
             at += size
         elif tag == 0x38:
-            number, at = _varint(data, at)
+            number, at = read_varint(data, at)
             null = number != 0
         elif tag == 0x30:
-            number, at = _varint(data, at)
+            number, at = read_varint(data, at)
             transient = number != 0
         elif tag in _LARGE_VALUES and data[at] == 0x01:
-            raw, at = _bytes(data, at + 1, end)
+            raw, at = read_bytes(data, at + 1, end)
             value = raw if tag == 0x82 else Unsupported(_LARGE_VALUES[tag])
             integral = False
         else:
-            at = _skip(data, at - 1, end)
+            at = skip_field(data, at - 1, end)
     if at != end:
-        _overrun(at, end)
+        refuse_overrun(at, end)
     if null:
         value = None
     elif integral and datatype in _SIGNED_TYPES:
@@ -178,18 +183,18 @@ def _property_set(data: bytes, at: int, end: int, depth: int) -> dict[str, objec
     while at < end:
         tag = data[at]
         if tag == 0x0A:
-            raw, at = _bytes(data, at + 1, end)
-            keys.append(_text(raw, at, "a property's key"))
+            raw, at = read_bytes(data, at + 1, end)
+            keys.append(read_text(raw, at, "a property's key"))
         elif tag == 0x12:
-            size, at = _varint(data, at + 1)
+            size, at = read_varint(data, at + 1)
             if at + size > end:
-                _overrun(at, end)
+                refuse_overrun(at, end)
             values.append(_property_value(data, at, at + size, depth))
             at += size
         else:
-            at = _skip(data, at, end)
+            at = skip_field(data, at, end)
     if at != end:
-        _overrun(at, end)
+        refuse_overrun(at, end)
     return dict(zip(keys, values, strict=False))
 
 
@@ -201,15 +206,15 @@ def _property_value(data: bytes, at: int, end: int, depth: int) -> object:
         tag = data[at]
         at += 1
         if tag == 0x08:
-            datatype, at = _varint(data, at)
+            datatype, at = read_varint(data, at)
         elif tag == 0x10:
-            number, at = _varint(data, at)
+            number, at = read_varint(data, at)
             null = number != 0
         elif tag == 0x18:
-            number, at = _varint(data, at)
+            number, at = read_varint(data, at)
             value = number & _UINT32
         elif tag == 0x20:
-            value, at = _varint(data, at)
+            value, at = read_varint(data, at)
         elif tag == 0x2D:
             (value,) = _float(data, at)
             at += 4
@@ -217,10 +222,10 @@ def _property_value(data: bytes, at: int, end: int, depth: int) -> object:
             (value,) = _double(data, at)
             at += 8
         elif tag == 0x38:
-            number, at = _varint(data, at)
+            number, at = read_varint(data, at)
             value = number != 0
         elif tag in {0x42, 0x4A, 0x52, 0x5A}:
-            raw, at = _bytes(data, at, end)
+            raw, at = read_bytes(data, at, end)
             begin = at - len(raw)
             if tag == 0x42:
                 value = _text_value(raw)
@@ -231,9 +236,9 @@ def _property_value(data: bytes, at: int, end: int, depth: int) -> object:
             else:
                 value = Unsupported("extension")
         else:
-            at = _skip(data, at - 1, end)
+            at = skip_field(data, at - 1, end)
     if at != end:
-        _overrun(at, end)
+        refuse_overrun(at, end)
     if null:
         return None
     if type(value) is int:
@@ -245,44 +250,13 @@ def _property_sets(data: bytes, at: int, end: int, depth: int) -> tuple[dict[str
     found: list[dict[str, object]] = []
     while at < end:
         if data[at] == 0x0A:
-            raw, at = _bytes(data, at + 1, end)
+            raw, at = read_bytes(data, at + 1, end)
             found.append(_property_set(data, at - len(raw), at, depth + 1))
         else:
-            at = _skip(data, at, end)
+            at = skip_field(data, at, end)
     if at != end:
-        _overrun(at, end)
+        refuse_overrun(at, end)
     return tuple(found)
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    result = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        if byte < 0x80:
-            return (result | byte << shift) & _UINT64, at
-        result |= (byte & 0x7F) << shift
-        shift += 7
-        if shift == 70:
-            raise SparkplugDecodeError("a number of more than ten bytes", at)
-
-
-def _bytes(data: bytes, at: int, end: int) -> tuple[bytes, int]:
-    size = data[at]
-    at += 1
-    if size > 0x7F:
-        size, at = _varint(data, at - 1)
-    stop = at + size
-    if stop > end:
-        _overrun(at, end)
-    return data[at:stop], stop
-
-
-def _text(raw: bytes, stop: int, what: str) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        raise SparkplugDecodeError(f"{what} is not UTF-8", stop - len(raw) + error.start) from None
 
 
 def _text_value(raw: bytes) -> str | Unsupported:
@@ -291,40 +265,3 @@ def _text_value(raw: bytes) -> str | Unsupported:
         return raw.decode()
     except UnicodeDecodeError:
         return Unsupported("String that is not UTF-8")
-
-
-def _skip(data: bytes, at: int, end: int) -> int:
-    """Return where the field that begins at ``at`` ends."""
-    begin = at
-    groups: list[int] = []
-    while True:
-        tag, at = _varint(data, at)
-        number, wire_type = tag >> 3, tag & 7
-        if not 0 < number < 2**29:
-            raise SparkplugDecodeError(f"a field of the impossible number {number}", begin)
-        if wire_type == 0:
-            _, at = _varint(data, at)
-        elif wire_type == 1:
-            at += 8
-        elif wire_type == 2:
-            size, at = _varint(data, at)
-            at += size
-        elif wire_type == 3:
-            groups.append(number)
-            if len(groups) > MAX_NESTING:
-                raise SparkplugDecodeError(f"groups nested deeper than {MAX_NESTING}", begin)
-        elif wire_type == 4:
-            if not groups or groups.pop() != number:
-                raise SparkplugDecodeError("the end of a group that did not begin", begin)
-        elif wire_type == 5:
-            at += 4
-        else:
-            raise SparkplugDecodeError(f"a field of the unknown wire type {wire_type}", begin)
-        if at > end:
-            _overrun(begin, end)
-        if not groups:
-            return at
-
-
-def _overrun(at: int, end: int) -> NoReturn:
-    raise SparkplugDecodeError(f"a field reaches beyond its message, which ends at byte {end}", at)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from shopfloor.sparkplug.model import DataType, Metric, Payload
+from shopfloor.sparkplug.protobuf import MAX_UINT64, write_sized, write_varint
 
 _double: Final = struct.Struct("<d").pack
 _float: Final = struct.Struct("<f").pack
-_UINT64: Final = 2**64 - 1
 _RANGES: Final = {
     DataType.Int8: (-(2**7), 2**7 - 1),
     DataType.Int16: (-(2**15), 2**15 - 1),
@@ -38,18 +38,18 @@ def encode_payload(payload: Payload, *, datatypes: bool = True) -> bytes:
     """
     out = bytearray()
     if payload.timestamp_ms is not None:
-        out += b"\x08" + _varint(payload.timestamp_ms)
+        out += b"\x08" + write_varint(payload.timestamp_ms)
     for metric in payload.metrics:
         encoded = encode_metric(metric, datatype_written=datatypes)
         out += b"\x12"
-        out += _varint(len(encoded))
+        out += write_varint(len(encoded))
         out += encoded
     if payload.seq is not None:
-        out += b"\x18" + _varint(payload.seq)
+        out += b"\x18" + write_varint(payload.seq)
     if payload.uuid is not None:
-        out += b"\x22" + _sized(payload.uuid.encode())
+        out += b"\x22" + write_sized(payload.uuid.encode())
     if payload.body is not None:
-        out += b"\x2a" + _sized(payload.body)
+        out += b"\x2a" + write_sized(payload.body)
     return bytes(out)
 
 
@@ -57,13 +57,13 @@ def encode_metric(metric: Metric, *, datatype_written: bool = True) -> bytes:
     """Encode the message of one metric, without the tag and length that a payload puts before it."""
     out = bytearray()
     if metric.name is not None:
-        out += b"\x0a" + _sized(metric.name.encode())
+        out += b"\x0a" + write_sized(metric.name.encode())
     if metric.alias is not None:
-        out += b"\x10" + _varint(metric.alias)
+        out += b"\x10" + write_varint(metric.alias)
     if metric.timestamp_ms is not None:
-        out += b"\x18" + _varint(metric.timestamp_ms)
+        out += b"\x18" + write_varint(metric.timestamp_ms)
     if metric.datatype is not None and datatype_written:
-        out += b"\x20" + _varint(metric.datatype)
+        out += b"\x20" + write_varint(metric.datatype)
     if metric.is_historical:
         out += b"\x28\x01"
     if metric.is_transient:
@@ -71,7 +71,7 @@ def encode_metric(metric: Metric, *, datatype_written: bool = True) -> bytes:
     if metric.is_null:
         out += b"\x38\x01"
     if metric.properties is not None:
-        out += b"\x4a" + _sized(_property_set(metric.properties))
+        out += b"\x4a" + write_sized(_property_set(metric.properties))
     if metric.value is not None and not metric.is_null:
         try:
             out += _value(metric.value, metric.datatype)
@@ -93,9 +93,9 @@ def _value(value: object, datatype: int | None) -> bytes:
     elif isinstance(value, int) and datatype in _RANGES:
         return (b"\x58" if datatype in _LONG else b"\x50") + _integer(value, datatype)
     if datatype in _TEXTS and isinstance(value, str):
-        return b"\x7a" + _sized(value.encode())
+        return b"\x7a" + write_sized(value.encode())
     if datatype in _BYTES and isinstance(value, bytes):
-        return b"\x82\x01" + _sized(value)
+        return b"\x82\x01" + write_sized(value)
     raise ValueError(f"{value!r} can't be encoded as {_type_name(datatype)}")
 
 
@@ -120,7 +120,7 @@ def _integer(value: int, datatype: int) -> bytes:
     if not low <= value <= high:
         raise ValueError(f"{value} does not fit {_type_name(datatype)}")
     # The narrow types are sign-extended to the field's 32 bits, as every library does it.
-    return _varint(value & (_UINT64 if datatype in _LONG else 0xFFFFFFFF))
+    return write_varint(value & (MAX_UINT64 if datatype in _LONG else 0xFFFFFFFF))
 
 
 def _floating(pack: Callable[[float], bytes], value: float, datatype: int) -> bytes:
@@ -140,9 +140,9 @@ def _type_name(datatype: int) -> str:
 def _property_set(properties: Mapping[str, object]) -> bytes:
     out = bytearray()
     for key in properties:
-        out += b"\x0a" + _sized(key.encode())
+        out += b"\x0a" + write_sized(key.encode())
     for key, value in properties.items():
-        out += b"\x12" + _sized(_property_value(key, value))
+        out += b"\x12" + write_sized(_property_value(key, value))
     return bytes(out)
 
 
@@ -158,26 +158,11 @@ def _property_value(key: str, value: object) -> bytes:
     if isinstance(value, float):
         return b"\x08\x0a\x31" + _double(value)
     if isinstance(value, str):
-        return b"\x08\x0c\x42" + _sized(value.encode())
+        return b"\x08\x0c\x42" + write_sized(value.encode())
     if isinstance(value, Mapping):
-        return b"\x08\x14\x4a" + _sized(_property_set(value))
+        return b"\x08\x14\x4a" + write_sized(_property_set(value))
     if isinstance(value, tuple):
-        return b"\x08\x15\x52" + _sized(b"".join(b"\x0a" + _sized(_property_set(each)) for each in value))
+        return b"\x08\x15\x52" + write_sized(
+            b"".join(b"\x0a" + write_sized(_property_set(each)) for each in value)
+        )
     raise ValueError(f"property {key}: {value!r} can't be encoded")
-
-
-def _varint(value: int) -> bytes:
-    if not 0 <= value <= _UINT64:
-        raise ValueError(f"{value} does not fit an unsigned integer of 64 bits")
-    if value < 0x80:
-        return bytes((value,))
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _sized(data: bytes) -> bytes:
-    return _varint(len(data)) + data
