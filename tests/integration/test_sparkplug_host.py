@@ -340,7 +340,8 @@ async def test_a_check_shows_what_is_born_and_changes_nothing(
         agent = Agent(tmp_path / "agent")
         source = SparkplugSource(config(broker.port))
         async with agent.alive(source), agent.running(source) as task:
-            await agent.until(lambda: agent.counts["message"] >= 2, lambda: "both births", task)
+            await asyncio.to_thread(say, node, range(1, 2))
+            await agent.until(lambda: numbers(agent) == [1], lambda: "both births and a value", task)
             checking = asyncio.create_task(check(config(broker.port), listen_s=2.0))
             while not checking.done():
                 await asyncio.to_thread(say, node, range(1, 2))
