@@ -41,8 +41,10 @@ _OPERATION_LIMITS: Final = (
 class LoadServer(Server):
     """A server for some machines of a load; ticks are given to it by `tick`."""
 
-    def __init__(self, plan: LoadPlan, machines: range, number: int) -> None:
-        super().__init__(InternalServer())
+    def __init__(
+        self, plan: LoadPlan, machines: range, number: int, internal: InternalServer | None = None
+    ) -> None:
+        super().__init__(internal or InternalServer())
         self._machines = machines
         self._number = number
         self.plan = plan

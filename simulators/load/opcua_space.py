@@ -21,6 +21,7 @@ NAMESPACE_URI: Final = "urn:shopfloor:load"
 ROOT_NAME: Final = "Load"
 _READABLE: Final = ua.AccessLevel.CurrentRead.mask
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NOTHING: Final = ua.DataValue()
 _any: Any = ua  # asyncua's annotations distinguish kinds of NodeId that its code does not
 
 Now = Callable[[], tuple[int, int]]
@@ -35,7 +36,10 @@ def build_machines(
     Node ids are strings: ``machine-0001``, and ``machine-0001.signal-001`` for its variables.
     """
     root = _folder(space, _standard(ObjectIds.ObjectsFolder), _own(ROOT_NAME, namespace), ROOT_NAME)
-    shared = _shared_attributes(plan)
+    labels = [signal_name(signal) for signal in range(plan.signals)]
+    attributes = [{**_named(label, namespace, ua.NodeClass.Variable), **_shared(plan)} for label in labels]
+    variable_type = space[_standard(ObjectIds.BaseDataVariableType)]
+    is_variable = _reference(ObjectIds.HasTypeDefinition, variable_type, None, forward=True)
     numbers: dict[ua.NodeId, int] = {}
 
     def read(node_id: ua.NodeId, _attribute: AttributeIds) -> ua.DataValue:
@@ -44,17 +48,23 @@ def build_machines(
 
     for machine in machines:
         name = machine_name(machine)
-        folder = _folder(space, root, _own(name, namespace), name)
-        for signal in range(plan.signals):
-            label = signal_name(signal)
+        folder = space[_folder(space, root, _own(name, namespace), name)]
+        to_folder = _reference(ObjectIds.HasComponent, folder, ObjectIds.FolderType, forward=False)
+        for signal, label in enumerate(labels):
             node = NodeData(_own(f"{name}.{label}", namespace))
             numbers[node.nodeid] = plan.number(machine, signal)
-            node.attributes = _named(node.nodeid, label, ua.NodeClass.Variable)
-            node.attributes.update(shared)
-            current: Any = AttributeValue(ua.DataValue())
+            current: Any = AttributeValue(_NOTHING)
             current.value, current.value_callback = None, read
-            node.attributes[AttributeIds.Value] = current
-            _attach(space, folder, node, ObjectIds.HasComponent, ObjectIds.BaseDataVariableType)
+            own: dict[Any, AttributeValue] = {
+                AttributeIds.NodeId: _attribute(node.nodeid, ua.VariantType.NodeId),
+                AttributeIds.Value: current,
+            }
+            node.attributes = attributes[signal] | own
+            node.references = [is_variable, to_folder]
+            folder.references.append(
+                _reference(ObjectIds.HasComponent, node, ObjectIds.BaseDataVariableType, forward=True)
+            )
+            space[node.nodeid] = node
     return numbers
 
 
@@ -84,18 +94,17 @@ def _attribute(content: Any, kind: ua.VariantType) -> AttributeValue:
     return AttributeValue(ua.DataValue(ua.Variant(content, kind)))
 
 
-def _named(node_id: ua.NodeId, name: str, node_class: ua.NodeClass) -> dict[Any, AttributeValue]:
+def _named(name: str, namespace: int, node_class: ua.NodeClass) -> dict[Any, AttributeValue]:
     return {
-        AttributeIds.NodeId: _attribute(node_id, ua.VariantType.NodeId),
         AttributeIds.NodeClass: _attribute(node_class, ua.VariantType.Int32),
         AttributeIds.BrowseName: _attribute(
-            _any.QualifiedName(name, node_id.NamespaceIndex), ua.VariantType.QualifiedName
+            _any.QualifiedName(name, namespace), ua.VariantType.QualifiedName
         ),
         AttributeIds.DisplayName: _attribute(ua.LocalizedText(name), ua.VariantType.LocalizedText),
     }
 
 
-def _shared_attributes(plan: LoadPlan) -> dict[Any, AttributeValue]:
+def _shared(plan: LoadPlan) -> dict[Any, AttributeValue]:
     double = _standard(ObjectIds.Double)
     return {
         AttributeIds.Description: _attribute(
@@ -115,25 +124,21 @@ def _shared_attributes(plan: LoadPlan) -> dict[Any, AttributeValue]:
 
 def _folder(space: AddressSpace, parent: ua.NodeId, node_id: ua.NodeId, name: str) -> ua.NodeId:
     node = NodeData(node_id)
-    node.attributes = _named(node_id, name, ua.NodeClass.Object)
+    node.attributes = _named(name, node_id.NamespaceIndex, ua.NodeClass.Object)
+    node.attributes[AttributeIds.NodeId] = _attribute(node_id, ua.VariantType.NodeId)
     node.attributes[AttributeIds.Description] = _attribute(ua.LocalizedText(""), ua.VariantType.LocalizedText)
     node.attributes[AttributeIds.EventNotifier] = _attribute(0, ua.VariantType.Byte)
     node.attributes[AttributeIds.WriteMask] = _attribute(0, ua.VariantType.UInt32)
     node.attributes[AttributeIds.UserWriteMask] = _attribute(0, ua.VariantType.UInt32)
-    _attach(space, parent, node, ObjectIds.Organizes, ObjectIds.FolderType)
-    return node_id
-
-
-def _attach(space: AddressSpace, parent: ua.NodeId, node: NodeData, reference: int, node_type: int) -> None:
-    """Add a node with its references, both ways."""
     above = space[parent]
-    above.references.append(_reference(reference, node, node_type, forward=True))
-    type_node = space[_standard(node_type)]
+    above.references.append(_reference(ObjectIds.Organizes, node, ObjectIds.FolderType, forward=True))
     node.references = [
-        _reference(ObjectIds.HasTypeDefinition, type_node, None, forward=True),
-        _reference(reference, above, _type_of(above), forward=False),
+        _reference(ObjectIds.HasTypeDefinition, space[_standard(ObjectIds.FolderType)], None, forward=True),
+        # Objects and our own folder: both are folders.
+        _reference(ObjectIds.Organizes, above, ObjectIds.FolderType, forward=False),
     ]
-    space[node.nodeid] = node
+    space[node_id] = node
+    return node_id
 
 
 def _reference(
@@ -150,11 +155,3 @@ def _reference(
         TypeDefinition=_any.NodeId() if node_type is None else _any.NodeId(node_type),
     )
     return description  # type: ignore[no-any-return]
-
-
-def _type_of(node: NodeData) -> int | None:
-    for each in node.references:
-        found: Any = each
-        if found.ReferenceTypeId.Identifier == ObjectIds.HasTypeDefinition and found.IsForward:
-            return int(found.NodeId.Identifier)
-    return None

@@ -22,6 +22,7 @@ from asyncua.ua.ua_binary import struct_from_binary
 from simulators.load.opcua_server import LoadServer
 from simulators.load.opcua_space import NAMESPACE_URI
 from simulators.load.plan import LoadPlan, value
+from simulators.protocols.opcua_standard import SharingServer
 from tests.integration.mqtt_brokers import free_port
 
 EPOCH_MS = 1_764_097_200_000
@@ -39,7 +40,7 @@ OVERFLOW = 0x480
 
 @contextlib.asynccontextmanager
 async def serving() -> AsyncIterator[tuple[LoadServer, Client, int]]:
-    server = LoadServer(PLAN, MACHINES, 0)
+    server = LoadServer(PLAN, MACHINES, 0, SharingServer())
     port = free_port()
     await server.listen("127.0.0.1", port)
     try:
