@@ -134,6 +134,13 @@ def parse(text: str, model: type[Model], path: Path) -> Model:
         raise ConfigError([f"{path}:{line}:{column}: {what}" for (line, column), what in ordered]) from None
 
 
+def locate(path: Path, location: Location) -> tuple[int, int]:
+    """Return line and column (from 1) of the value at ``location`` in a file that `load` has read."""
+    document = _Document(str(path), path.read_text(encoding="utf-8"))
+    document.build()
+    return document.find(location)
+
+
 def _genuine(errors: list[ErrorDetails]) -> list[ErrorDetails]:
     """Leave out "too short" for a list whose items were refused: nobody wrote too few of them."""
     return [
@@ -174,10 +181,12 @@ class _Document:
 
     def position(self, error: ErrorDetails) -> tuple[int, int]:
         """Return line and column (from 1) of the key or value that an error is about."""
-        location: Location = error["loc"]
-        tables = (
-            (self._keys, self._values) if error["type"] == "extra_forbidden" else (self._values, self._keys)
-        )
+        unknown_key = error["type"] == "extra_forbidden"
+        return self.find(error["loc"], of_key=unknown_key)
+
+    def find(self, location: Location, *, of_key: bool = False) -> tuple[int, int]:
+        """Return line and column (from 1) of a value, or its key, or the nearest thing around it."""
+        tables = (self._keys, self._values) if of_key else (self._values, self._keys)
         while True:
             for table in tables:
                 if location in table:
@@ -279,4 +288,4 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-__all__ = ["Asset", "AssetPath", "ConfigModel", "FilePath", "Secret", "Signal", "load", "parse", "resolve"]
+__all__ = ["Asset", "AssetPath", "ConfigModel", "FilePath", "Secret", "Signal", "load", "locate", "parse", "resolve"]

@@ -1,22 +1,13 @@
-"""``shopfloor simulate``: run a scenario's sites until TERM or Ctrl-C.
-
-In the data folder it writes ``ready`` (JSON) once every server listens. USR2 freezes the machines: nothing new
-happens, history is served on, the meters' messages are flushed, and when the broker has acknowledged all of them
-``stopped`` (JSON) says how much was emitted.
-"""
+"""``shopfloor simulate``: run a scenario, check it, write its truth, or make load."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import gc
 import logging
-import os
-import signal
 import sys
-import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -24,62 +15,102 @@ import msgspec
 
 from shopfloor import logs
 from shopfloor.errors import ConfigError, ShopfloorError
-from simulators.emissions import EmissionLog
-from simulators.plant import Plant, emission_folder
-from simulators.scenario import THREE_PLANTS, BrokerConfig, Scenario, load_scenario
+from simulators.check import check_ports, summary
+from simulators.load import command as load_command
+from simulators.run import Clock, run
+from simulators.scenario import SCENARIOS, THREE_PLANTS, BrokerConfig, Scenario, load_scenario
+from simulators.truth_run import write_truth
 
-_TICK_S: Final = 0.25
-_FLUSH_S: Final = 3.0
-_log = logging.getLogger(__name__)
-
-
-class Ready(msgspec.Struct):
-    """The content of ``ready``."""
-
-    pid: int
-    endpoints: dict[str, str]
-    """Site to the URL of its OPC UA server."""
-    broker: str
-    series_total: int
-    history_total: int
-    """Values of the past that HistoryRead serves."""
-    startup_s: float
-
-
-class Emitted(msgspec.Struct):
-    """What one site said."""
-
-    opcua_total: int
-    """OPC UA values since this process started, the past that it made included."""
-    mqtt_total: int
-    """Values in the meters' messages since this process started."""
-    logged_total: int
-    """Rows ever appended to the site's log, by earlier processes too."""
-    last_time_ns: int
-
-
-class Stopped(msgspec.Struct):
-    """The content of ``stopped``."""
-
-    sites: dict[str, Emitted]
-    unacknowledged: int
-    """MQTT messages that the broker has not acknowledged: 0."""
+_TRUTH_START: Final = "2026-01-05T00:00:00Z"
+"""A Monday; fixed, so that the same command gives the same files."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument(
-        "scenario", type=Path, nargs="?", default=THREE_PLANTS, help="default: three_plants.yaml"
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    running = actions.add_parser("run", help="run the plants behind their protocols")
+    _add_scenario(running)
+    running.add_argument(
+        "--data", type=Path, default=Path("simulator-data"), help="folder of logs, truth and checkpoints"
     )
+    running.add_argument(
+        "--port-base", type=int, help="OPC UA ports count up from here, in the scenario's order"
+    )
+    running.add_argument("--broker", metavar="URL", help="instead of the scenario's")
+    running.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        help="1 to 60: how much faster than real the time passes until it has caught up",
+    )
+    running.add_argument(
+        "--ago",
+        type=_hours,
+        metavar="HOURS",
+        help="begin so long ago (default: 24 with --speed above 1, else 0)",
+    )
+    running.add_argument(
+        "--nodeset-dir", type=Path, help="serve the OPC UA types from the NodeSet2 files of this folder"
+    )
+    checking = actions.add_parser("check", help="say what is wrong with a scenario, or what it holds")
+    _add_scenario(checking)
+    truth = actions.add_parser("truth", help="write what is true of some days, without protocols")
+    _add_scenario(truth)
+    truth.add_argument("--days", type=_days, default=30.0, help="default: 30")
+    truth.add_argument(
+        "--start", type=_moment, default=_moment(_TRUTH_START), help=f"ISO 8601; default: {_TRUTH_START}"
+    )
+    truth.add_argument("--out", type=Path, help="folder; default: SCENARIO.truth beside the scenario")
+    truth.add_argument("--json", action="store_true", help="print one line of JSON")
+    load_command.add_arguments(
+        actions.add_parser("load", help="a load generator: many machines, many signals")
+    )
+
+
+def _add_scenario(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(sorted(path.name for path in SCENARIOS.glob("*.yaml")))
     parser.add_argument(
-        "--data", type=Path, default=Path("simulator-data"), help="folder of the emission log"
+        "scenario", type=_scenario, nargs="?", default=THREE_PLANTS, help=f"a file, or one of {names}"
     )
     parser.add_argument("--seed", type=int, help="instead of the scenario's")
     parser.add_argument("--site", action="append", metavar="ASSET", help="only this site; may be repeated")
-    parser.add_argument(
-        "--port-base", type=int, help="OPC UA ports count up from here, in the scenario's order"
-    )
-    parser.add_argument("--broker", metavar="URL", help="instead of the scenario's")
+
+
+def _scenario(text: str) -> Path:
+    """Return a scenario's file: a path, or the name of one that comes with the package."""
+    path = Path(text)
+    own = SCENARIOS / (path.name if path.suffix else f"{text}.yaml")
+    return own if not path.exists() and path.parent == Path() and own.exists() else path
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 1.0 <= speed <= 60.0:
+        raise argparse.ArgumentTypeError("must be between 1 and 60")
+    return speed
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0.0 <= hours <= 24.0 * 366:
+        raise argparse.ArgumentTypeError("must be between 0 and 8784")
+    return hours
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0.0 < days <= 3_660.0:
+        raise argparse.ArgumentTypeError("must be above 0 and at most 3660")
+    return days
+
+
+def _moment(text: str) -> int:
+    """Return an ISO 8601 time as UTC ms; without an offset it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO 8601 time") from error
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -88,21 +119,53 @@ def main(arguments: argparse.Namespace) -> int:
     # Its servers run here: what goes wrong in one of their callbacks is said nowhere else.
     logging.getLogger("asyncua").setLevel(logging.ERROR)
     try:
+        if arguments.action == "load":
+            return load_command.main(arguments)
         scenario = chosen_scenario(
             load_scenario(arguments.scenario),
             seed=arguments.seed,
             sites=arguments.site,
-            port_base=arguments.port_base,
-            broker=arguments.broker,
+            port_base=getattr(arguments, "port_base", None),
+            broker=getattr(arguments, "broker", None),
         )
-        asyncio.run(run(scenario, arguments.data))
+        return _ACTIONS[arguments.action](arguments, scenario)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     except (ShopfloorError, OSError) as error:
         print(f"shopfloor simulate: {error}", file=sys.stderr)
         return 1
+
+
+def _run(arguments: argparse.Namespace, scenario: Scenario) -> int:
+    check_ports(scenario, arguments.scenario, ports_from_file=arguments.port_base is None)
+    ago_h = arguments.ago if arguments.ago is not None else 24.0 if arguments.speed > 1.0 else 0.0
+    clock = Clock(arguments.speed, ago_h)
+    asyncio.run(run(scenario, arguments.data, clock, arguments.nodeset_dir))
     return 0
+
+
+def _check(arguments: argparse.Namespace, scenario: Scenario) -> int:
+    check_ports(scenario, arguments.scenario, ports_from_file=True)
+    for line in summary(scenario):
+        print(line)
+    return 0
+
+
+def _truth(arguments: argparse.Namespace, scenario: Scenario) -> int:
+    out = arguments.out or arguments.scenario.with_suffix(".truth")
+    written = write_truth(scenario, out, arguments.start, arguments.days)
+    if arguments.json:
+        print(msgspec.json.encode(written).decode())
+    else:
+        print(
+            f"{written.rows:,} rows about {written.units} units in {out}: "
+            f"{written.unit_days_per_min:,.0f} unit-days a minute"
+        )
+    return 0
+
+
+_ACTIONS: Final = {"run": _run, "check": _check, "truth": _truth}
 
 
 def chosen_scenario(
@@ -138,105 +201,3 @@ def chosen_scenario(
         ]
     changes["sites"] = tuple(site for site in chosen if not sites or site.asset in sites)
     return scenario.model_copy(update=changes)
-
-
-async def run(scenario: Scenario, data: Path) -> None:
-    """Run a scenario's sites until TERM or Ctrl-C.
-
-    Raises:
-        StoreUnavailable: a port is taken, or the log can't be written.
-        LogDamaged: the log holds what was never written there.
-    """
-    began = time.monotonic()
-    loop = asyncio.get_running_loop()
-    stop, freeze = asyncio.Event(), asyncio.Event()
-    for number, event in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGUSR2, freeze)):
-        loop.add_signal_handler(number, event.set)
-    _clear(data)
-    plants: list[Plant] = []
-    # Building makes hundreds of thousands of objects that all stay: collecting garbage meanwhile only costs.
-    gc.disable()
-    try:
-        for site in scenario.sites:
-            log = EmissionLog(emission_folder(data, site), scenario.keep_h)
-            plants.append(Plant(scenario, site, log, time.time_ns()))
-        for plant in plants:
-            await plant.start()
-        gc.freeze()
-        gc.enable()
-        ready = Ready(
-            os.getpid(),
-            {plant.site.asset: plant.server.endpoint for plant in plants},
-            scenario.broker.url,
-            sum(plant.series_total for plant in plants),
-            sum(plant.history_total for plant in plants),
-            round(time.monotonic() - began, 3),
-        )
-        _write(data / "ready", ready)
-        _log.info("%d series at %s", ready.series_total, ", ".join(ready.endpoints.values()))
-        await _run(plants, data, stop, freeze)
-        await _flush(plants)
-    finally:
-        gc.enable()
-        for plant in plants:
-            await plant.stop()
-        (data / "ready").unlink(missing_ok=True)
-
-
-async def _run(plants: Sequence[Plant], data: Path, stop: asyncio.Event, freeze: asyncio.Event) -> None:
-    reported = False
-    while not stop.is_set():
-        now_ns = time.time_ns()
-        for plant in plants:
-            plant.frozen = freeze.is_set()
-            await plant.advance(now_ns)
-        if freeze.is_set() and not reported and not _unacknowledged(plants):
-            _write(data / "stopped", _stopped(plants))
-            reported = True
-        with contextlib.suppress(TimeoutError):
-            spent_s = (time.time_ns() - now_ns) / 1e9
-            async with asyncio.timeout(max(_TICK_S - spent_s, 0.01)):
-                await stop.wait()
-
-
-async def _flush(plants: Sequence[Plant]) -> None:
-    """Give the broker a moment to acknowledge what it was sent, where there is one."""
-    deadline = time.monotonic() + _FLUSH_S
-    while _unacknowledged(plants) and time.monotonic() < deadline:
-        if not any(plant.publisher.connected for plant in plants if plant.publisher.unacknowledged):
-            break
-        for plant in plants:
-            plant.publisher.feed()
-        await asyncio.sleep(0.05)
-    left = _unacknowledged(plants)
-    if left:
-        _log.warning("%d meter messages were not acknowledged by the broker", left)
-
-
-def _unacknowledged(plants: Sequence[Plant]) -> int:
-    return sum(plant.publisher.unacknowledged for plant in plants)
-
-
-def _stopped(plants: Sequence[Plant]) -> Stopped:
-    return Stopped(
-        {
-            plant.site.asset: Emitted(
-                plant.opcua_total, plant.mqtt_total, plant.log.rows_total, plant.log.last_time_ns or 0
-            )
-            for plant in plants
-        },
-        _unacknowledged(plants),
-    )
-
-
-def _clear(data: Path) -> None:
-    """Remove what an earlier run said of itself."""
-    data.mkdir(parents=True, exist_ok=True)
-    for name in ("ready", "stopped"):
-        (data / name).unlink(missing_ok=True)
-
-
-def _write(path: Path, content: msgspec.Struct) -> None:
-    draft = path.with_name(path.name + ".new")
-    draft.write_bytes(msgspec.json.encode(content))
-    draft.replace(path)

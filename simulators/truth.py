@@ -7,11 +7,12 @@ checkpoint, ``TABLE-000001.parquet``; `read_truth` reads either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -84,6 +85,9 @@ TABLES: Final[Mapping[str, pa.Schema]] = {
     }.items()
 }
 """Table: its columns. Every table has asset, begin, end."""
+_TEXTS: Final = {
+    name: [field.name for field in schema if field.type == _TEXT] for name, schema in TABLES.items()
+}
 
 
 class TruthWriter:
@@ -102,7 +106,7 @@ class TruthWriter:
         self.rows_total = 0
         """Rows of all tables so far."""
         self._suffix = "" if part is None else f"-{part:06d}"
-        self._waiting: dict[str, list[pa.RecordBatch]] = {name: [] for name in TABLES}
+        self._waiting: dict[str, list[tuple[int, Mapping[str, Column]]]] = {name: [] for name in TABLES}
         self._waiting_rows = dict.fromkeys(TABLES, 0)
         self._files: dict[str, pq.ParquetWriter] = {}
         try:
@@ -110,20 +114,30 @@ class TruthWriter:
         except OSError as error:
             raise StoreUnavailable(f"{folder}: {error.strerror}") from error
 
-    def add(self, asset: str, facts: Facts) -> None:
-        """Take rows of one asset."""
+    def add(self, asset: str | Callable[[str], str], facts: Facts) -> None:
+        """Take rows of one asset; where they have cells of their own (``asset``), ``asset`` makes paths of those.
+
+        Raises:
+            ValueError: a column that the table does not have.
+        """
         schema = TABLES[facts.table]
-        columns = facts.columns
-        rows = len(columns["begin_ms"]) if isinstance(columns["begin_ms"], np.ndarray | list | tuple) else 1
-        if not rows:
-            return
-        unknown = columns.keys() - set(schema.names) - {"begin_ms", "end_ms"}
+        unknown = facts.columns.keys() - set(schema.names) - {"begin_ms", "end_ms"}
         if unknown:
             raise ValueError(f"{facts.table} has no column {', '.join(sorted(unknown))}")
-        arrays = [_array(field, asset, columns, rows) for field in schema]
-        self._waiting[facts.table].append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-        self._waiting_rows[facts.table] += rows
-        self.rows_total += rows
+        begins = np.atleast_1d(np.asarray(facts.columns["begin_ms"]))
+        if not len(begins):
+            return
+        columns: dict[str, Column] = dict(facts.columns)
+        own = columns.get("asset")
+        if own is None:
+            columns["asset"] = asset if isinstance(asset, str) else asset("")
+        elif not isinstance(asset, str):
+            columns["asset"] = (
+                asset(own) if isinstance(own, str) else [asset(str(each)) for each in _list(own)]
+            )
+        self._waiting[facts.table].append((len(begins), columns))
+        self._waiting_rows[facts.table] += len(begins)
+        self.rows_total += len(begins)
         if self._waiting_rows[facts.table] >= _GROUP_ROWS:
             self._write(facts.table)
 
@@ -143,10 +157,12 @@ class TruthWriter:
         path = self.folder / f"{name}{self._suffix}.new"
         try:
             if name not in self._files:
-                self._files[name] = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
-            table = pa.Table.from_batches(self._waiting[name], schema=schema)
-            if table.num_rows:
-                self._files[name].write_table(table.unify_dictionaries(), row_group_size=2 * _GROUP_ROWS)
+                self._files[name] = pq.ParquetWriter(
+                    path, schema, compression="zstd", compression_level=1, use_dictionary=_TEXTS[name]
+                )
+            if self._waiting[name]:
+                arrays = [_array(field, self._waiting[name]) for field in schema]
+                self._files[name].write_table(pa.Table.from_arrays(arrays, schema=schema))
         except OSError as error:
             raise StoreUnavailable(f"{path}: {error.strerror or error}") from error
         self._waiting[name] = []
@@ -165,21 +181,61 @@ def read_truth(folder: Path, table: str) -> pa.Table:
     return pa.concat_tables([pq.read_table(file, schema=TABLES[table]) for file in files])
 
 
-def _array(field: pa.Field, asset: str, columns: Mapping[str, Column], rows: int) -> pa.Array:
-    value: Any
-    if field.name == "asset":
-        value = asset
-    elif field.name in {"begin", "end"}:
-        times = np.asarray(columns[f"{field.name}_ms"], dtype=np.int64).reshape(-1) * 1_000_000
-        return pa.array(times, type=pa.int64()).cast(_TIME)
-    else:
-        value = columns.get(field.name)
-    if isinstance(value, np.ndarray):
-        return pa.array(value).cast(field.type)
-    if isinstance(value, list | tuple):
-        return pa.array(value, type=field.type if field.type != _TEXT else pa.string()).cast(field.type)
-    if value is None:
-        return pa.nulls(rows, field.type)
+def so_far(facts: Sequence[Facts], now_ms: int) -> list[Facts]:
+    """Return what of a stretch's facts is true at a time within it, UTC ms.
+
+    States, downtime and energy are cut off there (energy in proportion), of the rest stays what is over; faults stay
+    from their begin.
+    """
+    found = []
+    for fact in facts:
+        begins = np.atleast_1d(np.asarray(fact.columns["begin_ms"]))
+        ends = np.atleast_1d(np.asarray(fact.columns["end_ms"]))
+        cut = fact.table in {"states", "energy", "downtime", "faults"}
+        keep = begins < now_ms if cut else ends <= now_ms
+        if not keep.any():
+            continue
+        columns = {name: _kept(column, keep) for name, column in fact.columns.items()}
+        if cut and fact.table != "faults":
+            columns["end_ms"] = np.minimum(ends[keep], now_ms)
+        if fact.table == "energy":
+            lasted = np.maximum(ends - begins, 1)[keep]
+            share = (np.minimum(ends[keep], now_ms) - begins[keep]) / lasted
+            columns["kwh"] = np.asarray(columns["kwh"], dtype=np.float64) * share
+        found.append(Facts(fact.table, columns))
+    return found
+
+
+def _kept(column: Column, keep: npt.NDArray[np.bool_]) -> Column:
+    if isinstance(column, np.ndarray) and column.ndim:
+        return column[keep]
+    if isinstance(column, list | tuple):
+        return [value for value, stays in zip(column, keep.tolist(), strict=True) if stays]
+    return column
+
+
+def _array(field: pa.Field, waiting: Sequence[tuple[int, Mapping[str, Column]]]) -> pa.Array:
+    """Return one column of many row sets; a row set gives values row by row, or one for all."""
     if field.type == _TEXT:
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [value])
-    return pa.array(np.full(rows, value)).cast(field.type)
+        texts: list[str | None] = []
+        for rows, columns in waiting:
+            value = columns.get(field.name)
+            texts += [value] * rows if value is None or isinstance(value, str) else _list(value)
+        return pa.array(texts, pa.string()).dictionary_encode()
+    timed = field.type == _TIME
+    name = f"{field.name}_ms" if timed else field.name
+    parts: list[npt.NDArray[np.generic]] = []
+    for rows, columns in waiting:
+        value = columns.get(name)
+        part = np.asarray(np.nan if value is None else value, dtype=np.int64 if timed else np.float64)
+        parts.append(part if part.ndim else np.full(rows, part))
+    joined = np.concatenate(parts)
+    if timed:
+        return pa.array(joined * 1_000_000).cast(_TIME)
+    # No figure is NaN: where one would stand, the asset does not measure it.
+    numbers = pa.array(joined, from_pandas=True)
+    return numbers.cast(field.type)
+
+
+def _list(column: Column) -> list[Any]:
+    return column.tolist() if isinstance(column, np.ndarray) else list(column)  # type: ignore[arg-type]

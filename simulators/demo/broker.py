@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -106,18 +107,18 @@ max_inflight_messages 1000
     return [program, "-c", str(configuration)]
 
 
-def reserve_session(host: str, port: int, client_id: str, topic: str) -> None:
+def reserve_session(host: str, port: int, client_id: str, topics: Sequence[str]) -> None:
     """Begin a new session in an agent's name, so that the broker keeps what machines say before the agent is there.
 
     Raises:
         BrokerUnavailable: it does not answer, or refuses.
     """
     # A broker of somebody else may still keep what an earlier demo did not fetch.
-    _subscribe(host, port, client_id, topic, clean_session=True)
-    _subscribe(host, port, client_id, topic, clean_session=False)
+    _subscribe(host, port, client_id, topics, clean_session=True)
+    _subscribe(host, port, client_id, topics, clean_session=False)
 
 
-def _subscribe(host: str, port: int, client_id: str, topic: str, *, clean_session: bool) -> None:
+def _subscribe(host: str, port: int, client_id: str, topics: Sequence[str], *, clean_session: bool) -> None:
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
@@ -128,7 +129,7 @@ def _subscribe(host: str, port: int, client_id: str, topic: str, *, clean_sessio
     granted = threading.Event()
 
     def on_connect(*_: object) -> None:
-        client.subscribe(topic, qos=1)
+        client.subscribe([(topic, 1) for topic in topics])
 
     def on_subscribe(
         _client: object, _data: object, _id: int, codes: list[ReasonCode], _properties: object
@@ -147,7 +148,7 @@ def _subscribe(host: str, port: int, client_id: str, topic: str, *, clean_sessio
     client.loop_start()
     try:
         if not granted.wait(_SUBSCRIBE_TIMEOUT_S):
-            raise BrokerUnavailable(f"the broker {host}:{port} grants no subscription to {topic}")
+            raise BrokerUnavailable(f"the broker {host}:{port} grants no subscription to {', '.join(topics)}")
     finally:
         client.disconnect()
         client.loop_stop()

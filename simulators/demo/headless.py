@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
 
 from shopfloor.block import Int64, SampleBlock, concat
+from shopfloor.signal import SeriesKey
 from simulators.demo.agents import Progress
 from simulators.demo.kills import Kill
 from simulators.demo.latency import measure
@@ -20,7 +21,7 @@ from simulators.demo.report import Report
 from simulators.demo.service import ServiceTrouble
 from simulators.demo.session import Session
 from simulators.demo.verify import Comparison, compare
-from simulators.emissions import read_emissions
+from simulators.emissions import read_emissions, read_untimed
 from simulators.plant import emission_folder
 
 STOP_TIMEOUT_S: Final = 30.0
@@ -105,14 +106,16 @@ def run_headless(
         say(f"the simulators did not confirm within {STOP_TIMEOUT_S:g} s that the machines have stopped")
     since_ns = plan.kept_since_ns(stopped_ns)
     emitted = read_log(plan, since_ns)
+    untimed = read_untimed_series(plan)
 
     def progress() -> Progress:
         supervisor.tick()
         return session.agents.progress()
 
-    accounts = settle(session.service, emitted, [site.asset for site in plan.sites], since_ns, progress, say)
+    assets = [site.asset for site in plan.sites]
+    accounts = settle(session.service, emitted, untimed, assets, since_ns, progress, say)
     live = emitted.take((emitted.source_time >= session.ready_ns) & (emitted.source_time <= stopped_ns))
-    latency = measure(live, session.live.arrivals())
+    latency = measure(live, session.live.arrivals(), untimed)
     comparison = accounts.comparison
     report = Report(
         sites=len(plan.sites),
@@ -156,6 +159,7 @@ class Store(Protocol):
 def settle(
     store: Store,
     emitted: SampleBlock,
+    untimed: Collection[SeriesKey],
     assets: Sequence[str],
     since_ns: int,
     progress: Callable[[], Progress],
@@ -172,6 +176,7 @@ def settle(
     Args:
         store: holds what arrived.
         emitted: all that the machines said; they have stopped.
+        untimed: series whose messages carry no time.
         assets: where to look.
         since_ns: rows before this time (UTC ns) are left out.
         progress: gives the agents' state; also keeps the parts running.
@@ -187,7 +192,8 @@ def settle(
     while True:
         at_rest, last_move_s = _wait_until_quiet(progress, deadline_s, clock, sleep)
         try:
-            comparison = compare(emitted, store.everything(assets, emitted.source_time, since_ns))
+            stored = store.everything(assets, emitted.source_time, since_ns)
+            comparison = compare(emitted, stored, untimed, since_ns)
         except ServiceTrouble as error:
             if clock() >= deadline_s:
                 raise
@@ -223,6 +229,12 @@ def read_log(plan: Plan, since_ns: int) -> SampleBlock:
     folders = [emission_folder(plan.simulators, site) for site in plan.scenario.sites]
     emitted = concat([read_emissions(folder) for folder in folders])
     return emitted.take(emitted.source_time >= since_ns)
+
+
+def read_untimed_series(plan: Plan) -> frozenset[SeriesKey]:
+    """Return the series of all sites whose messages carry no time."""
+    folders = [emission_folder(plan.simulators, site) for site in plan.scenario.sites]
+    return frozenset().union(*map(read_untimed, folders))
 
 
 def _peak_mb(usage: Usage) -> float:

@@ -74,6 +74,7 @@ def simulators_part(plan: Plan) -> Part:
     plan.stopped_file.unlink(missing_ok=True)
     command = shopfloor(
         "simulate",
+        "run",
         plan.scenario_file,
         "--data",
         plan.simulators,

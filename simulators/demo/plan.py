@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Any, Final
 import yaml
 
 from simulators.demo.ports import HOST
-from simulators.protocols.mqtt import METER_SIGNALS
+from simulators.plant.dialects import make_dialects
+from simulators.protocols.mqtt_dialects import Topic
 from simulators.protocols.opcua import node_mappings
 from simulators.scenario import Scenario, SiteConfig, load_scenario
 
@@ -21,7 +23,7 @@ _SCENARIO: Final = "scenario.yaml"
 _SIMULATORS: Final = "simulators"
 _KEEP_H: Final = 24.0
 """How much of the simulators' log is kept, unless the scenario says it."""
-_METERS: Final = "meters/{site}/{area}/{line}/{cell}"
+_LEVEL: Final = re.compile(r"\{\w+\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +157,16 @@ def write_ingest_config(plan: Plan) -> None:
 
 
 def write_agent_config(plan: Plan, site: Site) -> None:
-    """Write an ``agent.yaml``: the site's OPC UA server, and its energy meters on the broker."""
+    """Write an ``agent.yaml``: the site's OPC UA server, what it says over MQTT, its Sparkplug edge node."""
     config = next(each for each in plan.scenario.sites if each.key == site.key)
-    sources: list[dict[str, Any]] = [{"opcua": _opcua(plan, config)}]
-    if any(machine.meter for machine in config.machines):
-        sources.append({"mqtt": _meters(plan, config)})
+    sources: list[dict[str, Any]] = []
+    if config.on_opcua().machines:
+        sources.append({"opcua": _opcua(plan, config)})
+    topics = mqtt_topics(plan, config)
+    if topics:
+        sources.append({"mqtt": _mqtt(plan, config, topics)})
+    if config.devices:
+        sources.append({"sparkplug": _sparkplug(plan, config)})
     _write(
         site.config,
         {
@@ -172,14 +179,19 @@ def write_agent_config(plan: Plan, site: Site) -> None:
     )
 
 
-def meter_client(config: SiteConfig) -> str:
+def mqtt_client(config: SiteConfig) -> str:
     """Return the MQTT client id of a site's agent."""
-    return f"{config.key}-gateway-meters"
+    return f"{config.key}-gateway-mqtt"
 
 
-def meter_filter(config: SiteConfig) -> str:
-    """Return the MQTT topic filter of a site's meters."""
-    return _METERS.format(site=config.key, area="+", line="+", cell="+")
+def mqtt_topics(plan: Plan, config: SiteConfig) -> list[Topic]:
+    """Return the agent's configuration for everything of a site that speaks JSON over MQTT."""
+    return make_dialects(config, plan.made_ns).topics()
+
+
+def mqtt_filters(plan: Plan, config: SiteConfig) -> list[str]:
+    """Return the MQTT topic filters of a site's agent."""
+    return [_LEVEL.sub("+", topic["topic"]) for topic in mqtt_topics(plan, config)]
 
 
 def store_token(site: Site, token: str) -> None:
@@ -200,27 +212,35 @@ def _opcua(plan: Plan, config: SiteConfig) -> dict[str, Any]:
         "nodes": [
             {"node": mapping.node, "asset": str(mapping.asset), "signal": mapping.signal, "group": "live"}
             | {name: value for name, usual in defaults.items() if (value := getattr(mapping, name)) != usual}
-            for mapping in node_mappings(config)
+            for mapping in node_mappings(config.on_opcua())
         ],
     }
 
 
-def _meters(plan: Plan, config: SiteConfig) -> dict[str, Any]:
-    enterprise = str(config.asset).partition("/")[0]
+def _mqtt(plan: Plan, config: SiteConfig, topics: list[Topic]) -> dict[str, Any]:
     return {
-        "name": "meters",
+        "name": "mqtt",
         "broker": plan.broker_url,
-        "client_id": meter_client(config),
-        "topics": [
+        "client_id": mqtt_client(config),
+        "topics": topics,
+    }
+
+
+def _sparkplug(plan: Plan, config: SiteConfig) -> dict[str, Any]:
+    sparkplug = config.sparkplug
+    return {
+        "name": "edge-node",
+        "broker": plan.broker_url,
+        "client_id": f"{config.key}-gateway-sparkplug",
+        "host_id": sparkplug.primary_host or "shopfloor",
+        "store_and_forward": sparkplug.primary_host is not None,
+        "publishers": [
             {
-                # The site stands written out: each agent takes its own meters only.
-                "topic": _METERS.format(site=config.key, area="{area}", line="{line}", cell="{cell}"),
-                "asset": f"{enterprise}/{config.key}/{{area}}/{{line}}/{{cell}}",
-                "time": {"path": "ts", "format": "ms"},
-                "signals": [
-                    {"path": key, "signal": signal, "unit": unit} for key, signal, unit, _ in METER_SIGNALS
-                ],
+                "descriptor": f"{sparkplug.group}/{config.edge_node}/{machine.cell}",
+                "asset": str(config.machine_asset(machine)),
+                "metrics": "all",
             }
+            for machine in config.devices
         ],
     }
 

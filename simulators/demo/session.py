@@ -21,7 +21,7 @@ from simulators.demo.parts import (
     ingest_part,
     simulators_part,
 )
-from simulators.demo.plan import Plan, meter_client, meter_filter
+from simulators.demo.plan import Plan, mqtt_client, mqtt_filters
 from simulators.demo.service import Service
 from simulators.demo.supervisor import TICK_S, StartFailed, Supervisor
 
@@ -142,8 +142,9 @@ class Session:
             return  # the broker has kept them
         host, port = parse_address(self.plan.broker_url)
         for site in self.plan.scenario.sites:
-            if any(machine.meter for machine in site.machines):
-                reserve_session(host, port, meter_client(site), meter_filter(site))
+            filters = mqtt_filters(self.plan, site)
+            if filters:
+                reserve_session(host, port, mqtt_client(site), filters)
 
     def _every_machine_is_seen(self, began_s: float) -> bool:
         seen = self.service.machines_in_contact()

@@ -1,4 +1,4 @@
-"""Drive classes: what a machine draws from the mains in each phase of its cycle."""
+"""Drive classes: what a machine draws from the mains, and when."""
 
 from __future__ import annotations
 
@@ -6,48 +6,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+PHASES: Final = ("close", "inject", "hold", "dose", "cool", "open")
+"""Of a cycle, in order; ``cool`` is what is left of cooling after dosing, ``open`` includes ejection."""
+
 
 @dataclass(frozen=True, slots=True)
 class DriveClass:
-    """Electrical behaviour of one kind of machine; powers are shares of the machine's rated drive power."""
+    """Electrical behaviour of one kind of machine."""
 
-    rated_kw_per_kn: float
-    """Drive power in kW for each kN of clamping force."""
     base_kw: float
-    """Drawn whenever the power unit is on: controller, pumps that never rest, cabinet fans."""
-    idle_share: float
-    """Share of the rated power while the machine stands with its power unit on."""
-    phase_share: Mapping[str, float]
-    """Share of the rated power by phase of the cycle."""
+    """Drawn while the power unit is on, whatever the machine does: controller, fans, idling pump."""
+    base_kw_per_kn: float
+    """The same, for each kN of clamping force."""
+    shot_kwh_per_kg: float
+    """What moving, injecting and plasticising take for each kilogram moulded."""
+    phase_share: tuple[float, float, float, float, float, float]
+    """How that is spread over the phases; sums to 1."""
     power_factor_running: float
     power_factor_idle: float
+    hydraulic: bool
+    """Whether it has an oil tank that warms up."""
+
+    def idle_kw(self, clamp_kn: float) -> float:
+        """Return the power while the machine stands with its power unit on, without heaters."""
+        return self.base_kw + self.base_kw_per_kn * clamp_kn
 
 
 DRIVES: Final[Mapping[str, DriveClass]] = {
     "electric": DriveClass(
-        rated_kw_per_kn=0.016,
-        base_kw=0.9,
-        idle_share=0.01,
-        phase_share={"close": 0.50, "inject": 1.15, "hold": 0.28, "dose": 0.62, "cool": 0.06, "open": 0.42},
-        power_factor_running=0.95,
-        power_factor_idle=0.90,
+        0.35, 0.00018, 0.74, (0.10, 0.22, 0.12, 0.42, 0.02, 0.12), 0.95, 0.90, hydraulic=False
     ),
     "servo_hydraulic": DriveClass(
-        rated_kw_per_kn=0.014,
-        base_kw=1.4,
-        idle_share=0.03,
-        phase_share={"close": 0.70, "inject": 1.10, "hold": 0.45, "dose": 0.80, "cool": 0.10, "open": 0.60},
-        power_factor_running=0.91,
-        power_factor_idle=0.82,
+        0.80, 0.0004, 0.81, (0.12, 0.18, 0.14, 0.40, 0.03, 0.13), 0.91, 0.82, hydraulic=True
     ),
     "hydraulic": DriveClass(
-        rated_kw_per_kn=0.013,
-        base_kw=4.5,
-        idle_share=0.28,
-        phase_share={"close": 0.80, "inject": 1.05, "hold": 0.75, "dose": 0.95, "cool": 0.42, "open": 0.75},
-        power_factor_running=0.84,
-        power_factor_idle=0.68,
+        2.6, 0.0020, 0.82, (0.13, 0.16, 0.17, 0.34, 0.07, 0.13), 0.84, 0.68, hydraulic=True
     ),
 }
-"""Idle and mean powers follow measured specific energies: 0.9-1.1 kWh/kg electric, 1.0-1.2 servo, 1.4-1.6 fixed
-pump."""
+"""Set so that a month's specific energy comes out as published: electric 0.9-1.1, servo 1.0-1.2, fixed pump 1.4-1.6
+kWh/kg; `tests/unit/test_simulators_calibration.py` holds it."""

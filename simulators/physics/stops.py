@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,43 +34,44 @@ REASONS: Final = (
     StopReason("Ejector fault", 2, 1.5, hands_on=True),
     StopReason("Drive fault", 1, 2.0, hands_on=True, power_off=True),
 )
-CHANGEOVER: Final = StopReason("Mould change", 0, hands_on=True)
+_WEIGHTS: Final = np.array([reason.weight for reason in REASONS]) / sum(reason.weight for reason in REASONS)
 
 
 @dataclass(frozen=True, slots=True)
 class StopRates:
     """How a machine's day is interrupted; times in seconds."""
 
-    between_s: float
-    """Mean production time between two stops (exponential)."""
-    repair_s: float
+    between_s: float = 10_800.0
+    """Mean production time between two stops (exponential); 3 to 8 h is usual."""
+    repair_s: float = 540.0
     """Median time to repair (lognormal)."""
-    micro_between_s: float = 2400.0
-    """Mean time between hesitations too short for a reason."""
-    changeover_s: float = 1500.0
-    """Median time of a mould change (lognormal)."""
+    micro_between_s: float = 2_400.0
+    """Mean production time between hesitations too short for a reason (exponential)."""
+    changeover_s: float = 2_700.0
+    """Median time of a mould change (lognormal), 20 to 120 min; a colour change takes 40 % of it."""
 
 
-def until_stop_s(rates: StopRates, rng: random.Random) -> float:
+def until_stop_ms(rates: StopRates, rng: np.random.Generator) -> int:
     """Return the production time until the next stop."""
-    return rng.expovariate(1.0 / rates.between_s)
+    return round(rng.exponential(rates.between_s) * 1000.0)
 
 
-def until_hesitation_s(rates: StopRates, rng: random.Random) -> float:
-    """Return the time until the next hesitation."""
-    return rng.expovariate(1.0 / rates.micro_between_s)
-
-
-def pick_reason(rng: random.Random) -> StopReason:
+def pick_reason(rng: np.random.Generator) -> StopReason:
     """Return a reason by its weight."""
-    return rng.choices(REASONS, [reason.weight for reason in REASONS])[0]
+    return REASONS[int(rng.choice(len(REASONS), p=_WEIGHTS))]
 
 
-def repair_s(rates: StopRates, reason: StopReason, rng: random.Random) -> float:
-    """Return how long a stop lasts: lognormal, between 20 s and 2 h."""
-    return min(max(rng.lognormvariate(math.log(rates.repair_s * reason.length), 0.7), 20.0), 7200.0)
+def repair_ms(rates: StopRates, reason: StopReason, rng: np.random.Generator) -> int:
+    """Return how long a stop lasts: lognormal, between 20 s and 8 h."""
+    return _lognormal_ms(rates.repair_s * reason.length, 1.2, 20.0, 28_800.0, rng)
 
 
-def changeover_s(rates: StopRates, rng: random.Random) -> float:
-    """Return how long a mould change lasts."""
-    return min(max(rng.lognormvariate(math.log(rates.changeover_s), 0.4), 240.0), 7200.0)
+def changeover_ms(rates: StopRates, share: float, rng: np.random.Generator) -> int:
+    """Return how long a changeover lasts that takes ``share`` of a mould change: lognormal, 4 min to 2 h."""
+    return _lognormal_ms(rates.changeover_s * share, 0.35, 240.0, 7_200.0, rng)
+
+
+def _lognormal_ms(
+    median_s: float, sigma: float, least_s: float, most_s: float, rng: np.random.Generator
+) -> int:
+    return round(min(max(rng.lognormal(math.log(median_s), sigma), least_s), most_s) * 1000.0)

@@ -1,0 +1,45 @@
+"""What a site's simulation goes on from after a kill: snapshots of its units, and until when the past was served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from shopfloor.errors import StoreUnavailable
+
+
+class Checkpoint(msgspec.Struct):
+    """One moment of a site."""
+
+    life_ms: int
+    """When the units' lives began, UTC ms."""
+    part: int
+    """How many parts of the truth are complete."""
+    units: list[bytes]
+    """Snapshots, each from the begin of the stretch that its unit was in, in the order of the scenario."""
+    outlets: list[dict[str, bytes]]
+
+
+class CheckpointFile:
+    """A site's checkpoint on disk, replaced whole."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def load(self) -> Checkpoint | None:
+        """Return the last one; None where there is none, or none that can be read."""
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=Checkpoint)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write one; raises StoreUnavailable."""
+        draft = self._file.with_name(self._file.name + ".new")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(msgspec.json.encode(checkpoint))
+            draft.replace(self._file)
+        except OSError as error:
+            raise StoreUnavailable(f"{self._file}: {error.strerror}") from error

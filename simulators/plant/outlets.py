@@ -1,0 +1,57 @@
+"""The protocols that a site of a scenario needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simulators.emissions import EmissionLog
+from simulators.plant.dialects import make_dialects
+from simulators.plant.mqtt_outlet import MqttOutlet
+from simulators.plant.opcua_outlet import OpcuaOutlet
+from simulators.plant.outlet import Outlet
+from simulators.plant.sparkplug_outlet import SparkplugOutlet
+from simulators.plant.units import assets
+from simulators.protocols import euromap77
+from simulators.protocols.mqtt import MqttPublisher
+from simulators.protocols.opcua import PlantServer
+from simulators.scenario import Scenario, SiteConfig
+
+
+def make_outlets(
+    scenario: Scenario, site: SiteConfig, data: Path, log: EmissionLog, now_ns: int, nodeset_dir: Path | None
+) -> list[Outlet]:
+    """Return a site's protocols; their series are declared in the log.
+
+    Args:
+        scenario: the site's.
+        site: whose.
+        data: the simulator's data folder; the edge node keeps its bdSeq there.
+        log: of the site.
+        now_ns: UTC ns.
+        nodeset_dir: see `PlantServer`.
+    """
+    outlets: list[Outlet] = []
+    paths = assets(site)
+    on_opcua = site.on_opcua()
+    if on_opcua.machines:
+        server = PlantServer(on_opcua, scenario.listen, security=site.opcua, nodeset_dir=nodeset_dir)
+        cells = {machine.cell: paths[machine.cell] for machine in on_opcua.machines}
+        outlets.append(OpcuaOutlet(server, cells, log))
+    dialects = make_dialects(site, now_ns)
+    if dialects.cells or dialects.meters:
+        publisher = MqttPublisher(scenario.broker, f"shopfloor-{site.asset.replace('/', '-')}")
+        outlets.append(MqttOutlet(publisher, dialects.cells, dialects.meters, log))
+    if site.devices:
+        outlets.append(
+            SparkplugOutlet(
+                scenario.broker,
+                site.sparkplug,
+                site.edge_node,
+                data / "sparkplug",
+                {machine.cell: tuple(euromap77.variables(machine.zones)) for machine in site.devices},
+                frozenset(machine.cell for machine in site.devices if machine.meter != "none"),
+                paths,
+                log,
+            )
+        )
+    return outlets

@@ -1,0 +1,175 @@
+"""A site's Sparkplug edge node as an outlet: metrics by exception, a past as historical."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shopfloor.asset import AssetPath
+from shopfloor.signal import SeriesKey
+from shopfloor.sparkplug import DataType
+from simulators.emissions import EmissionLog, Row, SeriesColumns, Value
+from simulators.physics.meter import MeterReading
+from simulators.physics.unit import MS, CycleEnd, Moment
+from simulators.protocols.mqtt_dialects import METER_SIGNALS
+from simulators.protocols.opcua_variable import Variable
+from simulators.protocols.sparkplug import SparkplugNode
+from simulators.protocols.sparkplug_metrics import DeviceSample, MetricSpec
+from simulators.protocols.sparkplug_session import SessionLimits
+from simulators.scenario import BrokerConfig, SparkplugConfig
+
+
+def metric_name(name: str) -> str:
+    """Return a signal's name as a Sparkplug metric: ``barrel.zone_1.temperature`` is ``Barrel/Zone 1/Temperature``."""
+    return "/".join(part.replace("_", " ").capitalize() for part in name.split("."))
+
+
+_DATATYPES = {
+    "Boolean": DataType.Boolean,
+    "Int32": DataType.Int32,
+    "UInt64": DataType.UInt64,
+    "UInt16": DataType.UInt16,
+    "UInt32": DataType.UInt32,
+    "Double": DataType.Double,
+    "String": DataType.String,
+    "LocalizedText": DataType.String,
+}
+
+
+@dataclass(slots=True)
+class _Metric:
+    name: str
+    kind: str
+    series: int
+    last_ms: int = -1
+    last: Value | None = None
+
+
+class SparkplugOutlet:
+    """The machines behind the site's Sparkplug edge node, and their meters.
+
+    Args:
+        cells: what each device shows besides its meter.
+        metered: devices with a meter.
+    """
+
+    def __init__(
+        self,
+        broker: BrokerConfig,
+        config: SparkplugConfig,
+        edge_node: str,
+        folder: Path,
+        cells: Mapping[str, Sequence[Variable]],
+        metered: frozenset[str],
+        assets: Mapping[str, AssetPath],
+        log: EmissionLog,
+    ) -> None:
+        self.cells = tuple(cells)
+        self.metered = tuple(metered)
+        self._metrics: dict[str, dict[str, _Metric]] = {}
+        devices: dict[str, list[MetricSpec]] = {}
+        for cell, variables in cells.items():
+            kinds = {each.signal: (each.kind, each.unit) for each in variables if each.logged}
+            if cell in metered:
+                kinds |= {name: ("Double", unit) for _, name, unit, _ in METER_SIGNALS}
+            self._metrics[cell] = {
+                name: _Metric(metric_name(name), kind, log.series(SeriesKey(assets[cell], name)))
+                for name, (kind, _) in kinds.items()
+            }
+            devices[cell] = [
+                MetricSpec(metric_name(name), _DATATYPES[kind], unit) for name, (kind, unit) in kinds.items()
+            ]
+        self.series_total = sum(map(len, self._metrics.values()))
+        self.node = SparkplugNode(
+            broker,
+            config.group,
+            edge_node,
+            config.primary_host,
+            folder,
+            devices,
+            SessionLimits(history_s=config.rolling_history_s, store_samples=config.max_stored_samples),
+        )
+        self._samples: list[DeviceSample] = []
+        self._assets = assets
+        self.has_past = True
+
+    @property
+    def unacknowledged(self) -> int:
+        """See `Outlet`."""
+        return self.node.unacknowledged
+
+    def remember(self, past: Mapping[SeriesKey, SeriesColumns]) -> None:
+        """See `Outlet`."""
+        for cell, metrics in self._metrics.items():
+            for name, metric in metrics.items():
+                columns = past.get(SeriesKey(self._assets[cell], name))
+                if columns is not None and len(columns.time_ns):
+                    row = len(columns.time_ns) - 1
+                    metric.last_ms = int(columns.time_ns[row]) // MS
+                    metric.last = columns.text.get(row, float(columns.value[row]))
+
+    def snapshots(self) -> dict[str, bytes]:
+        """See `Outlet`."""
+        return {}
+
+    def restore(self, snapshots: Mapping[str, bytes]) -> None:
+        """See `Outlet`."""
+
+    def pass_over(self, cell: str, moments: Sequence[Moment], until_ms: int) -> None:
+        """See `Outlet`."""
+
+    def take(self, cell: str, moments: Sequence[Moment], until_ms: int) -> list[Row]:
+        """See `Outlet`."""
+        del until_ms  # metrics are reported by exception
+        rows: list[Row] = []
+        for moment in moments:
+            if not isinstance(moment, CycleEnd):
+                rows += self._say(cell, moment.signal, moment.time_ns, moment.value)
+        return rows
+
+    def take_reading(self, cell: str, reading: MeterReading) -> list[Row]:
+        """See `Outlet`."""
+        rows: list[Row] = []
+        for (_, name, *_), value in zip(METER_SIGNALS, reading[1:], strict=True):
+            rows += self._say(cell, name, reading.time_ns, value)
+        return rows
+
+    def _say(self, cell: str, name: str, time_ns: int, value: Value) -> list[Row]:
+        metric = self._metrics[cell].get(name)
+        if metric is None or value == metric.last:
+            return []
+        time_ms = max(time_ns // MS, metric.last_ms + 1)
+        metric.last_ms, metric.last = time_ms, value
+        said: float | int | bool | str | None = value
+        if isinstance(value, float):
+            if math.isnan(value):
+                said = None
+            elif metric.kind == "Boolean":
+                said = bool(value)
+            elif metric.kind != "Double":
+                said = round(value)
+        self._samples.append(DeviceSample(cell, metric.name, time_ms, said))
+        return [Row(metric.series, time_ms * MS, value)]
+
+    async def expose(self, *, past: bool) -> int:
+        """See `Outlet`; a past waits for the host and comes as historical."""
+        del past
+        samples, self._samples = self._samples, []
+        samples.sort(key=lambda sample: sample.time_ms)
+        if samples:
+            self.node.publish(samples)
+        return len(samples)
+
+    async def start(self) -> None:
+        """See `Outlet`."""
+        self.node.start()
+
+    def feed(self) -> None:
+        """See `Outlet`."""
+        self.node.feed()
+
+    async def stop(self) -> None:
+        """See `Outlet`."""
+        self.node.stop()

@@ -1,0 +1,156 @@
+"""Sites as a user writes them: what stands there, who works there, and how it speaks."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from shopfloor.asset import AssetPath, parse_asset
+from shopfloor.configfile import Asset, ConfigModel, Secret
+from simulators.physics.calendar import Calendar
+from simulators.protocols.opcua_security import OpcUaSecurity
+from simulators.scenario.machines import MachineConfig, refuse_twice
+from simulators.scenario.people import Clock, ShiftConfig, TimeZone, calendar
+
+_SITE_DEPTH: Final = 2
+
+
+def _broker_url(url: str) -> str:
+    parts = urlsplit(url)
+    try:
+        port_fits = parts.port != 0
+    except ValueError:
+        port_fits = False
+    if parts.scheme != "mqtt" or not parts.hostname or not port_fits or parts.path not in {"", "/"}:
+        raise PydanticCustomError("broker_url", "a broker is written mqtt://HOST[:PORT]")
+    if parts.username or parts.password:
+        # Of this kind, so that the message does not show what was given.
+        raise PydanticCustomError("secret", "user and password stand in keys of their own, not in the url")
+    return url
+
+
+class BrokerConfig(ConfigModel):
+    """The MQTT broker that meters, gateways, lines and edge nodes publish to."""
+
+    url: Annotated[str, AfterValidator(_broker_url)] = "mqtt://127.0.0.1:1883"
+    """``mqtt://HOST[:PORT]``."""
+    username: str | None = None
+    """Without it they connect anonymously."""
+    password: Secret | None = None
+    """``${ENVIRONMENT_VARIABLE}`` or ``file:PATH``."""
+
+
+class WanCutConfig(ConfigModel):
+    """When the site's link is cut, every day."""
+
+    start: Clock
+    """Local time."""
+    minutes: float = Field(gt=0.0, le=1_440.0)
+    """How long."""
+
+
+class SparkplugConfig(ConfigModel):
+    """The site's Sparkplug B edge node; its devices are the machines with ``protocol: sparkplug``."""
+
+    group: str = Field(default="shopfloor", min_length=1, max_length=60, pattern=r"^[^/+#]+$")
+    """Sparkplug group id."""
+    edge_node: str | None = Field(default=None, min_length=1, max_length=60, pattern=r"^[^/+#]+$")
+    """Sparkplug edge node id; by default the site's name in its asset path."""
+    primary_host: str | None = Field(default=None, min_length=1, max_length=60, pattern=r"^[^/+#]+$")
+    """Host application without which it stores instead of sending; by default there is none."""
+    rolling_history_s: float = Field(default=15.0, ge=0.0, le=600.0)
+    """What it sent in so many seconds before it noticed a loss it sends again, as historical."""
+    max_stored_samples: int = Field(default=2_000_000, ge=1_000)
+    """How many samples it stores while host or link are away; older ones are dropped, and counted."""
+    wan_cut: WanCutConfig | None = None
+    """A daily time without link; what happens meanwhile comes afterwards, as historical."""
+
+
+class SiteConfig(ConfigModel):
+    """One plant."""
+
+    asset: Asset
+    """``enterprise/site``."""
+    name: str = Field(min_length=1, max_length=100)
+    """As people call it."""
+    time_zone: TimeZone
+    """IANA name, such as Asia/Hong_Kong."""
+    opcua_port: int = Field(ge=1, le=65_535)
+    """TCP port of its OPC UA server, which runs where machines need one."""
+    opcua: OpcUaSecurity = OpcUaSecurity()
+    """Who may connect to that server, and how."""
+    sparkplug: SparkplugConfig = SparkplugConfig()
+    """Its edge node, where machines need one."""
+    shifts: tuple[ShiftConfig, ...] = Field(default=(), max_length=50)
+    """When people work; by default around the clock."""
+    holidays: tuple[date, ...] = Field(default=(), max_length=1_000)
+    """Days without shifts."""
+    machines: tuple[MachineConfig, ...] = Field(default=(), max_length=100)
+    """Injection moulding machines."""
+
+    @field_validator("asset")
+    @classmethod
+    def _is_site(cls, asset: str) -> str:
+        if len(parse_asset(asset).segments) != _SITE_DEPTH:
+            raise PydanticCustomError("site_asset", "a site is ENTERPRISE/SITE")
+        return asset
+
+    @field_validator("machines")
+    @classmethod
+    def _distinct(cls, machines: tuple[MachineConfig, ...]) -> tuple[MachineConfig, ...]:
+        refuse_twice("two machines named", (machine.cell for machine in machines))
+        return machines
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> SiteConfig:
+        if not self.machines:
+            raise PydanticCustomError("machines", "a site has at least one machine")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The site's own segment of its asset path."""
+        return parse_asset(self.asset).name
+
+    @property
+    def edge_node(self) -> str:
+        """Its Sparkplug edge node id."""
+        return self.sparkplug.edge_node or self.key
+
+    @property
+    def enterprise(self) -> str:
+        """The first segment of its asset path."""
+        return parse_asset(self.asset).segments[0]
+
+    @property
+    def namespace_uri(self) -> str:
+        """The namespace of all its OPC UA node ids: the same after every restart."""
+        return f"urn:shopfloor:simulator:{self.asset.replace('/', ':')}"
+
+    @property
+    def calendar(self) -> Calendar:
+        """When people work."""
+        return calendar(self.time_zone, self.shifts, self.holidays)
+
+    @property
+    def devices(self) -> tuple[MachineConfig, ...]:
+        """The machines behind its Sparkplug edge node."""
+        return tuple(each for each in self.machines if each.protocol == "sparkplug")
+
+    def on_opcua(self) -> SiteConfig:
+        """Return the site with only those machines that its OPC UA server shows."""
+        return self.model_copy(
+            update={"machines": tuple(each for each in self.machines if each.protocol == "opcua")}
+        )
+
+    def machine_asset(self, machine: MachineConfig) -> AssetPath:
+        """Return the asset path of one of its machines."""
+        return parse_asset(f"{self.asset}/{machine.area}/{machine.line}/{machine.cell}")
+
+    def meter_topic(self, machine: MachineConfig) -> str:
+        """Return the MQTT topic of the machine's meter."""
+        return f"meters/{self.key}/{machine.area}/{machine.line}/{machine.cell}"
