@@ -175,6 +175,7 @@ def alarm_event(names: Names, machine: ua.NodeId, alarm: Alarm) -> Event:
     kind = names.type("gen:MessageConditionType")
     event = _event(machine, kind, alarm.cell, alarm.time_ms, alarm.message, severity)
     state = ua.LocalizedText("Active" if active else "Inactive")
+    time = _time(alarm.time_ms)
     for name, value, variant in (
         ("Id", alarm.id, _V.String),
         ("Classification", alarm.classification, _V.Int32),
@@ -193,8 +194,11 @@ def alarm_event(names: Names, machine: ua.NodeId, alarm: Alarm) -> Event:
         ("ActiveState", state, _V.LocalizedText),
         ("ActiveState/Id", active, _V.Boolean),
         ("Quality", ua.StatusCode(), _V.StatusCode),
+        ("Quality/SourceTimestamp", time, _V.DateTime),
         ("LastSeverity", severity, _V.UInt16),
+        ("LastSeverity/SourceTimestamp", time, _V.DateTime),
         ("Comment", ua.LocalizedText(""), _V.LocalizedText),
+        ("Comment/SourceTimestamp", time, _V.DateTime),
         ("ClientUserId", "", _V.String),
         ("SuppressedOrShelved", False, _V.Boolean),
         ("InputNode", ua.NodeId(), _V.NodeId),
@@ -216,7 +220,7 @@ def _event(
     machine: ua.NodeId, kind: ua.NodeId, cell: str, time_ms: int, message: str, severity: int
 ) -> Event:
     event = Event(machine)
-    time = _EPOCH + timedelta(milliseconds=time_ms)
+    time = _time(time_ms)
     for name, value, variant in (
         ("EventId", uuid.uuid4().bytes, _V.ByteString),
         ("EventType", kind, _V.NodeId),
@@ -264,6 +268,10 @@ def _cycle_fields(cycle: CycleEvent) -> Fields:
         if value is not None and unit is None:
             value = _milliseconds(value)
         yield f"{_UNIT_1}/{browse}", value, _V.Double
+
+
+def _time(time_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=time_ms)
 
 
 def _milliseconds(seconds: float) -> float:

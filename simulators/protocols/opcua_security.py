@@ -53,7 +53,10 @@ _MAX_CERTIFICATE_BYTES: Final = 64 * 1024
 
 
 class OpcUaSecurity(ConfigModel):
-    """Security of a site's OPC UA server; by default anybody reads, as behind a machine's own switch."""
+    """Security of a site's OPC UA server; by default anybody reads, as behind a machine's own switch.
+
+    The certificates of client applications are all accepted: it is users that are told apart.
+    """
 
     policies: tuple[Policy, ...] = Field(default=("None",), min_length=1)
     """Which combinations of policy and mode are offered."""

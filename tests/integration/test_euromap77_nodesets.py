@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -42,17 +40,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+_LOADED: list[Space] = []
+
+
 @pytest.fixture
-async def theirs() -> AsyncIterator[Space]:
-    server = Server(SharingServer())
-    await server.init()
-    await server.set_application_uri("urn:of:the:nodesets")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+async def theirs() -> Space:
+    """The nodesets as asyncua reads them: loaded once, since nothing here changes them."""
+    if not _LOADED:
+        server = Server(SharingServer())
+        await server.init()
+        await server.set_application_uri("urn:of:the:nodesets")
         for nodeset in find_nodesets(FOLDER):
             await server.import_xml(str(nodeset.file))
-    yield await Space.of(server)
-    server.iserver.method_service.stop()
+        _LOADED.append(await Space.of(server))
+    return _LOADED[0]
 
 
 async def test_types_and_machines_are_those_of_the_nodesets(theirs: Space) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import stat
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +26,16 @@ ENCRYPTED = "Basic256Sha256_SignAndEncrypt"
 MACHINE = "cell: imm-01, zones: 3"
 
 
-@pytest.fixture(autouse=True)
-def _quiet_crypto() -> Iterator[None]:
-    # asyncua's certificates carry what newer versions of cryptography deprecate.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="cryptography|asyncua")
-        yield
-
-
 def identity(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a certificate with its key, as somebody's own."""
+    """Return a certificate with its key, as somebody's own, made once."""
+    files = folder / f"{name}.der", folder / f"{name}.key.pem"
+    if files[0].exists():
+        return files
     key = cert_gen.generate_private_key()
     certificate = cert_gen.generate_self_signed_app_certificate(
         key, name, {}, [x509.UniformResourceIdentifier(CLIENT_URI)], [ExtendedKeyUsageOID.CLIENT_AUTH]
     )
     folder.mkdir(exist_ok=True)
-    files = folder / f"{name}.der", folder / f"{name}.key.pem"
     files[0].write_bytes(certificate.public_bytes(Encoding.DER))
     files[1].write_bytes(cert_gen.dump_private_key_as_pem(key))
     return files
