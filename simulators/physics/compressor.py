@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -22,12 +22,13 @@ from simulators.physics.compressor_signals import (
     UNLOADED,
 )
 from simulators.physics.compressor_spec import AirLeak, CompressorSpec
+from simulators.physics.compressor_state import CompressorDetail, CompressorState, Point
 from simulators.physics.line_intervals import Condition, Interval, Track, interval_facts, working_time
 from simulators.physics.tcu_samples import energy_facts, show_samples
-from simulators.physics.unit import MAX_STRETCH_MS, Energy, Facts, Moment, Stretch, Value
+from simulators.physics.unit import MAX_STRETCH_MS, Energy, Facts, Moment, Stretch
 
-_STEP_MS: Final = 10_000
-_DEMAND_MS: Final = 30_000
+_LOOK_MS: Final = 10_000
+_STEP_MS: Final = 30_000
 _NEVER: Final = 2**62
 _LEAK_OF_BASE_LOAD: Final = 0.2
 """Fault 10 of the faults that plants are simulated with: base load up by a fifth."""
@@ -39,53 +40,6 @@ _CONDITIONS: Final = {
 _OIL_C: Final = {STOPPED: 0.0, UNLOADED: 38.0, LOADED: 54.0}
 """Above ambient, in the long run."""
 _OIL_TAU_S: Final = 600.0
-
-
-class _State(msgspec.Struct):
-    now_ms: int
-    stretch: int
-    track: Track
-    pressure_bar: float
-    oil_c: float
-    running_ms: int
-    loaded_ms: int
-    mode: int = LOADED
-    unloaded_since_ms: int = 0
-    look_ms: int = 0
-    use_share: float = 0.0
-    """Of the rated flow, before its ups and downs."""
-    swing: float = 0.0
-    use: float = 0.0
-    """Nm³/min without leaks, until the next look at it."""
-    delivered_nm3: float = 0.0
-    """Since the life began."""
-    kwh: float = 0.0
-    said: dict[str, float | str] = {}
-
-
-class _Point(NamedTuple):
-    """What is true from a time on."""
-
-    time_ms: int
-    pressure_bar: float
-    mode: int
-    out: float
-    electric_kw: float
-    oil_c: float
-    running_ms: int
-    loaded_ms: int
-
-
-class CompressorDetail(NamedTuple):
-    """What `play` needs of a stretch, and how much air went where."""
-
-    before: dict[str, Value]
-    names: Sequence[str]
-    times_ms: Sequence[int]
-    values: Sequence[Sequence[float]]
-    """By signal."""
-    delivered_nm3: float
-    taken_nm3: float
 
 
 class Compressor:
@@ -103,7 +57,7 @@ class Compressor:
         rng = random.Random(f"{seed}:start")
         pressure = rng.uniform(spec.lower_bar, spec.upper_bar)
         running_ms = round(3.6e6 * rng.uniform(2_000.0, 30_000.0))
-        self._state = _State(
+        self._state = CompressorState(
             start_ms,
             0,
             Track(Interval(start_ms, _CONDITIONS[LOADED], "")),
@@ -124,19 +78,18 @@ class Compressor:
         rng = random.Random(f"{self._seed}:{state.stretch}")
         stretch = Stretch(state.now_ms, state.now_ms + MAX_STRETCH_MS)
         before = dict(state.said)
-        points: list[_Point] = []
+        points: list[Point] = []
         taken, delivered = 0.0, state.delivered_nm3
         while state.now_ms < stretch.end_ms:
             points.append(self._step(stretch.end_ms, rng))
             taken += points[-1].out * (state.now_ms - points[-1].time_ms) / 60_000.0
-        values = self._seen(points, rng)
+        times, values = self._seen(points, stretch.end_ms, rng)
         state.said = {name: column[-1] for name, column in values.items()}
-        times = [point.time_ms for point in points]
         delivered = state.delivered_nm3 - delivered
         stretch.detail = CompressorDetail(
             before, list(values), times, list(values.values()), delivered, taken
         )
-        knots = np.array([*times, stretch.end_ms], np.int64)
+        knots = np.array([*(point.time_ms for point in points), stretch.end_ms], np.int64)
         drawn = np.array([point.electric_kw for point in points]) * np.diff(knots) / 3.6e6
         kwh = state.kwh + np.concatenate(([0.0], np.cumsum(drawn)))
         state.kwh = float(kwh[-1])
@@ -166,16 +119,16 @@ class Compressor:
         Raises:
             msgspec.ValidationError: it is none of a compressor.
         """
-        self._state = msgspec.msgpack.decode(snapshot, type=_State)
+        self._state = msgspec.msgpack.decode(snapshot, type=CompressorState)
 
-    def _step(self, end_ms: int, rng: random.Random) -> _Point:
+    def _step(self, end_ms: int, rng: random.Random) -> Point:
         """Let time pass until something switches, at most to the next look, and return what held meanwhile."""
         state, spec = self._state, self.spec
         now = state.now_ms
         if now >= state.look_ms:
             self._consult_calendar()
         leak, leak_edge_ms = self._leak(now)
-        if now % _DEMAND_MS == 0:
+        if now % _STEP_MS == 0:
             state.swing = 0.9 * state.swing + rng.gauss(0.0, 0.12)
             state.use = spec.rated_flow * state.use_share * min(max(1.0 + state.swing, 0.2), 1.8)
         out = min(state.use + leak, 0.98 * spec.rated_flow)
@@ -191,7 +144,7 @@ class Compressor:
             until = min(until, state.unloaded_since_ms + round(1000.0 * spec.run_on_s))
         until = max(until, now + 1)
         electric_kw = self._power_kw(into)
-        point = _Point(
+        point = Point(
             now,
             state.pressure_bar,
             state.mode,
@@ -233,7 +186,7 @@ class Compressor:
         if not spec.variable_speed:
             return spec.rated_flow
         middle = 0.5 * (spec.lower_bar + spec.upper_bar)
-        wanted = out + 2.0 * spec.receiver_m3 * (middle - state.pressure_bar)
+        wanted = out + spec.receiver_m3 * (middle - state.pressure_bar)
         return min(max(wanted, spec.least_speed * spec.rated_flow), spec.rated_flow)
 
     def _power_kw(self, into: float) -> float:
@@ -265,18 +218,35 @@ class Compressor:
             state.use_share *= spec.break_share if span.reason == "break" else 0.0
         state.use = spec.rated_flow * state.use_share * min(max(1.0 + state.swing, 0.2), 1.8)
 
-    def _seen(self, points: Sequence[_Point], rng: random.Random) -> dict[str, Sequence[float]]:
+    def _seen(
+        self, points: Sequence[Point], end_ms: int, rng: random.Random
+    ) -> tuple[Sequence[int], dict[str, Sequence[float]]]:
+        """Return when the compressor is looked at, and what is seen: every ten seconds and at every switch."""
+        state = self._state
         noise = np.random.default_rng(rng.getrandbits(64))
-        _, pressure, mode, out, electric, oil, running, loaded = np.array(points, np.float64).T
-        count = len(points)
-        return {
+        knots, pressure, mode, out, electric, oil, running, loaded = np.array(points, np.float64).T
+        first_ms = -(-points[0].time_ms // _LOOK_MS) * _LOOK_MS
+        switches = knots[np.flatnonzero(np.diff(mode, prepend=-1.0))]
+        times = np.union1d(np.arange(first_ms, end_ms, _LOOK_MS, dtype=np.float64), switches)
+        count = len(times)
+        held = np.searchsorted(knots, times, "right") - 1
+        passed = times - knots[held]
+        mode = mode[held]
+        ends = np.append(knots, end_ms)
+        pressure = np.interp(times, ends, np.append(pressure, state.pressure_bar))
+        oil = np.interp(times, ends, np.append(oil, state.oil_c))
+        running = running[held] + passed * (mode != STOPPED)
+        loaded = loaded[held] + passed * (mode == LOADED)
+        return times.astype(np.int64).tolist(), {
             PRESSURE: np.round(pressure + noise.normal(0.0, 0.004, count), 2).tolist(),
             STATE: mode.tolist(),
-            FLOW: np.round(np.maximum(out * (1.0 + noise.normal(0.0, 0.01, count)), 0.0), 2).tolist(),
+            FLOW: np.round(out[held] * (1.0 + noise.normal(0.0, 0.01, count)), 2).tolist(),
             RUNNING_HOURS: (np.floor(running / 36_000.0) / 100.0).tolist(),
             LOADED_HOURS: (np.floor(loaded / 36_000.0) / 100.0).tolist(),
             OIL_TEMPERATURE: np.round(oil + noise.normal(0.0, 0.05, count), 1).tolist(),
-            signal.ACTIVE_POWER: np.round(electric * (1.0 + noise.normal(0.0, 0.004, count)), 2).tolist(),
+            signal.ACTIVE_POWER: np.round(
+                electric[held] * (1.0 + noise.normal(0.0, 0.004, count)), 2
+            ).tolist(),
         }
 
     def _mended(self, stretch: Stretch) -> Iterator[Facts]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -43,6 +44,7 @@ _PRODUCES_S: Final = 3_060.0
 _HEAT_LAG_S: Final = 90.0
 """From the melt through the mould to the water."""
 _CLEANED: Final = 0.02
+_STANDBY_KW: Final = 0.01
 
 
 class _State(msgspec.Struct):
@@ -69,16 +71,8 @@ class _State(msgspec.Struct):
     said: dict[str, float | str] = {}
 
 
-class _Point(NamedTuple):
-    """What is true from a time on."""
-
-    time_ms: int
-    temperature_c: float
-    setpoint_c: float
-    load_kw: float
-    flow_l_min: float
-    electric_kw: float
-    status: int
+_Point: TypeAlias = tuple[int, float, float, float, float, float, int]
+"""From when on: the water's temperature, setpoint, load, flow, electric power, status."""
 
 
 class _Detail(NamedTuple):
@@ -126,10 +120,12 @@ class TemperatureControlUnit:
         before = dict(state.said)
         points: list[_Point] = []
         while state.now_ms < stretch.end_ms:
-            points.append(self._step(stretch.end_ms, rng))
+            self._switch(rng)
+            edge_ms = min(state.look_ms, state.rhythm_ms, state.product_ms, stretch.end_ms)
+            self._run(edge_ms, rng, points)
         stretch.detail = self._show(points, before, rng)
-        times = np.array([*(point.time_ms for point in points), stretch.end_ms], np.int64)
-        drawn = np.array([point.electric_kw for point in points]) * np.diff(times) / 3.6e6
+        times = np.array([*(point[0] for point in points), stretch.end_ms], np.int64)
+        drawn = np.array([point[5] for point in points]) * np.diff(times) / 3.6e6
         kwh = state.kwh + np.concatenate(([0.0], np.cumsum(drawn)))
         state.kwh = float(kwh[-1])
         energy = Energy(times, kwh, spec.power_factor)
@@ -159,8 +155,47 @@ class TemperatureControlUnit:
         """
         self._state = msgspec.msgpack.decode(snapshot, type=_State)
 
-    def _step(self, end_ms: int, rng: random.Random) -> _Point:
-        """Let one step pass, to the next grid time or switch, and return what held during it."""
+    def _run(self, edge_ms: int, rng: random.Random, points: list[_Point]) -> None:
+        """Let time pass to a time before which nothing is switched, and note what held from each step on."""
+        state, spec = self._state, self.spec
+        on, now, past = state.on, state.now_ms, deque(state.past_c)
+        water, load, integral = state.temperature_c, state.load_kw, state.integral_k
+        mean_kw = spec.heat_kw * (_PRODUCES_S + _STANDS_S) / _PRODUCES_S if on and state.produces else 0.0
+        gain = spec.capacity_kj_k / spec.tau_s
+        idle_kw, heater_kw, cooler_kw = spec.pump_kw + 0.05, spec.heater_kw, -spec.cooler_kw
+        ended = CONTROLLING if state.clogged <= 1.0 - spec.clean_below else FLOW_LOW
+        flow = spec.flow_l_min * (1.0 - state.clogged) if on else 0.0
+        power = 0.0
+        while now < edge_ms:
+            until = (now // _STEP_MS + 1) * _STEP_MS
+            until = min(until, edge_ms)
+            step_s = (until - now) / 1000.0
+            status = OFF
+            if on:
+                error = state.setpoint_c - past[0]
+                power = wanted = gain * (error + integral)
+                if wanted > heater_kw or wanted < cooler_kw:
+                    power = heater_kw if wanted > 0.0 else cooler_kw
+                elif -3.0 < error < 3.0:
+                    # Further away, this would wind up, and the temperature would shoot over.
+                    integral += error * step_s / (4.0 * spec.tau_s)
+                if not state.warm and -2.0 < error < 2.0:
+                    state.warm = True
+                status = ended if state.warm else HEATING_UP
+            electric = (idle_kw + (max(0.0, power))) if on else _STANDBY_KW
+            points.append((now, water, state.setpoint_c, load, flow, electric, status))
+            water += (power + load - spec.loss_kw_k * (water - spec.ambient_c)) * step_s / spec.capacity_kj_k
+            load += (mean_kw * (0.9 + 0.2 * rng.random()) - load) * step_s / _HEAT_LAG_S
+            past.popleft()
+            past.append(water)
+            now = until
+        state.temperature_c, state.load_kw, state.integral_k, state.past_c = water, load, integral, list(past)
+        if on:
+            state.clogged += spec.clogs_per_week * (edge_ms - state.now_ms) / 604_800_000.0
+        state.now_ms = edge_ms
+
+    def _switch(self, rng: random.Random) -> None:
+        """Do what is due: the calendar's, the machine's, or the next product's."""
         state, spec = self._state, self.spec
         now = state.now_ms
         if now >= state.look_ms:
@@ -168,44 +203,11 @@ class TemperatureControlUnit:
         if now >= state.rhythm_ms:
             state.produces = not state.produces
             mean_s = _PRODUCES_S if state.produces else _STANDS_S
-            state.rhythm_ms = now + round(1000.0 * rng.expovariate(1.0 / mean_s))
+            state.rhythm_ms = now + 1 + round(1000.0 * rng.expovariate(1.0 / mean_s))
         if now >= state.product_ms:
             others = [each for each in spec.setpoints_c if each != state.setpoint_c]
             state.setpoint_c = rng.choice(others or [state.setpoint_c])
-            state.product_ms = now + round(1000.0 * rng.expovariate(1.0 / spec.between_products_s))
-        until = min((now // _STEP_MS + 1) * _STEP_MS, state.look_ms, end_ms)
-        step_s = (until - now) / 1000.0
-        flow = spec.flow_l_min * (1.0 - state.clogged) if state.on else 0.0
-        power_kw = self._control(step_s) if state.on else 0.0
-        error_k = state.setpoint_c - state.past_c[0]
-        state.warm = state.on and (state.warm or abs(error_k) < 2.0)
-        status = OFF if not state.on else HEATING_UP if not state.warm else CONTROLLING
-        if state.warm and state.clogged > 1.0 - spec.clean_below:
-            status = FLOW_LOW
-        electric_kw = spec.pump_kw + max(power_kw, 0.0) + 0.05 if state.on else 0.01
-        point = _Point(now, state.temperature_c, state.setpoint_c, state.load_kw, flow, electric_kw, status)
-        heats_kw = (
-            spec.heat_kw * (_PRODUCES_S + _STANDS_S) / _PRODUCES_S if state.on and state.produces else 0.0
-        )
-        gain = power_kw + state.load_kw - spec.loss_kw_k * (state.temperature_c - spec.ambient_c)
-        state.temperature_c += gain * step_s / spec.capacity_kj_k
-        state.load_kw += (heats_kw * rng.uniform(0.9, 1.1) - state.load_kw) * min(step_s / _HEAT_LAG_S, 1.0)
-        state.past_c = [*state.past_c[1:], state.temperature_c]
-        if state.on:
-            state.clogged += spec.clogs_per_week * step_s / 604_800.0
-        state.now_ms = until
-        return point
-
-    def _control(self, step_s: float) -> float:
-        """Return the power of the controller's next step, in kW; below 0 it cools."""
-        state, spec = self._state, self.spec
-        error_k = state.setpoint_c - state.past_c[0]
-        wanted_kw = spec.capacity_kj_k / spec.tau_s * (error_k + state.integral_k)
-        power_kw = min(max(wanted_kw, -spec.cooler_kw), spec.heater_kw)
-        # Without this, warming up would wind the integral up, and the temperature would shoot over.
-        if power_kw == wanted_kw and abs(error_k) < 3.0:
-            state.integral_k += error_k * step_s / (4.0 * spec.tau_s)
-        return power_kw
+            state.product_ms = now + 1 + round(1000.0 * rng.expovariate(1.0 / spec.between_products_s))
 
     def _consult_calendar(self) -> None:
         state = self._state
@@ -214,6 +216,7 @@ class TemperatureControlUnit:
         on = span.shift is not None or span.reason == "break"
         if on != state.on:
             state.on = on
+            state.warm = False
             if not on and state.clogged > 1.0 - self.spec.clean_below:
                 state.clogged = _CLEANED
         state.track.enter(state.now_ms, _RUNS if on else Condition("OFF", "planned", span.reason, "off"), "")
@@ -241,4 +244,4 @@ class TemperatureControlUnit:
             signal.ACTIVE_POWER: np.round(electric, 2).tolist(),
         }
         state.said = {name: column[-1] for name, column in values.items()}
-        return _Detail(before, list(values), [point.time_ms for point in points], list(values.values()))
+        return _Detail(before, list(values), [point[0] for point in points], list(values.values()))
