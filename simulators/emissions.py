@@ -86,6 +86,7 @@ class EmissionLog:
         self._keys: list[SeriesKey] = []
         self._numbers: dict[SeriesKey, int] = {}
         self._untimed: set[SeriesKey] = set()
+        self._declared: set[SeriesKey] = set()
         self._latest: dict[int, tuple[int, Value]] = {}
         self._segment_start_ns = 0
         self.last_time_ns: int | None = None
@@ -112,11 +113,11 @@ class EmissionLog:
 
         Args:
             key: the series.
-            untimed: whether its messages carry no time. A log of an earlier life may say otherwise: from this life's
-                first row on, what is said here counts.
+            untimed: whether its messages carry no time. An earlier life of the log may have said otherwise: from this
+                life's first row on, what is said here counts.
 
         Raises:
-            ValueError: this life said otherwise before, and has appended rows since.
+            ValueError: this life said otherwise before: two devices say the same series.
         """
         number = self._numbers.get(key)
         if number is None:
@@ -124,8 +125,9 @@ class EmissionLog:
                 self._write(encode_series([key], {key} if untimed else ()))
             number = self._numbers[key] = len(self._keys)
             self._keys.append(key)
-        elif untimed != (key in self._untimed) and self._file is not None:
-            raise ValueError(f"{key} can't change between timed and untimed while the log is written")
+        elif key in self._declared and untimed != (key in self._untimed):
+            raise ValueError(f"{key}: one device gives a time with it, another one does not")
+        self._declared.add(key)
         (self._untimed.add if untimed else self._untimed.discard)(key)
         return number
 
@@ -240,6 +242,7 @@ class EmissionLog:
             ):
                 self._latest[number] = (time_ns, text.get(row, value))
             self.rows_total += len(series) if kind == "R" else 0
+        self._declared.clear()
         if self._latest:
             self.last_time_ns = max(time_ns for time_ns, _ in self._latest.values())
 

@@ -82,10 +82,15 @@ class MqttPublisher:
         Args:
             topic: where to.
             payload: at most 256 MiB.
-            qos: 0, 1 or 2.
+            qos: 0 or 1. (With QoS 2 mosquitto 2.0 loses what goes beyond 20 messages on their way, acknowledged.)
             retain: whether the broker keeps it for those who subscribe later.
             copies: how often it is sent; 2 is a device that missed the acknowledgement.
+
+        Raises:
+            ValueError: another quality of service.
         """
+        if qos not in {0, 1}:
+            raise ValueError(f"{topic}: quality of service {qos} is not 0 or 1")
         self._waiting.extend([Message(topic, payload, qos, retain)] * copies)
         self.published_total += copies
         self.feed()

@@ -40,7 +40,15 @@ from simulators.protocols.mqtt_dialects import (
     log_rows,
     repeated,
 )
-from simulators.protocols.mqtt_dialects.gateway import CYCLE, STATE, Field, spelled, state_word
+from simulators.protocols.mqtt_dialects.gateway import (
+    CYCLE,
+    CYCLE_NUMBER,
+    POLL_NUMBER,
+    STATE,
+    Field,
+    spelled,
+    state_word,
+)
 
 CASES = sorted((Path(__file__).parents[1] / "cases" / "mqtt_dialects").glob("*.json"))
 ASSET = parse_asset("acme/hk01/assembly/u-line/test-1")
@@ -349,14 +357,14 @@ def test_the_gateway_never_says_the_same_twice() -> None:
     assert [each.time_ns - START for each in said] == [10 * S * number for number in range(60)]
     assert len({each.message.payload for each in said}) == 60
     assert all(row.time_ns is None for each in said for row in each.rows)
-    assert {row.signal for row in said[0].rows} == {"gateway.message", STATE}
+    assert {row.signal for row in said[0].rows} == {POLL_NUMBER, STATE}
 
 
 def test_a_machine_tells_of_a_cycle_only_what_it_measured() -> None:
     dialect = Gateway(ASSET, "g", START // MS)
     (said,) = dialect.moments([CycleEnd("c", START, {signal.CYCLE_COUNTER: 7.0})], START // MS)
     assert json.loads(said.message.payload) == {"n": "0", "zyk": "7"}
-    assert [row.signal for row in said.rows] == ["gateway.message", CYCLE[0].signal]
+    assert [row.signal for row in said.rows] == [CYCLE_NUMBER, CYCLE[0].signal]
 
 
 def test_stations_refuse_names_that_clash() -> None:
@@ -364,6 +372,8 @@ def test_stations_refuse_names_that_clash() -> None:
         PackML(ASSET, "UTC", STATUS, {"packml.state": Shown("X")})
     with pytest.raises(ValueError, match="JSON key stands there twice"):
         PackML(ASSET, "UTC", {"a": Shown("Time")}, {})
+    with pytest.raises(ValueError, match="a signal stands in two messages"):
+        Gateway(ASSET, "g", 0, polled=CYCLE)
     with pytest.raises(ValueError, match="two signals of one name"):
         Umh(ASSET, {"a": Shown("x"), "b": Shown("x")})
 
@@ -387,4 +397,4 @@ def test_the_log_has_the_publisher_s_clock_where_there_is_no_other() -> None:
     untimed = Gateway(ASSET, "g", START // MS)
     numbers = {name: number for number, name in enumerate(untimed.signals)}
     rows = log_rows(untimed.moments([], START // MS + 1), numbers)
-    assert [tuple(row) for row in rows] == [(0, START, 0.0), (1, START, "AUS")]
+    assert [tuple(row) for row in rows] == [(0, START, 0.0), (2, START, "AUS")]

@@ -1,8 +1,8 @@
 """The gateway of old hydraulic machines: all numbers as text with a decimal comma, 16-bit counters, no time at all.
 
 It polls a machine at fixed intervals (``TOPIC/ist``), and passes on what the machine prints at the end of a cycle
-(``TOPIC/zyklus``). ``n`` numbers its messages, so that no two of them are equal by chance: what is equal was sent
-twice.
+(``TOPIC/zyklus``). ``n`` numbers the messages of each topic, so that no two of them are equal by chance: what is equal
+was sent twice. (Of two topics brokers need not keep the order: MQTT 3.1.1 §4.6.)
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from simulators.protocols.mqtt_dialects.said import Message, Said, Stored, Topic
 INTERVAL_MS: Final = 10_000
 STATE: Final = "status.state"
 """The machine's own word for its state: AUTO, MAN, STOP or AUS (off)."""
-MESSAGE_NUMBER: Final = "gateway.message"
-"""Running number of the gateway's messages of a machine."""
+POLL_NUMBER: Final = "gateway.poll"
+"""Running number of the gateway's polls of a machine."""
+CYCLE_NUMBER: Final = "gateway.cycle"
+"""Running number of its messages of cycles."""
 
 StateWord: TypeAlias = Callable[[Mapping[str, Value]], str]
 
@@ -73,6 +75,9 @@ class Gateway:
         polled: what a poll gives, besides the state.
         cycle: what a finished cycle gives.
         word: tells the state's word from all signals known so far.
+
+    Raises:
+        ValueError: a signal stands in both, or twice: its order would depend on the broker.
     """
 
     def __init__(
@@ -86,15 +91,17 @@ class Gateway:
         word: StateWord = state_word,
     ) -> None:
         self.asset = asset
-        self.signals = (MESSAGE_NUMBER, STATE, *(each.signal for each in (*polled, *cycle)))
+        self.signals = (POLL_NUMBER, CYCLE_NUMBER, STATE, *(each.signal for each in (*polled, *cycle)))
         self.untimed = frozenset(self.signals)
+        if len(self.untimed) != len(self.signals):
+            raise ValueError(f"{asset}: a signal stands in two messages: {', '.join(self.signals)}")
         self._topic = topic
         self._interval_ms = interval_ms
         self._polled = tuple(polled)
         self._cycle = tuple(cycle)
         self._word = word
         self._values: dict[str, Value] = {}
-        self._number = 0
+        self._numbers = {POLL_NUMBER: 0, CYCLE_NUMBER: 0}
         self._next_ms = first_ms
         self._last_ns = 0
 
@@ -108,7 +115,7 @@ class Gateway:
                 self._values[moment.signal] = moment.value
             else:
                 self._values.update(moment.values)
-                said.append(self._say(moment.time_ns, "zyklus", {}, self._cycle, moment.values))
+                said.append(self._say(CYCLE_NUMBER, moment.time_ns, moment.values))
         while self._next_ms < until_ms:
             said.append(self._poll())
         return said
@@ -116,52 +123,53 @@ class Gateway:
     def topics(self) -> list[Topic]:
         """Return the entries for polls and for cycles; neither has a time."""
         number = {"type": "number", "decimal_comma": True}
-        first = signal_entry("n", MESSAGE_NUMBER, "1", **number)
         state = {"path": "state", "signal": STATE, "type": "text"}
         return [
             {
                 "topic": f"{self._topic}/{name}",
                 "asset": str(self.asset),
                 "signals": [
-                    first,
+                    signal_entry("n", count, "1", **number),
                     *own,
                     *(signal_entry(each.key, each.signal, each.unit, **number) for each in fields),
                 ],
             }
-            for name, own, fields in (("ist", [state], self._polled), ("zyklus", [], self._cycle))
+            for name, count, own, fields in (
+                ("ist", POLL_NUMBER, [state], self._polled),
+                ("zyklus", CYCLE_NUMBER, [], self._cycle),
+            )
         ]
 
     def snapshot(self) -> bytes:
-        """Return its number, its next poll and the values known."""
+        """Return its numbers, its next poll and the values known."""
         return msgspec.json.encode(
-            [self._number, self._next_ms, self._last_ns, [*map(_kept, self._values.items())]]
+            [self._numbers, self._next_ms, self._last_ns, [*map(_kept, self._values.items())]]
         )
 
     def restore(self, snapshot: bytes) -> None:
-        """Go on with the next number."""
-        kept = msgspec.json.decode(snapshot, type=tuple[int, int, int, list[tuple[str, float | str | None]]])
-        self._number, self._next_ms, self._last_ns, values = kept
+        """Go on with the next numbers."""
+        kept = msgspec.json.decode(
+            snapshot, type=tuple[dict[str, int], int, int, list[tuple[str, float | str | None]]]
+        )
+        self._numbers, self._next_ms, self._last_ns, values = kept
         self._values = {name: math.nan if value is None else value for name, value in values}
 
     def _poll(self) -> Said:
         time_ns = self._next_ms * MS
         self._next_ms += self._interval_ms
-        return self._say(time_ns, "ist", {"state": self._word(self._values)}, self._polled, self._values)
+        return self._say(POLL_NUMBER, time_ns, self._values, self._word(self._values))
 
-    def _say(
-        self,
-        time_ns: int,
-        name: str,
-        words: Mapping[str, str],
-        fields: Sequence[Field],
-        values: Mapping[str, Value],
-    ) -> Said:
+    def _say(self, count: str, time_ns: int, values: Mapping[str, Value], state: str | None = None) -> Said:
         # It has no clock that could be behind.
         self._last_ns = time_ns = max(time_ns, self._last_ns)
-        content = {"n": str(self._number), **words}
-        rows = [Stored(MESSAGE_NUMBER, None, float(self._number))]
-        rows += [Stored(STATE, None, word) for word in words.values()]
-        self._number += 1
+        name, fields = ("ist", self._polled) if count == POLL_NUMBER else ("zyklus", self._cycle)
+        number = self._numbers[count]
+        self._numbers[count] += 1
+        content = {"n": str(number)}
+        rows = [Stored(count, None, float(number))]
+        if state is not None:
+            content["state"] = state
+            rows.append(Stored(STATE, None, state))
         for field in fields:
             value = values.get(field.signal)
             if isinstance(value, float | int):
