@@ -238,6 +238,7 @@ async def _run(arguments: argparse.Namespace, plan: LoadPlan, jobs: Sequence[Job
         stopping.cancel()
         if not starting.done():
             starting.cancel()
+            await asyncio.wait([starting])
         else:
             starting.result()
             if not arguments.json:
