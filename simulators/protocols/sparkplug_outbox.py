@@ -65,7 +65,7 @@ class Outbox:
 
     def add_data(self, message: Publish, samples: Sequence[DeviceSample]) -> None:
         """Add a data message, with the faults that were asked for."""
-        if self._swap:
+        if self._swap and self._held is None:
             self._swap = False
             self._held = (message, samples)
             return

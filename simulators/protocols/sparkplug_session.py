@@ -50,7 +50,7 @@ class SessionLimits:
     settle_s: float = 60.0
     """How long after connecting nothing is forgotten: longer than a host takes to find a restarted broker again."""
     store_samples: int = 500_000
-    """Samples that wait at most; beyond that the oldest are dropped and counted."""
+    """Samples that wait at most, and as many of each device that is down; beyond that the oldest are dropped."""
     message_samples: int = 500
     """Samples of one message at most."""
     window_messages: int = 200
@@ -91,8 +91,6 @@ class EdgeSession:
         self._born = False
         self._leaving = False
         self._down: set[str] = set()
-        self._parked: deque[DeviceSample] = deque()
-        self._parked_drops = 0
         self._unborn: set[str] = set()
         self._reported_drops = (0, 0.0)
         self.births_total = 0
@@ -124,7 +122,7 @@ class EdgeSession:
     @property
     def waiting(self) -> int:
         """Samples that are held back: in the store, or of devices that are down."""
-        return self._store.waiting + len(self._parked)
+        return self._store.waiting
 
     @property
     def unacknowledged(self) -> int:
@@ -134,7 +132,7 @@ class EdgeSession:
     @property
     def dropped_total(self) -> int:
         """Samples that the full store gave up."""
-        return self._store.dropped_total + self._parked_drops
+        return self._store.dropped_total
 
     @property
     def refused_total(self) -> int:
@@ -189,14 +187,11 @@ class EdgeSession:
 
     def publish(self, samples: Sequence[DeviceSample]) -> None:
         """Take samples of one moment, of any devices; raises ValueError for metrics that there are none of."""
-        fit = self._catalogue.learn(samples)
-        if self._down:
-            self._park(sample for sample in fit if sample.device in self._down)
-            fit = [sample for sample in fit if sample.device not in self._down]
-        for device, own in _by_device(fit).items():
+        for device, own in _by_device(self._catalogue.learn(samples)).items():
+            live = self._born and device not in self._down
             for begin in range(0, len(own), self._limits.message_samples):
                 part = own[begin : begin + self._limits.message_samples]
-                if self._born and self._store.unwritten_messages < self._limits.window_messages:
+                if live and self._store.unwritten_messages < self._limits.window_messages:
                     self._data(device, part, historical=False)
                 else:
                     self._store.wait(part)
@@ -210,16 +205,13 @@ class EdgeSession:
             return
         messages = 0
         while (
-            self._store.waiting
+            self._store.has_ready
             and messages < self._limits.backfill_messages
             and self._store.unwritten_messages < self._limits.window_messages
         ):
             for device, own in _by_device(self._store.take(self._limits.message_samples)).items():
-                if device in self._down:
-                    self._park(own)
-                else:
-                    self._data(device, own, historical=True)
-                    messages += 1
+                self._data(device, own, historical=True)
+                messages += 1
         reported, at = self._reported_drops
         if self.dropped_total != reported and now >= at + _REPORT_DROPS_EVERY_S:
             self._reported_drops = (self.dropped_total, now)
@@ -244,6 +236,7 @@ class EdgeSession:
         if device in self._down:
             return
         self._down.add(device)
+        self._store.park(device)
         if self._born:
             payload = self._catalogue.device_death(seq=self._outbox.next_seq(), now_ms=self._wall_ms())
             self._outbox.add(Publish(str(self._node._replace(type="DDEATH", device=device)), payload))
@@ -256,9 +249,7 @@ class EdgeSession:
         self._down.discard(device)
         if self._born:
             self._bear_device(device)
-        again = [sample for sample in self._parked if sample.device == device]
-        self._parked = deque(sample for sample in self._parked if sample.device != device)
-        self._store.wait(again)
+        self._store.release(device)
 
     def skip_birth_of(self, device: str) -> None:
         """Leave the device out of the next births, and use its aliases all the same."""
@@ -321,12 +312,6 @@ class EdgeSession:
 
     def _death(self) -> Publish:
         return Publish(str(self._node._replace(type="NDEATH")), self._catalogue.node_death(self._bd_seq), 1)
-
-    def _park(self, samples: Iterable[DeviceSample]) -> None:
-        self._parked.extend(samples)
-        while len(self._parked) > self._limits.store_samples:
-            self._parked.popleft()
-            self._parked_drops += 1
 
 
 def _by_device(samples: Iterable[DeviceSample]) -> dict[str, list[DeviceSample]]:

@@ -8,7 +8,7 @@ one is noticed, `recall` makes all of these wait again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from simulators.protocols.sparkplug_metrics import DeviceSample
 
@@ -24,6 +24,8 @@ class SampleStore:
             raise ValueError("a store has room for at least one sample")
         self._max = max_samples
         self._waiting: deque[DeviceSample] = deque()
+        self._parked: dict[str, deque[DeviceSample]] = {}
+        """By device, of those that may not send now."""
         self._unwritten: deque[Sequence[DeviceSample]] = deque()
         """One entry a message, in the order of the socket; births have no samples."""
         self._recent: deque[tuple[float, Sequence[DeviceSample]]] = deque()
@@ -33,8 +35,13 @@ class SampleStore:
 
     @property
     def waiting(self) -> int:
-        """Samples that wait to be sent."""
-        return len(self._waiting)
+        """Samples that wait, of all devices."""
+        return len(self._waiting) + sum(map(len, self._parked.values()))
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether `take` may have something."""
+        return bool(self._waiting)
 
     @property
     def unwritten_messages(self) -> int:
@@ -46,14 +53,31 @@ class SampleStore:
         """The samples in those."""
         return sum(map(len, self._unwritten))
 
-    def wait(self, samples: Sequence[DeviceSample]) -> None:
+    def park(self, device: str) -> None:
+        """Keep the device's samples back until `release`."""
+        self._parked.setdefault(device, deque())
+
+    def release(self, device: str) -> None:
+        """Let what was kept back of the device wait behind the others."""
+        self.wait(self._parked.pop(device, ()))
+
+    def wait(self, samples: Iterable[DeviceSample]) -> None:
         """Let samples wait behind those that do already."""
         self._waiting.extend(samples)
-        self._bound()
+        self._bound(self._waiting)
 
     def take(self, count: int) -> list[DeviceSample]:
         """Return up to ``count`` of the samples that wait longest; they must be `handed` or `wait` again."""
-        return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+        taken: list[DeviceSample] = []
+        while self._waiting and len(taken) < count:
+            sample = self._waiting.popleft()
+            parked = self._parked.get(sample.device)
+            if parked is None:
+                taken.append(sample)
+            else:
+                parked.append(sample)
+                self._bound(parked)
+        return taken
 
     def handed(self, samples: Sequence[DeviceSample]) -> None:
         """Take note of one message that was handed to the connection."""
@@ -89,13 +113,13 @@ class SampleStore:
         self._recent_samples = 0
         self._unwritten = deque([()] * messages)
         self._waiting.extendleft(reversed(again))
-        self._bound()
+        self._bound(self._waiting)
 
     def _forget_oldest(self) -> None:
         _, samples = self._recent.popleft()
         self._recent_samples -= len(samples)
 
-    def _bound(self) -> None:
-        while len(self._waiting) > self._max:
-            self._waiting.popleft()
+    def _bound(self, samples: deque[DeviceSample]) -> None:
+        while len(samples) > self._max:
+            samples.popleft()
             self.dropped_total += 1

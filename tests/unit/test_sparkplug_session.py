@@ -449,6 +449,16 @@ def test_two_messages_can_change_places() -> None:
     assert node.session.unacknowledged == 0
 
 
+def test_asking_for_a_swap_within_a_swap_loses_nothing() -> None:
+    node = Node()
+    node.born()
+    for number in range(5):
+        node.session.swap_next_messages()
+        node.session.publish([zone(number, number)])
+    assert values(node.out()) == [1, 0, 3, 2]
+    assert node.session.unacknowledged == 1
+
+
 @pytest.mark.parametrize("how", ["lost", "rebirth", "leave"])
 def test_a_message_that_waits_for_its_place_is_not_lost(how: str) -> None:
     node = Node()
