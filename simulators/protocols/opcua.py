@@ -25,9 +25,10 @@ from simulators.protocols.opcua_history import (
     SeriesHistory,
     data_value,
 )
-from simulators.protocols.opcua_nodesets import find_nodesets
+from simulators.protocols.opcua_nodesets import Nodeset, find_nodesets
 from simulators.protocols.opcua_security import GuardedServer, OpcUaSecurity, secure
 from simulators.protocols.opcua_site import SiteSpace, build_site
+from simulators.protocols.opcua_standard import without_collection
 from simulators.protocols.opcua_variable import Raw, Variable
 from simulators.protocols.opcua_watch import Watch
 from simulators.protocols.tcd import Tcu, tcu_variables
@@ -160,6 +161,15 @@ class PlantServer:
         """
         nodesets = await asyncio.to_thread(find_nodesets, self.nodeset_dir) if self.nodeset_dir else []
         _check_port(self.listen, self.site.opcua_port)
+        with without_collection():
+            server = await self._build(nodesets)
+        try:
+            await server.start()
+        except OSError as error:
+            raise StoreUnavailable(f"can't listen on {self.endpoint}: {error.strerror or error}") from error
+        self._server = server
+
+    async def _build(self, nodesets: list[Nodeset]) -> Server:
         server = Server(GuardedServer(self.security))
         history = RawHistory(server.iserver)
         server.iserver.history_manager = history
@@ -184,11 +194,7 @@ class PlantServer:
                 await self._show(
                     server, Written(number, series.time_ms(-1), series.raw(-1)), datetime.now(UTC)
                 )
-        try:
-            await server.start()
-        except OSError as error:
-            raise StoreUnavailable(f"can't listen on {self.endpoint}: {error.strerror or error}") from error
-        self._server = server
+        return server
 
     async def write(self, values: Sequence[Written]) -> None:
         """Show new values, in this order; each is in the history before a subscriber hears of it.
