@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from shopfloor import signal
-from simulators.physics import line_signals
+from simulators.physics import line_signals, signals
 from simulators.physics.garment_spec import GarmentSpec, OperatorSpec
 from simulators.physics.garment_state import FETCHING, Batch, GarmentDone, Workplace
 from simulators.physics.garment_work import Work, batch_name
@@ -197,7 +197,7 @@ def _batch_values(spec: GarmentSpec, operator: OperatorSpec, batch: Batch) -> di
     style = spec.styles[batch.style]
     return {
         signal.JOB_NAME: batch_name(spec, operator, batch.number),
-        line_signals.JOB_PRODUCT: style.name,
+        signals.JOB_PRODUCT: style.name,
         signal.EXPECTED_CYCLE_TIME: round(60.0 * style.smv, 3),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from shopfloor import signal
-from simulators.physics import line_signals, packml
+from simulators.physics import line_signals, packml, signals
 from simulators.physics.line_intervals import Interval
 from simulators.physics.line_spec import LineSpec, StationSpec, batch_name
 from simulators.physics.line_state import Batch, UnitDone
@@ -15,7 +15,7 @@ from simulators.physics.unit import MS, Change, CycleEnd, Moment, Stretch, Value
 
 _PASSED: Final = "passed"
 _RESULTS: Final = {"good": "pass", "failed": "rework", "bad": "fail"}
-_OF_JOB: Final = (signal.JOB_NAME, line_signals.JOB_PRODUCT, signal.EXPECTED_CYCLE_TIME)
+_OF_JOB: Final = (signal.JOB_NAME, signals.JOB_PRODUCT, signal.EXPECTED_CYCLE_TIME)
 Seen: TypeAlias = tuple[int, dict[str, Value], bool]
 """When, what is shown from then on, and whether a cycle ended with it."""
 
@@ -47,7 +47,7 @@ def job_values(spec: LineSpec, station: StationSpec, job: str, product: int) -> 
     made = spec.products[product]
     return {
         signal.JOB_NAME: job,
-        line_signals.JOB_PRODUCT: made.name,
+        signals.JOB_PRODUCT: made.name,
         signal.EXPECTED_CYCLE_TIME: round(station.ideal_cycle_s * made.work, 3),
     }
 

@@ -21,7 +21,6 @@ from simulators.physics.line_intervals import (
 from simulators.physics.tcu_samples import energy_facts, show_samples
 from simulators.physics.tcu_signals import (
     CONTROLLING,
-    FLOW_LOW,
     FLOW_RATE,
     HEATING_UP,
     OFF,
@@ -163,7 +162,6 @@ class TemperatureControlUnit:
         mean_kw = spec.heat_kw * (_PRODUCES_S + _STANDS_S) / _PRODUCES_S if on and state.produces else 0.0
         gain = spec.capacity_kj_k / spec.tau_s
         idle_kw, heater_kw, cooler_kw = spec.pump_kw + 0.05, spec.heater_kw, -spec.cooler_kw
-        ended = CONTROLLING if state.clogged <= 1.0 - spec.clean_below else FLOW_LOW
         flow = spec.flow_l_min * (1.0 - state.clogged) if on else 0.0
         power = 0.0
         while now < edge_ms:
@@ -181,7 +179,7 @@ class TemperatureControlUnit:
                     integral += error * step_s / (4.0 * spec.tau_s)
                 if not state.warm and -2.0 < error < 2.0:
                     state.warm = True
-                status = ended if state.warm else HEATING_UP
+                status = CONTROLLING if state.warm else HEATING_UP
             electric = (idle_kw + (max(0.0, power))) if on else _STANDBY_KW
             points.append((now, water, state.setpoint_c, load, flow, electric, status))
             water += (power + load - spec.loss_kw_k * (water - spec.ambient_c)) * step_s / spec.capacity_kj_k
@@ -226,7 +224,7 @@ class TemperatureControlUnit:
         noise = np.random.default_rng(rng.getrandbits(64))
         columns = np.array(points, np.float64).T
         _, water, setpoint, load, flow, electric, status = columns
-        on = status > OFF
+        on = status != OFF
         seen_flow = flow * (1.0 + noise.normal(0.0, 0.004, len(points)))
         # What the mould gives off warms the water on its way through it.
         warmer = np.divide(load, seen_flow * _WATER_KW_PER_L_MIN_K, out=np.zeros_like(load), where=on)

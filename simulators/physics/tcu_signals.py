@@ -15,5 +15,5 @@ PRESSURE: Final = "tcu.pressure"
 PROCESS_POWER: Final = "tcu.process_power"
 """Heat that the water gives to the mould, in kW; below 0 it takes heat from it."""
 STATUS: Final = "tcu.status"
-"""0 off, 1 heating up, 2 controlling, 3 controlling with too little flow."""
-OFF, HEATING_UP, CONTROLLING, FLOW_LOW = range(4)
+"""OPC 40082-1 OperatingModeEnumeration: 1 ready to operate (all is off), 2 normal operation, 9 boost (heating up)."""
+OFF, CONTROLLING, HEATING_UP = 1, 2, 9
