@@ -75,6 +75,7 @@ class Gateway:
         polled: what a poll gives, besides the state.
         cycle: what a finished cycle gives.
         word: tells the state's word from all signals known so far.
+        numbered: whether the agent is told that equal payloads are one message.
 
     Raises:
         ValueError: a signal stands in both, or twice: its order would depend on the broker.
@@ -89,12 +90,15 @@ class Gateway:
         polled: Sequence[Field] = POLLED,
         cycle: Sequence[Field] = CYCLE,
         word: StateWord = state_word,
+        *,
+        numbered: bool = False,
     ) -> None:
         self.asset = asset
         self.signals = (POLL_NUMBER, CYCLE_NUMBER, STATE, *(each.signal for each in (*polled, *cycle)))
         self.untimed = frozenset(self.signals)
         if len(self.untimed) != len(self.signals):
             raise ValueError(f"{asset}: a signal stands in two messages: {', '.join(self.signals)}")
+        self.numbered = numbered
         self._topic = topic
         self._interval_ms = interval_ms
         self._polled = tuple(polled)
@@ -128,6 +132,7 @@ class Gateway:
             {
                 "topic": f"{self._topic}/{name}",
                 "asset": str(self.asset),
+                **({"numbered": True} if self.numbered else {}),
                 "signals": [
                     signal_entry("n", count, "1", **number),
                     *own,

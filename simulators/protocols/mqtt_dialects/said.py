@@ -148,15 +148,21 @@ def log_rows(said: Iterable[Said], numbers: Mapping[str, int]) -> list[Row]:
     ]
 
 
-def repeated(said: Iterable[Said], copies: int) -> list[Said]:
+def repeated(said: Iterable[Said], copies: int, *, numbered: bool = False) -> list[Said]:
     """Return each message ``copies`` times, as a publisher does that missed the broker's acknowledgement.
 
     The broker passes the second one on without DUP (MQTT 3.1.1 §3.3.1.1). What carries a time says nothing new by it,
     so its rows stand with the first only; without a time it is another reading.
+
+    Args:
+        said: in order.
+        copies: at least 1.
+        numbered: whether the collector knows that no two messages are equal, and so tells the second one for what it
+            is: see `Gateway`.
     """
     found: list[Said] = []
     for each in said:
-        again = each._replace(rows=tuple(row for row in each.rows if row.time_ns is None))
+        again = each._replace(rows=() if numbered else tuple(row for row in each.rows if row.time_ns is None))
         found += [each, *[again] * (copies - 1)]
     return found
 
