@@ -30,6 +30,7 @@ from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 
 _CONNACK: Final = 0x20
 _PINGREQ: Final = b"\xc0\x00"
+_DISCONNECT: Final = b"\xe0\x00"
 _PUBACK: Final = struct.Struct("!BBH")
 _FILTERS_PER_PACKET: Final = 100
 _GOODBYE_S: Final = 1.0
@@ -101,6 +102,7 @@ class Connection:
         self.stream = Stream(self._on_data, self._on_lost)
         """The way to the broker."""
         self._codec = _Codec(self.stream, config, client_id, keep_session=keep_session)
+        self._has_will = will is not None
         if will is not None:
             self._codec.will_set(will.topic, will.payload, qos=1, retain=True)
         self._codec.on_connect = self._on_connect
@@ -241,9 +243,15 @@ class Connection:
             self._timer.cancel()
         for answer in self._answers:
             answer.cancel()
-        if self._failure is None:
-            self._codec.disconnect()
-        await self.stream.wait_closed(_GOODBYE_S)
+        try:
+            if self._failure is None and self._has_will:
+                # paho would close at once, and the broker might take that for a loss and publish the will after all.
+                self.stream.write(_DISCONNECT)
+                await self.stream.wait_hung_up(_GOODBYE_S)
+            elif self._failure is None:
+                self._codec.disconnect()
+        finally:
+            await self.stream.wait_closed(_GOODBYE_S)
 
     @property
     def _where(self) -> str:

@@ -64,6 +64,14 @@ class Stream(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    async def wait_hung_up(self, timeout_s: float) -> None:
+        """Wait until the broker has closed the connection, for ``timeout_s`` at most; go on reading meanwhile.
+
+        A socket closed with something unread resets the connection, and the broker may lose what it has not read.
+        """
+        if self._transport is not None and not self.is_paused:
+            await asyncio.wait([self._gone], timeout=timeout_s)
+
     async def wait_closed(self, timeout_s: float) -> None:
         """Close, and wait until what was sent is out and the socket is gone; by force after ``timeout_s``."""
         if self._transport is None:
