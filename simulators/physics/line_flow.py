@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Final
 
 from simulators.physics.calendar import Span
 from simulators.physics.line_batches import changeover_facts, job_facts, measure, order_batch
+from simulators.physics.line_chance import changeover_ms, cycle_ms, stop
 from simulators.physics.line_intervals import SEEN_MS, Condition, working_time
 from simulators.physics.line_spec import LineSpec, batch_name
 from simulators.physics.line_state import (
@@ -15,7 +17,6 @@ from simulators.physics.line_state import (
     BLOCKED,
     CHANGE,
     HANDS,
-    JAM,
     MACHINE,
     NEVER,
     NO_OPERATOR,
@@ -31,8 +32,11 @@ from simulators.physics.line_state import (
     UnitDone,
     UnitInWork,
 )
-from simulators.physics.packml import FAULT, HARD_FAULT, PAUSE
+from simulators.physics.packml import PAUSE
 from simulators.physics.unit import Facts
+
+_HELD_BACK_MS: Final = 600_000
+"""Units that take longer are begun at any time, and lie in the station over the pause."""
 
 
 class Flow:
@@ -146,12 +150,11 @@ class Flow:
         if unit.batch != station.batch:
             self._change(number, station, unit.batch)
             return
-        rng, own = self._rng, self.spec.stations[number]
+        own = self.spec.stations[number]
         if not station.drawn_ms:
-            product = self.spec.products[unit.product]
-            factor = math.exp(rng.gauss(-0.5 * own.cycle_sd**2, own.cycle_sd))
-            station.drawn_ms = max(round(1000.0 * own.ideal_cycle_s * product.work * factor), 2 * TICK_MS)
-        if state.now_ms + station.drawn_ms + 2 * TICK_MS > state.work_end_ms:
+            station.drawn_ms = cycle_ms(own, self.spec.products[unit.product].work, self._rng)
+        ready_ms = state.now_ms + station.drawn_ms + 2 * TICK_MS
+        if ready_ms > state.work_end_ms and station.drawn_ms <= _HELD_BACK_MS:
             self._enter(station, BEFORE_PAUSE)
             return
         if own.hands_share and not self._take_operator(number, station):
@@ -216,18 +219,9 @@ class Flow:
         self._until(station, MACHINE, runs_ms)
 
     def _stop(self, number: int, station: Station) -> None:
-        rng, own = self._rng, self.spec.stations[number]
-        if station.stop_in_ms <= station.jam_in_ms:
-            fault = rng.choices(self.spec.faults, [each.weight for each in self.spec.faults])[0]
-            shown = HARD_FAULT if fault.hard else FAULT
-            self._enter(station, Condition("DOWN_UNPLANNED", "stop", fault.text, shown))
-            length_s = min(max(rng.lognormvariate(math.log(own.repair_s * fault.length), 0.7), 15.0), 7200.0)
-            station.stop_in_ms = round(1000.0 * rng.expovariate(1.0 / own.between_stops_s))
-        else:
-            self._enter(station, JAM)
-            length_s = rng.uniform(20.0, 90.0)
-            station.jam_in_ms = round(1000.0 * rng.expovariate(1.0 / own.between_jams_s))
-        self._until(station, STOP, 1000.0 * length_s)
+        condition, length_ms = stop(self.spec.stations[number], self.spec.faults, station, self._rng)
+        self._enter(station, condition)
+        self._until(station, STOP, length_ms)
 
     def _finish(self, number: int, station: Station) -> None:
         unit = station.unit
@@ -299,16 +293,15 @@ class Flow:
     def _change(self, number: int, station: Station, batch_number: int) -> None:
         if not self._take_operator(number, station):
             return
-        rng, state, spec = self._rng, self.state, self.spec
+        state, spec = self.state, self.spec
         before, batch = state.batches.get(station.batch), state.batches[batch_number]
         same = len(spec.products) == 1 or (before is not None and before.product == batch.product)
-        median_s = spec.stations[number].changeover_s * (0.2 if same else 1.0)
-        length_s = min(max(rng.lognormvariate(math.log(median_s), 0.35), 20.0), 5.0 * median_s + 20.0)
+        length_ms = changeover_ms(spec.stations[number], same_product=same, rng=self._rng)
         station.batch, station.taken, station.job = batch_number, 0, batch_name(spec, batch_number)
         if number == 0:
             batch.begin_ms = state.now_ms
         self._enter(station, SETUP)
-        self._until(station, CHANGE, 1000.0 * length_s)
+        self._until(station, CHANGE, length_ms)
 
     def _changed(self, number: int, station: Station) -> None:
         state, spec = self.state, self.spec
