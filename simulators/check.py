@@ -22,7 +22,7 @@ def check_ports(scenario: Scenario, path: Path, *, ports_from_file: bool) -> Non
     """
     problems = []
     for number, site in enumerate(scenario.sites):
-        if not site.on_opcua().machines or _is_free(scenario.listen, site.opcua_port):
+        if not site.has_opcua or _is_free(scenario.listen, site.opcua_port):
             continue
         what = f"port {site.opcua_port} of {scenario.listen} is in use [{site.asset}]"
         if ports_from_file:
@@ -48,7 +48,7 @@ def summary(scenario: Scenario) -> Iterator[str]:
     """Yield lines that say what a scenario holds."""
     for site in scenario.sites:
         yield f"{site.asset}  {site.name}  {site.time_zone}"
-        yield from map("  {}".format, _machines(site))
+        yield from map("  {}".format, (*_machines(site), *_facilities(site)))
 
 
 def _machines(site: SiteConfig) -> Iterator[str]:
@@ -60,3 +60,14 @@ def _machines(site: SiteConfig) -> Iterator[str]:
             f"{machine.cell}  {machine.drive} {machine.clamp_kn:g} kN  {machine.protocol}  "
             f"meter {machine.meter}  {', '.join(standards)}"
         )
+
+
+def _facilities(site: SiteConfig) -> Iterator[str]:
+    for line in site.lines:
+        yield f"{line.cell}  line of {', '.join(each.cell for each in line.stations)}"
+    for cell in site.garment_cells:
+        yield f"{cell.cell}  garment cell of {', '.join(each.cell for each in cell.operators)}"
+    for unit in site.tcus:
+        yield f"{unit.cell}  temperature control unit"
+    for compressor in site.compressors:
+        yield f"{compressor.cell}  compressor"

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from simulators.physics.unit import Unit
-from simulators.plant.units import assets, make_units
+from simulators.plant.units import make_units
 from simulators.scenario import Scenario, SiteConfig
 from simulators.truth import TruthWriter, so_far
 
@@ -56,7 +56,7 @@ def write_truth(scenario: Scenario, folder: Path, start_ms: int, days: float) ->
 
 
 def _namer(site: SiteConfig) -> Callable[[str], str]:
-    paths = {cell: str(asset) for cell, asset in assets(site).items()}
+    paths = {cell: str(asset) for cell, asset in site.cells.items()}
     return lambda cell: paths[cell]
 
 

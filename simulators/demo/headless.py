@@ -20,6 +20,7 @@ from simulators.demo.process import Usage
 from simulators.demo.report import Report
 from simulators.demo.service import ServiceTrouble
 from simulators.demo.session import Session
+from simulators.demo.untimed import LATE_NS
 from simulators.demo.verify import Comparison, compare
 from simulators.emissions import read_emissions, read_untimed
 from simulators.plant import emission_folder
@@ -105,15 +106,17 @@ def run_headless(
     if not session.stop_machines(STOP_TIMEOUT_S):
         say(f"the simulators did not confirm within {STOP_TIMEOUT_S:g} s that the machines have stopped")
     since_ns = plan.kept_since_ns(stopped_ns)
-    emitted = read_log(plan, since_ns)
     untimed = read_untimed_series(plan)
+    # What carries no time is stored when it is received: said before the limit, it may lie after it.
+    said = read_log(plan, since_ns - LATE_NS)
+    emitted = said.take(said.source_time >= since_ns)
 
     def progress() -> Progress:
         supervisor.tick()
         return session.agents.progress()
 
     assets = [site.asset for site in plan.sites]
-    accounts = settle(session.service, emitted, untimed, assets, since_ns, progress, say)
+    accounts = settle(session.service, said, untimed, assets, since_ns, progress, say)
     live = emitted.take((emitted.source_time >= session.ready_ns) & (emitted.source_time <= stopped_ns))
     latency = measure(live, session.live.arrivals(), untimed)
     comparison = accounts.comparison

@@ -160,7 +160,7 @@ def write_agent_config(plan: Plan, site: Site) -> None:
     """Write an ``agent.yaml``: the site's OPC UA server, what it says over MQTT, its Sparkplug edge node."""
     config = next(each for each in plan.scenario.sites if each.key == site.key)
     sources: list[dict[str, Any]] = []
-    if config.on_opcua().machines:
+    if config.has_opcua:
         sources.append({"opcua": _opcua(plan, config)})
     topics = mqtt_topics(plan, config)
     if topics:

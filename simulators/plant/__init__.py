@@ -20,7 +20,7 @@ from simulators.plant.live_truth import LiveTruth
 from simulators.plant.opcua_outlet import OpcuaOutlet
 from simulators.plant.outlet import Outlet
 from simulators.plant.outlets import make_outlets
-from simulators.plant.units import assets, make_units
+from simulators.plant.units import make_units
 from simulators.playback import Playback
 from simulators.scenario import Scenario, SiteConfig
 
@@ -84,7 +84,7 @@ class Plant:
         self._data = data
         self._now_ns = now_ns - now_ns % MS
         self._served_ns = now_ns
-        self._assets: Mapping[str, AssetPath] = assets(site)
+        self._assets: Mapping[str, AssetPath] = site.cells
         self.outlets: list[Outlet] = make_outlets(scenario, site, data, log, self._now_ns, nodeset_dir)
         self._outlet_of: dict[str, Outlet] = {
             cell: outlet for outlet in self.outlets for cell in outlet.cells

@@ -10,10 +10,10 @@ from simulators.plant.mqtt_outlet import MqttOutlet
 from simulators.plant.opcua_outlet import OpcuaOutlet
 from simulators.plant.outlet import Outlet
 from simulators.plant.sparkplug_outlet import SparkplugOutlet
-from simulators.plant.units import assets
 from simulators.protocols import euromap77
 from simulators.protocols.mqtt import MqttPublisher
 from simulators.protocols.opcua import PlantServer
+from simulators.protocols.tcd import Tcu
 from simulators.scenario import Scenario, SiteConfig
 
 
@@ -31,11 +31,18 @@ def make_outlets(
         nodeset_dir: see `PlantServer`.
     """
     outlets: list[Outlet] = []
-    paths = assets(site)
+    paths = site.cells
     on_opcua = site.on_opcua()
-    if on_opcua.machines:
-        server = PlantServer(on_opcua, scenario.listen, security=site.opcua, nodeset_dir=nodeset_dir)
-        cells = {machine.cell: paths[machine.cell] for machine in on_opcua.machines}
+    if on_opcua.has_opcua:
+        tcus = [
+            Tcu(unit.cell, heating_kw=unit.heater_kw, nominal_flow_l_min=unit.flow_l_min)
+            for unit in site.tcus
+        ]
+        server = PlantServer(
+            on_opcua, scenario.listen, tcus=tcus, security=site.opcua, nodeset_dir=nodeset_dir
+        )
+        names = [*(machine.cell for machine in on_opcua.machines), *(unit.cell for unit in site.tcus)]
+        cells = {name: paths[name] for name in names}
         outlets.append(OpcuaOutlet(server, cells, log))
     dialects = make_dialects(site, now_ns)
     if dialects.cells or dialects.meters:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from shopfloor.asset import AssetPath
+from simulators.physics.compressor import Compressor
+from simulators.physics.garment import GarmentCell
+from simulators.physics.line import Line
 from simulators.physics.machine import InjectionMachine
+from simulators.physics.tcu import TemperatureControlUnit
 from simulators.physics.unit import Unit
 from simulators.scenario import Scenario, SiteConfig
 
@@ -15,8 +18,16 @@ def make_units(scenario: Scenario, site: SiteConfig, start_ms: int) -> Iterator[
     for machine in site.machines:
         seed = scenario.machine_seed(site, machine)
         yield InjectionMachine(machine.spec(seed, start_ms), site.calendar, seed, start_ms)
+    calendar = site.calendar
 
+    def seed_of(cell: str) -> int:
+        return scenario.seed_of(f"{site.asset}/{cell}")
 
-def assets(site: SiteConfig) -> Mapping[str, AssetPath]:
-    """Return the asset path of each cell of a site."""
-    return {machine.cell: site.machine_asset(machine) for machine in site.machines}
+    for line in site.lines:
+        yield Line(line.spec(calendar), seed_of(line.cell), start_ms)
+    for cell in site.garment_cells:
+        yield GarmentCell(cell.spec(calendar), seed_of(cell.cell), start_ms)
+    for tcu in site.tcus:
+        yield TemperatureControlUnit(tcu.spec(calendar), seed_of(tcu.cell), start_ms)
+    for compressor in site.compressors:
+        yield Compressor(compressor.spec(calendar, start_ms), seed_of(compressor.cell), start_ms)

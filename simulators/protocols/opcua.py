@@ -62,16 +62,14 @@ class NodeMapping(NamedTuple):
 
 
 def node_mappings(site: SiteConfig) -> list[NodeMapping]:
-    """Return the mapping of every OPC UA variable of a site that collectors store, machine by machine."""
+    """Return the mapping of every OPC UA variable of a site that collectors store, unit by unit."""
+    shown = [(machine.cell, tuple(euromap77.variables(machine.zones))) for machine in site.machines]
+    shown += [(unit.cell, tcu_variables()) for unit in site.tcus]
+    paths = site.cells
     return [
         mapping
-        for machine in site.machines
-        for mapping in mappings(
-            site.namespace_uri,
-            machine.cell,
-            site.machine_asset(machine),
-            euromap77.variables(machine.zones),
-        )
+        for name, variables in shown
+        for mapping in mappings(site.namespace_uri, name, paths[name], variables)
     ]
 
 

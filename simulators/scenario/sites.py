@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -13,6 +13,12 @@ from shopfloor.asset import AssetPath, parse_asset
 from shopfloor.configfile import Asset, ConfigModel, Secret
 from simulators.physics.calendar import Calendar
 from simulators.protocols.opcua_security import OpcUaSecurity
+from simulators.scenario.facilities import (
+    CompressorConfig,
+    GarmentCellConfig,
+    LineConfig,
+    TcuConfig,
+)
 from simulators.scenario.machines import MachineConfig, refuse_twice
 from simulators.scenario.people import Clock, ShiftConfig, TimeZone, calendar
 
@@ -91,6 +97,14 @@ class SiteConfig(ConfigModel):
     """Days without shifts."""
     machines: tuple[MachineConfig, ...] = Field(default=(), max_length=100)
     """Injection moulding machines."""
+    lines: tuple[LineConfig, ...] = Field(default=(), max_length=20)
+    """Lines of stations."""
+    garment_cells: tuple[GarmentCellConfig, ...] = Field(default=(), max_length=20)
+    """Cells that sew whole garments."""
+    tcus: tuple[TcuConfig, ...] = Field(default=(), max_length=100)
+    """Temperature control units."""
+    compressors: tuple[CompressorConfig, ...] = Field(default=(), max_length=20)
+    """Air compressors."""
 
     @field_validator("asset")
     @classmethod
@@ -106,10 +120,28 @@ class SiteConfig(ConfigModel):
         return machines
 
     @model_validator(mode="after")
-    def _not_empty(self) -> SiteConfig:
-        if not self.machines:
-            raise PydanticCustomError("machines", "a site has at least one machine")
+    def _cells(self) -> Self:
+        if not self.cells:
+            raise PydanticCustomError("machines", "a site has at least one machine, line, cell or unit")
         return self
+
+    @property
+    def cells(self) -> dict[str, AssetPath]:
+        """The asset path of each cell, in the order of the scenario; the lines' own last.
+
+        Raises:
+            PydanticCustomError: two cells of one name.
+        """
+        places = [
+            *((each.area, each.line, each.cell) for each in self.machines),
+            *((line.area, line.line, each.cell) for line in self.lines for each in line.stations),
+            *((cell.area, cell.line, each.cell) for cell in self.garment_cells for each in cell.operators),
+            *((each.area, each.line, each.cell) for each in self.tcus),
+            *((each.area, each.line, each.cell) for each in self.compressors),
+            *((each.area, each.line, each.cell) for each in self.lines),
+        ]
+        refuse_twice("two cells named", (cell for *_, cell in places))
+        return {cell: parse_asset(f"{self.asset}/{area}/{line}/{cell}") for area, line, cell in places}
 
     @property
     def key(self) -> str:
@@ -140,6 +172,11 @@ class SiteConfig(ConfigModel):
     def devices(self) -> tuple[MachineConfig, ...]:
         """The machines behind its Sparkplug edge node."""
         return tuple(each for each in self.machines if each.protocol == "sparkplug")
+
+    @property
+    def has_opcua(self) -> bool:
+        """Whether anything of it speaks OPC UA."""
+        return bool(self.tcus) or any(each.protocol == "opcua" for each in self.machines)
 
     def on_opcua(self) -> SiteConfig:
         """Return the site with only those machines that its OPC UA server shows."""

@@ -126,6 +126,9 @@ class TopicConfig(ConfigModel):
     """``text`` takes the whole payload as one text (``Online``, ``21,5``) instead of JSON. Default: json."""
     time: TimeConfig | None = None
     """Where the message gives its time. Default: none; the agent's time of receipt stands in for it."""
+    numbered: bool = False
+    """Whether each message holds something that makes it unlike all others, such as a running number: an equal payload
+    among the topic's last ones is then a repeat, also where the broker does not say so (DUP). Default: false."""
     signals: Annotated[tuple[SignalConfig, ...], BeforeValidator(all_or_some)]
     """The values to take, or ``all``: every number, boolean and text becomes the signal ``prefix.key``."""
     prefix: Annotated[str, Field(max_length=500)] = ""

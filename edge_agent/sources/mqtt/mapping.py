@@ -169,7 +169,7 @@ class Translator:
         content = decode_json(payload) if meaning.config.payload == "json" else _decode_text(payload)
         source_time = self._source_time(meaning, content, topic, rows)
         if (source_time == NO_TIME or message.retain) and recent.is_repeat(
-            topic, payload, dup=message.dup, retained=message.retain
+            topic, payload, dup=message.dup or meaning.config.numbered, retained=message.retain
         ):
             rows.counts["repeated_message"] += 1
             return
