@@ -54,7 +54,8 @@ class LoadItems(MonitoredItemService):
     def __init__(self, isub: Any, load: Variables) -> None:
         super().__init__(isub, load.aspace)
         self._load = load
-        self._interval_ms = float(isub.data.RevisedPublishingInterval)
+        self.interval_ms = float(isub.data.RevisedPublishingInterval)
+        """Of publishing: the sampling interval of items that leave it to the subscription."""
         self.queues = ItemQueues(load.plan, *load.now())
 
     async def create_monitored_items(self, params: Any) -> list[Any]:
@@ -142,7 +143,7 @@ class LoadItems(MonitoredItemService):
         period_ms = 1000 / self._load.plan.hz
         interval_ms = asked.SamplingInterval
         if interval_ms < 0:  # as often as is published (Part 4 §7.21)
-            interval_ms = self._interval_ms
+            interval_ms = self.interval_ms
         step = max(1, round(interval_ms / period_ms)) if math.isfinite(interval_ms) else 1
         step = _filtered(asked.Filter, step)
         size = min(max(1, asked.QueueSize), MAX_QUEUE_SIZE)

@@ -57,6 +57,7 @@ class LoadServer(Server):
         iserver = cast("Any", self.iserver)
         iserver.allow_remote_admin = False
         iserver.max_session_timeout_ms = 120_000
+        iserver.max_subscriptions = 100
         iserver.max_lifetime_count = 10_000
         iserver.max_monitored_item_queue_size = MAX_QUEUE_SIZE
 

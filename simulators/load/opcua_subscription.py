@@ -7,6 +7,7 @@ and lifetimes stay asyncua's.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
@@ -24,8 +25,9 @@ from simulators.load.plan import LoadPlan
 MAX_VALUES_PER_MESSAGE: Final = 10_000
 """300 KB: no client's limits are near, and little memory waits to be sent again."""
 MIN_PUBLISHING_INTERVAL_MS: Final = 10.0
+_DEFAULT_INTERVAL_MS: Final = 1000.0
 _KEPT_MESSAGES: Final = 200
-_KEPT_BYTES: Final = 32 * 2**20
+_KEPT_BYTES: Final = 8 * 2**20
 """What waits for an acknowledgement, and can be asked for again, in one subscription."""
 _GOOD: Final = ua.StatusCode()
 _BODY_TYPE: Final = cast("Any", ua.NodeId)(ObjectIds.DataChangeNotification_Encoding_DefaultBinary)
@@ -39,9 +41,19 @@ class LoadSubscription(InternalSubscription):
     def __init__(self, load: LoadSubscriptions, max_values: int, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._load = load
-        self._max_values = min(max_values or MAX_VALUES_PER_MESSAGE, MAX_VALUES_PER_MESSAGE)
+        self._max_values = _message_size(max_values)
         self.monitored_item_srv = LoadItems(self, load)
         self._kept_bytes: dict[int, int] = {}
+
+    def modify(self, params: Any) -> Any:
+        """Take other intervals, counts and message sizes from now on (Part 4 §5.13.3)."""
+        self._load.revise(self.data, params)
+        self._max_values = _message_size(params.MaxNotificationsPerPublish)
+        self.monitored_item_srv.interval_ms = self.data.RevisedPublishingInterval
+        if self._task is not None:
+            self._task.cancel()
+            self._task = asyncio.create_task(self._subscription_loop())
+        return self.data
 
     def has_published_results(self) -> bool:
         """Whether there is something to say; called by asyncua once a publishing cycle."""
@@ -95,6 +107,10 @@ class LoadSubscription(InternalSubscription):
         return cast("ua.NotificationMessage", result.NotificationMessage)
 
 
+def _message_size(asked: int) -> int:
+    return min(asked or MAX_VALUES_PER_MESSAGE, MAX_VALUES_PER_MESSAGE)
+
+
 class LoadSubscriptions(SubscriptionService):
     """All subscriptions of a server."""
 
@@ -143,17 +159,9 @@ class LoadSubscriptions(SubscriptionService):
             raise ServiceError(cast("Any", StatusCodes.BadTooManySubscriptions))
         self._sub_id_counter += 1
         number = self._sub_id_counter
-        asked = params.RequestedPublishingInterval
         result: Any = ua.CreateSubscriptionResult()
         result.SubscriptionId = number
-        result.RevisedPublishingInterval = (
-            max(asked, MIN_PUBLISHING_INTERVAL_MS) if math.isfinite(asked) else 1000.0
-        )
-        result.RevisedMaxKeepAliveCount = self._clamp_keep_alive_count(params.RequestedMaxKeepAliveCount)
-        # At least three times the keep-alives (Part 4 §5.13.2.2).
-        result.RevisedLifetimeCount = self._clamp_lifetime_count(
-            max(params.RequestedLifetimeCount, 3 * result.RevisedMaxKeepAliveCount)
-        )
+        self.revise(result, params)
         subscription = LoadSubscription(
             self,
             params.MaxNotificationsPerPublish,
@@ -169,6 +177,28 @@ class LoadSubscriptions(SubscriptionService):
         self.subscriptions[number] = subscription
         await subscription.start()
         return result
+
+    def revise(self, result: Any, params: Any) -> None:
+        """Fill in what a client gets of the interval and the counts that it asked for."""
+        asked = params.RequestedPublishingInterval
+        result.RevisedPublishingInterval = (
+            max(asked, MIN_PUBLISHING_INTERVAL_MS) if math.isfinite(asked) else _DEFAULT_INTERVAL_MS
+        )
+        result.RevisedMaxKeepAliveCount = self._clamp_keep_alive_count(params.RequestedMaxKeepAliveCount)
+        # At least three times the keep-alives (Part 4 §5.13.2.2).
+        result.RevisedLifetimeCount = self._clamp_lifetime_count(
+            max(params.RequestedLifetimeCount, 3 * result.RevisedMaxKeepAliveCount)
+        )
+
+    def modify_subscription(self, params: Any) -> ua.ModifySubscriptionResult:
+        """Change a subscription; raises ServiceError where there is none."""
+        subscription = self.subscriptions.get(params.SubscriptionId)
+        if subscription is None:
+            raise ServiceError(cast("Any", StatusCodes.BadSubscriptionIdInvalid))
+        data = subscription.modify(params)
+        return ua.ModifySubscriptionResult(
+            data.RevisedPublishingInterval, data.RevisedLifetimeCount, data.RevisedMaxKeepAliveCount
+        )
 
     def _forget(self, number: int) -> None:
         subscription = self.subscriptions.pop(number, None)

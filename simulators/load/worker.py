@@ -21,6 +21,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.set_up()
     logging.getLogger("asyncua").setLevel(logging.ERROR)
+    # Every fault that a client provokes is an error to asyncua; those of its own making come with a traceback.
+    logging.getLogger("asyncua.server.uaprocessor").addFilter(lambda record: record.exc_info is not None)
     channel = Channel()
     try:
         job = channel.job()

@@ -278,3 +278,37 @@ async def test_items_are_watched_as_was_asked_for_or_refused_one_by_one() -> Non
         assert [each.value for each in results] == [0, StatusCodes.BadMonitoredItemIdInvalid]
         server.tick(6, EPOCH_MS)
         assert sorted(ticks((await raw.publish()).NotificationMessage)) == [(2, 6), (3, 6), (4, 6)]
+
+
+async def test_a_subscription_may_change_its_interval_and_its_session() -> None:
+    async with serving() as (server, client, namespace):
+        raw = Raw(client, namespace)
+        await raw.subscribe(interval_ms=3_600_000.0)
+        await raw.monitor(NAMES)
+        assert len(ticks((await raw.publish()).NotificationMessage)) == len(NAMES)
+        request: Any = ua.ModifySubscriptionRequest()
+        request.Parameters.SubscriptionId = raw.subscription
+        request.Parameters.RequestedPublishingInterval = 20.0
+        request.Parameters.RequestedMaxKeepAliveCount = 50
+        request.Parameters.RequestedLifetimeCount = 500
+        request.Parameters.MaxNotificationsPerPublish = 4
+        changed = (await raw.ask(request, ua.ModifySubscriptionResponse)).Parameters
+        assert (changed.RevisedPublishingInterval, changed.RevisedMaxKeepAliveCount) == (20.0, 50)
+        server.tick(1, EPOCH_MS)
+        assert len(ticks((await raw.publish(1)).NotificationMessage)) == 4
+        other = Client(client.server_url.geturl())
+        other.session_timeout = 60_000
+        async with other:
+            taker = Raw(other, namespace)
+            taker.subscription = raw.subscription
+            transfer: Any = ua.TransferSubscriptionsRequest()
+            transfer.Parameters.SubscriptionIds = [raw.subscription]
+            (result,) = (await taker.ask(transfer, ua.TransferSubscriptionsResponse)).Parameters.Results
+            assert result.StatusCode.is_good()
+            assert result.AvailableSequenceNumbers == [2]
+            assert len(ticks((await taker.publish(2)).NotificationMessage)) == 2
+            server.tick(2, EPOCH_MS)
+            assert [tick for _, tick in ticks((await taker.publish(3)).NotificationMessage)] == [2] * 4
+            request.Parameters.SubscriptionId = 4_711
+            with pytest.raises(ua.uaerrors.BadSubscriptionIdInvalid):
+                await taker.ask(request, ua.ModifySubscriptionResponse)
