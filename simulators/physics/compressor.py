@@ -79,9 +79,12 @@ class Compressor:
         stretch = Stretch(state.now_ms, state.now_ms + MAX_STRETCH_MS)
         before = dict(state.said)
         points: list[Point] = []
+        leaks = [
+            leak for leak in spec.leaks if leak.end_ms > stretch.begin_ms and leak.begin_ms < stretch.end_ms
+        ]
         taken, delivered = 0.0, state.delivered_nm3
         while state.now_ms < stretch.end_ms:
-            points.append(self._step(stretch.end_ms, rng))
+            points.append(self._step(stretch.end_ms, leaks, rng))
             taken += points[-1].out * (state.now_ms - points[-1].time_ms) / 60_000.0
         times, values = self._seen(points, stretch.end_ms, rng)
         state.said = {name: column[-1] for name, column in values.items()}
@@ -121,13 +124,13 @@ class Compressor:
         """
         self._state = msgspec.msgpack.decode(snapshot, type=CompressorState)
 
-    def _step(self, end_ms: int, rng: random.Random) -> Point:
+    def _step(self, end_ms: int, leaks: Sequence[AirLeak], rng: random.Random) -> Point:
         """Let time pass until something switches, at most to the next look, and return what held meanwhile."""
         state, spec = self._state, self.spec
         now = state.now_ms
         if now >= state.look_ms:
             self._consult_calendar()
-        leak, leak_edge_ms = self._leak(now)
+        leak, leak_edge_ms = self._leak(leaks, now)
         if now % _STEP_MS == 0:
             state.swing = 0.9 * state.swing + rng.gauss(0.0, 0.12)
             state.use = spec.rated_flow * state.use_share * min(max(1.0 + state.swing, 0.2), 1.8)
@@ -199,10 +202,10 @@ class Compressor:
         # A frequency converter loses a little at any speed.
         return full_kw * (0.06 + 0.94 * into / spec.rated_flow)
 
-    def _leak(self, now_ms: int) -> tuple[float, int]:
+    def _leak(self, leaks: Sequence[AirLeak], now_ms: int) -> tuple[float, int]:
         """Return what leaks, in Nm³/min, and until when it is that much."""
         base = self.spec.leak_share * self.spec.rated_flow
-        for leak in self.spec.leaks:
+        for leak in leaks:
             if now_ms < leak.begin_ms:
                 return base, leak.begin_ms
             if now_ms < leak.end_ms:

@@ -30,7 +30,8 @@ class CompressorSpec:
     """Follows the demand by its speed; otherwise it loads and unloads."""
     lower_bar: float = 6.6
     upper_bar: float = 7.4
-    receiver_m3: float = 3.0
+    receiver_per_flow: float = 0.75
+    """Size of the receiver, in m³ for each Nm³/min of the rated flow."""
     leak_share: float = 0.12
     """Leaks as a share of the rated flow, day and night."""
     demand_share: float = 0.5
@@ -50,6 +51,11 @@ class CompressorSpec:
     leaks: tuple[AirLeak, ...] = ()
     """Faults, one after another."""
 
+    @property
+    def receiver_m3(self) -> float:
+        """Size of the receiver."""
+        return self.receiver_per_flow * self.rated_flow
+
     def __post_init__(self) -> None:
         """Refuse what no compressor can be.
 
@@ -61,8 +67,8 @@ class CompressorSpec:
             raise ValueError(
                 f"{name}: lower_bar {self.lower_bar} must be above 0, below upper_bar {self.upper_bar}"
             )
-        if min(self.rated_flow, self.receiver_m3, self.specific_kwh_nm3) <= 0.0:
-            raise ValueError(f"{name}: rated_flow, receiver_m3 and specific_kwh_nm3 must be above 0")
+        if min(self.rated_flow, self.receiver_per_flow, self.specific_kwh_nm3) <= 0.0:
+            raise ValueError(f"{name}: rated_flow, receiver_per_flow and specific_kwh_nm3 must be above 0")
         if not 0.0 <= self.leak_share + self.demand_share <= 0.9:
             raise ValueError(f"{name}: leaks and demand together must leave a tenth of the rated flow")
         at = None

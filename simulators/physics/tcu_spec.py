@@ -54,3 +54,13 @@ class TcuSpec:
             raise ValueError(
                 f"temperature control unit {self.cell}: time constant, sizes and powers must be above 0"
             )
+        if self.dead_s > 0.5 * self.tau_s:
+            raise ValueError(
+                f"temperature control unit {self.cell}: with a dead time of {self.dead_s} s, no control is stable "
+                f"that is as fast as {self.tau_s} s; at most half of it is"
+            )
+        if 1.3 * self.heat_kw > self.cooler_kw:
+            raise ValueError(
+                f"temperature control unit {self.cell}: a cooler of {self.cooler_kw} kW cannot take away "
+                f"{self.heat_kw} kW on average, which is more while the machine produces"
+            )

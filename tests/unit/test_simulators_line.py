@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, time
@@ -195,3 +196,49 @@ def test_units_that_take_long_are_not_held_back_for_ever_but_lie_over_the_pauses
     cycles = [row for row in table(stretches, "cycles") if row["asset"] == "slow"]
     # 14 h of work a day, 150 min a unit, and rarely a changeover.
     assert 20 < len(cycles) < 34
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_the_line_no_unit_is_lost_and_packml_goes_only_where_it_may(seed: int) -> None:
+    chance = random.Random(seed)
+    count = chance.randint(2, 6)
+    stations = tuple(
+        StationSpec(
+            f"s{each}",
+            ideal_cycle_s=chance.uniform(1.5, 40.0),
+            cycle_sd=chance.uniform(0.0, 0.3),
+            hands_share=chance.choice((0.0, 0.1, 0.5, 0.95)),
+            buffer_before=chance.randint(1, 5),
+            changeover_s=chance.uniform(10.0, 300.0),
+            between_stops_s=chance.uniform(60.0, 5000.0),
+            repair_s=chance.uniform(20.0, 900.0),
+            between_jams_s=chance.uniform(60.0, 4000.0),
+        )
+        for each in range(count)
+    )
+    line = Line(
+        spec(
+            stations=stations,
+            operators=chance.randint(1, 4),
+            batch_size=(1, chance.randint(1, 30)),
+            scrap=chance.uniform(0.0, 0.6),
+            rework_share=chance.random(),
+            rework_to=-chance.randint(2, count),
+        ),
+        seed,
+        START_MS + chance.randrange(10_000_000),
+    )
+    stretches = [line.plan() for _ in range(6)]
+    tested = [row for row in table(stretches, "cycles") if row["asset"] == stations[-1].name]
+    came_out = sum(number(row, "good") + number(row, "bad") for row in tested)
+    inside = sum(
+        len(each.queue) + len(each.rework) + (each.unit is not None) for each in line._state.stations
+    )
+    assert came_out > 0
+    assert line._state.serial == came_out + inside
+    moments = [moment for stretch in stretches for moment in line.play(stretch)]
+    for (_, name), changes in series(moments).items():
+        if name == line_signals.PACKML_STATE:
+            for earlier, later in pairwise(changes):
+                assert later.time_ns > earlier.time_ns
+                assert int(float(later.value)) in packml.TRANSITIONS[int(float(earlier.value))]

@@ -187,6 +187,8 @@ def test_warming_up_draws_the_heater_and_the_pump() -> None:
         ({"setpoints_c": ()}, "needs setpoints"),
         ({"tau_s": 0.0}, "must be above 0"),
         ({"heat_kw": -1.0}, "heat"),
+        ({"dead_s": 100.0}, "dead time of 100.0 s"),
+        ({"heat_kw": 20.0}, "cooler of 25.0 kW"),
     ],
 )
 def test_a_unit_that_cannot_be_is_refused_by_name(changed: dict[str, Any], message: str) -> None:
