@@ -424,6 +424,19 @@ def test_null_is_good_and_transient_values_are_not_stored() -> None:
     assert listener.counts["transient"] == 1
 
 
+def test_a_birth_without_value_is_no_reading_until_there_was_one() -> None:
+    listener, voice = Listener(), Voice()
+    nothing = Metric("Shots", 1, NOW_MS, DataType.Int32, is_null=True)
+    listener.hear(voice.nbirth(NOW_MS), voice.say("DBIRTH", "Press-1", NOW_MS, nothing))
+    assert listener.rows == []
+    assert listener.counts["never_valued"] == 1
+    listener.hear(shots(voice, NOW_MS + 1, 8))
+    gone = nothing._replace(timestamp_ms=NOW_MS + 9)
+    listener.hear(voice.nbirth(NOW_MS + 9), voice.say("DBIRTH", "Press-1", NOW_MS + 9, gone))
+    assert [math.isnan(row.value) for row in listener.rows] == [False, True]
+    assert listener.rows[-1].quality == Quality.GOOD
+
+
 def test_not_a_number_is_bad() -> None:
     listener, voice = Listener(), Voice()
     listener.hear(*birth(voice, temperature=math.nan))

@@ -37,6 +37,8 @@ class Slot:
     """What the last birth gave."""
     scale: float = 1.0
     offset: float = 0.0
+    has_value: bool = False
+    """Whether it ever had one, as far as this process knows."""
 
 
 @dataclass(eq=False, slots=True)

@@ -26,7 +26,9 @@ from shopfloor.sparkplug import HostState, SparkplugDecodeError, decode_state, p
 _SHOWN: Final = 10
 _MAX_SEEN: Final = 2_000
 _BIRTHS: Final = frozenset({"NBIRTH", "DBIRTH"})
-_UNREMARKABLE: Final = frozenset({"unknown_node", "transient", "historical", "stale_death", "node_death"})
+_UNREMARKABLE: Final = frozenset(
+    {"unknown_node", "never_valued", "transient", "historical", "stale_death", "node_death"}
+)
 
 
 class _Visit:

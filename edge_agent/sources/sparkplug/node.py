@@ -262,6 +262,12 @@ class EdgeNode:
                 "unsupported_value", device.descriptor, f"no scalar for {slot.key.signal}"
             )
             return
+        if not value.is_null:
+            slot.has_value = True
+        elif is_birth and not slot.has_value:
+            # A birth has to name every metric: that one was never measured is no reading.
+            self._found.count("never_valued")
+            return
         if value.status:
             why = f"{slot.key.signal} can't be made of this value"
             self._catalogue.complain("not_convertible", device.descriptor, why)
