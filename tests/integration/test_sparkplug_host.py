@@ -110,6 +110,25 @@ async def test_the_host_is_online_with_one_time_and_offline_when_it_leaves(
         assert await asyncio.to_thread(retained, broker.port) == [(False, ended)]
 
 
+async def test_it_speaks_mqtt_5_too(tmp_path: Path) -> None:
+    async with mosquitto(tmp_path) as broker, edge_node(broker.port, "p1", METRICS) as node:
+        agent = Agent(tmp_path / "agent")
+        source = SparkplugSource(config(broker.port, protocol=5))
+        with watching(broker.port) as watcher:
+            async with agent.alive(source), agent.running(source) as task:
+                await asyncio.to_thread(say, node, range(1, 4))
+                await agent.until(lambda: numbers(agent) == [1, 2, 3], lambda: "all", task)
+            await until(lambda: len(watcher.states) == 2, "offline")
+        assert [online for online, _ in watcher.states] == [True, False]
+        # Nothing waits in a session that nobody comes back to.
+        await asyncio.to_thread(say, node, range(4, 6))
+        async with agent.alive(source), agent.running(source) as task:
+            await agent.until(lambda: numbers(agent) == [1, 2, 3, 4, 5], lambda: "what waited", task)
+        assert [gap.reason for gap in agent.gaps] == [
+            "this host was away: what was published meanwhile is lost"
+        ]
+
+
 async def test_a_host_that_takes_over_has_the_last_word(tmp_path: Path, make_broker: MakeBroker) -> None:
     """The first is not even dead: the broker publishes its will while the second is being welcomed."""
     async with make_broker(tmp_path) as broker:

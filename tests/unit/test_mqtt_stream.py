@@ -61,6 +61,25 @@ async def test_closing_waits_until_all_is_out() -> None:
     assert heard == [None]
 
 
+async def test_waiting_for_the_broker_to_hang_up_leaves_the_stream_open_until_it_does() -> None:
+    stream, transport, _ = make()
+    waiting = asyncio.create_task(stream.wait_hung_up(60.0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    stream.connection_lost(None)
+    await waiting
+    assert transport.asked == []
+
+
+async def test_a_broker_that_does_not_hang_up_is_not_waited_for_for_ever() -> None:
+    stream, transport, _ = make()
+    await stream.wait_hung_up(0.0)
+    assert transport.asked == []
+    stream.pause()
+    await stream.wait_hung_up(60.0)  # It could not be heard.
+    await Stream(lambda _data: None, lambda _error: None).wait_hung_up(60.0)
+
+
 async def test_a_stream_that_never_opened_closes() -> None:
     await Stream(lambda _data: None, lambda _error: None).wait_closed(60.0)
 
