@@ -51,7 +51,7 @@ class OpcuaCounter:
     def __init__(self, plan: LoadPlan, machines: range, url: str, *, check: bool = True) -> None:
         self._plan = plan
         self._machines = machines
-        self._client = Client(url, timeout=60)
+        self._client = Client(url, timeout=60, watchdog_intervall=60.0)
         self._client.session_timeout = 60_000
         self._check = check
         self._numbers = plan.numbers(machines)

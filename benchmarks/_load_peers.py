@@ -42,7 +42,7 @@ async def stock(port: int, plan: LoadPlan, machines: range) -> None:
             now_ms = time.time_ns() // 1_000_000
             for written, (node, number) in enumerate(numbers.items()):
                 await space.write_attribute_value(node, attribute, data_value(plan, tick, number, now_ms))
-                if written % 500 == 0:
+                if written % 100 == 0:
                     await asyncio.sleep(0)
             await asyncio.sleep(max(0.0, now_ms / 1000 + 1 / plan.hz - time.time()))
 
