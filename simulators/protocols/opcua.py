@@ -62,21 +62,20 @@ class NodeMapping(NamedTuple):
 
 
 def node_mappings(site: SiteConfig) -> list[NodeMapping]:
-    """Return the mapping of every OPC UA variable of a site that collectors store, unit by unit."""
-    shown = [(machine.cell, tuple(euromap77.variables(machine.zones))) for machine in site.machines]
-    shown += [(unit.cell, tcu_variables()) for unit in site.tcus]
-    paths = site.cells
+    """Return the mapping of every OPC UA variable of a site that collectors store, in the order of `PlantServer`."""
+    site = site.on_opcua()
+    named = [(machine.cell, tuple(euromap77.variables(machine.zones))) for machine in site.machines]
+    named += [(tcu.cell, tcu_variables()) for tcu in site.tcus]
     return [
         mapping
-        for name, variables in shown
-        for mapping in mappings(site.namespace_uri, name, paths[name], variables)
+        for name, variables in named
+        for mapping in _mappings(site.namespace_uri, name, site.cells[name], variables)
     ]
 
 
-def mappings(
+def _mappings(
     namespace_uri: str, name: str, asset: AssetPath, variables: Iterable[Variable]
 ) -> Iterator[NodeMapping]:
-    """Yield the mappings of one machine or temperature control unit, ``name`` being how its node ids begin."""
     for variable in variables:
         if variable.logged:
             node = f"nsu={namespace_uri};s={name}.{variable.node_name}"

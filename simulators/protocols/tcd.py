@@ -64,7 +64,13 @@ def tcu_variables() -> tuple[Variable, ...]:
             FLOW_RATE, (_ZONE, "tcd:FlowRate", "gen:ActualValue"), "L/min", LITRE_PER_MINUTE, "Flow rate"
         ),
         _analog(PRESSURE, (_ZONE, "tcd:PressureMainLine"), "bar", BAR, "Pressure in the main line"),
-        _analog(PROCESS_POWER, (_ZONE, "tcd:ActualProcessPower"), "kW", KILOWATT, "Heating or cooling power"),
+        _analog(
+            PROCESS_POWER,
+            (_ZONE, "tcd:ActualProcessPower"),
+            "kW",
+            KILOWATT._replace(low=-200.0, high=200.0),
+            "Heat given to the mould; below 0 it is taken from it",
+        ),
         Variable(
             STATUS,
             ("tcd:Operation", "tcd:OperatingMode"),

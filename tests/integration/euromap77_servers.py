@@ -31,6 +31,7 @@ asset: acme/hk01
 name: Hong Kong
 time_zone: Asia/Hong_Kong
 opcua_port: {port or free_port()}
+tcus: [{{cell: {TCU.name}}}]
 machines:
 {listed}"""
     return configfile.parse(text, SiteConfig, Path("site.yaml"))

@@ -28,7 +28,7 @@ from simulators.protocols.euromap77_events import (
     CycleEvent,
     InjectionUnitCycle,
 )
-from simulators.protocols.opcua import PlantServer, Written, mappings, node_mappings
+from simulators.protocols.opcua import PlantServer, Written, node_mappings
 from simulators.protocols.opcua_types import NAMESPACES
 from tests.integration.euromap77_servers import TCU, URI, at, connected, number, serving
 from tests.integration.mqtt_brokers import until
@@ -202,22 +202,18 @@ async def test_a_taken_port_is_said_in_one_line() -> None:
         await second.stop()
 
 
-async def test_only_scalars_are_mapped_for_collectors() -> None:
+async def test_scalars_are_mapped_for_collectors() -> None:
     async with serving(tcus=[TCU]) as server:
-        mapped = {(str(mapping.asset), mapping.signal) for mapping in node_mappings(server.site)}
-        shown = {
-            (str(server.site.machine_asset(machine)), variable.signal)
-            for machine in server.site.machines
-            for cell, variable in server.variables
-            if cell == machine.cell
+        mapped = node_mappings(server.site)
+        shown = {(name, variable.signal): variable.logged for name, variable in server.variables}
+        assert {(mapping.asset.name, mapping.signal) for mapping in mapped} == {
+            key for key, logged in shown.items() if logged
         }
-        assert {name for _, name in shown - mapped} == {"job.material", "job.product"}
-        tcus = list(
-            mappings(URI, TCU.name, server.site.machine_asset(server.site.machines[0]), tcd.tcu_variables())
-        )
+        assert {name for (_, name), logged in shown.items() if not logged} == {"job.material", "job.product"}
         async with connected(server) as client:
             index = await client.get_namespace_index(URI)
-            for mapping in [*node_mappings(server.site), *tcus]:
+            for mapping in mapped:
+                assert mapping.node.startswith(f"nsu={URI};s={mapping.asset.name}.")
                 node = client.get_node(f"ns={index};s={mapping.node.partition(';s=')[2]}")
                 assert ua.AccessLevel.HistoryRead in await node.get_access_level()
 
