@@ -20,6 +20,7 @@ from simulators.plant.live_truth import LiveTruth
 from simulators.plant.opcua_outlet import OpcuaOutlet
 from simulators.plant.outlet import Outlet
 from simulators.plant.outlets import make_outlets
+from simulators.plant.troubles import Outages, data_faults
 from simulators.plant.units import make_units
 from simulators.playback import Playback
 from simulators.scenario import Scenario, SiteConfig
@@ -85,10 +86,6 @@ class Plant:
         self._now_ns = now_ns - now_ns % MS
         self._served_ns = now_ns
         self._assets: Mapping[str, AssetPath] = site.cells
-        self.outlets: list[Outlet] = make_outlets(scenario, site, data, log, self._now_ns, nodeset_dir)
-        self._outlet_of: dict[str, Outlet] = {
-            cell: outlet for outlet in self.outlets for cell in outlet.cells
-        }
         name = site.asset.replace("/", "_")
         self._truth = LiveTruth(truth_folder(data) / name, self._asset_of)
         self._checkpoints = CheckpointFile(data / "checkpoints" / f"{name}.json")
@@ -96,6 +93,15 @@ class Plant:
         found = self._checkpoints.load() if log.last_time_ns is not None else None
         self._part = found.part if found else 0
         self._life_ms = found.life_ms if found else self._first_ns(scenario) // MS
+        self._faults = data_faults(scenario, site, self._life_ms)
+        self._outages = Outages(site, self._life_ms, self._now_ns // MS)
+        self._told_ms = self._life_ms
+        self.outlets: list[Outlet] = make_outlets(
+            scenario, site, data, log, self._faults, self._now_ns, nodeset_dir
+        )
+        self._outlet_of: dict[str, Outlet] = {
+            cell: outlet for outlet in self.outlets for cell in outlet.cells
+        }
         self._playbacks = [
             Playback(unit, self._told)
             for unit in self._restored(make_units(scenario, site, self._life_ms), found)
@@ -146,14 +152,22 @@ class Plant:
             rows = self._collect(now_ns)
             if rows:
                 self.log.append(rows)
+            await self._outages.advance(self.outlets, now_ns // MS)
             for outlet in self.outlets:
                 self.values_total += await outlet.expose(past=False)
             if now_ns >= self._checkpoint_ns:
                 self._checkpoint_ns = now_ns + _CHECKPOINT_NS
                 self._part += 1
+                self._tell_faults(now_ns // MS)
                 self._truth.write_part(self._part)
                 self._save()
         self.feed()
+
+    def _tell_faults(self, now_ms: int) -> None:
+        for cell in self._assets:
+            self._truth.tell(cell, self._faults.facts(cell, self._told_ms, now_ms))
+        self._truth.tell("", self._outages.take_facts())
+        self._told_ms = now_ms
 
     def feed(self) -> None:
         """Go on with what is under way."""
@@ -166,6 +180,7 @@ class Plant:
             await outlet.stop()
         self.log.close()
         self._note_served()
+        self._tell_faults(self._now_ns // MS)
         self._truth.write_open(
             [
                 (playback.unit.cells[0], fact)
@@ -208,7 +223,8 @@ class Plant:
             by_cell[moment.cell].append(moment)
         for cell, seen in by_cell.items():
             if cell in self._outlet_of:
-                yield from self._outlet_of[cell].take(cell, seen, until_ms)
+                said = list(self._faults.moments(seen))
+                yield from self._outlet_of[cell].take(cell, said, until_ms)
 
     def _first_ns(self, scenario: Scenario) -> int:
         """Return when lives begin that have no checkpoint."""
@@ -249,6 +265,7 @@ class Plant:
                     continue
                 outlet = self._outlet_of[cell]
                 mine = [moment for moment in (*opening, *later) if moment.cell == cell]
+                mine = list(self._faults.moments(mine)) if outlet.has_past else mine
                 if outlet.has_past:
                     rows += outlet.take(cell, mine, self._now_ns // MS)
                 else:

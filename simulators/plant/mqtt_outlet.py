@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from shopfloor.asset import AssetPath
 from shopfloor.signal import SeriesKey
+from simulators.data_faults import DataFaults
 from simulators.emissions import EmissionLog, Row, SeriesColumns
 from simulators.physics.meter import MeterReading
 from simulators.physics.unit import Moment
 from simulators.protocols.mqtt import MqttPublisher
-from simulators.protocols.mqtt_dialects import CellDialect, MeterDialect, Said, log_rows
+from simulators.protocols.mqtt_dialects import CellDialect, MeterDialect, Said, log_rows, repeated
 
 
 class MqttOutlet:
@@ -19,6 +20,7 @@ class MqttOutlet:
     Args:
         cells: how each cell speaks that does.
         meters: how each cell's meter speaks that does.
+        faults: of the meters' readings; which messages are published twice.
     """
 
     def __init__(
@@ -26,6 +28,7 @@ class MqttOutlet:
         publisher: MqttPublisher,
         cells: Mapping[str, CellDialect],
         meters: Mapping[str, MeterDialect],
+        faults: DataFaults,
         log: EmissionLog,
     ) -> None:
         self.publisher = publisher
@@ -34,6 +37,7 @@ class MqttOutlet:
         self._cells = cells
         self._meters = meters
         self.has_past = False
+        self._faults = faults
         self._numbers: dict[AssetPath, dict[str, int]] = {}
         for dialect in (*cells.values(), *meters.values()):
             for name in dialect.signals:
@@ -72,16 +76,22 @@ class MqttOutlet:
     def take(self, cell: str, moments: Sequence[Moment], until_ms: int) -> list[Row]:
         """See `Outlet`."""
         dialect = self._cells[cell]
-        return self._log(dialect.asset, dialect.moments(moments, until_ms))
+        return self._log(cell, dialect.asset, dialect.moments(moments, until_ms), numbered=bool(dialect.untimed))
 
     def take_reading(self, cell: str, reading: MeterReading) -> list[Row]:
         """See `Outlet`."""
         dialect = self._meters[cell]
-        return self._log(dialect.asset, dialect.reading(reading))
+        reading = self._faults.reading(cell, reading)
+        return self._log(cell, dialect.asset, dialect.reading(reading), numbered=False)
 
-    def _log(self, asset: AssetPath, said: Sequence[Said]) -> list[Row]:
-        self._said += said
-        return log_rows(said, self._numbers[asset])
+    def _log(self, cell: str, asset: AssetPath, said: Sequence[Said], *, numbered: bool) -> list[Row]:
+        doubled = [
+            again
+            for each in said
+            for again in repeated([each], self._faults.copies(cell, each.time_ns), numbered=numbered)
+        ]
+        self._said += doubled
+        return log_rows(doubled, self._numbers[asset])
 
     async def expose(self, *, past: bool) -> int:
         """See `Outlet`."""

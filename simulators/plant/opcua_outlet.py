@@ -48,6 +48,7 @@ class OpcuaOutlet:
                 series = log.series(SeriesKey(assets[cell], variable.signal))
                 self.series_total += 1
             self._shown[cell].setdefault(variable.signal, []).append(_Shown(number, variable, series))
+        self._is_down = False
         self._written: list[Written] = []
         self._cycles: list[CycleEvent] = []
         self.unacknowledged = 0
@@ -93,6 +94,8 @@ class OpcuaOutlet:
                 self._cycles.append(_cycle_event(moment))
                 continue
             for shown in by_signal.get(moment.signal, ()):
+                if moment.value != moment.value and shown.variable.kind != "Double":
+                    continue  # an integer has no way to say that it is none
                 raw = shown.variable.raw(moment.value)
                 if raw == shown.last_raw:
                     continue
@@ -113,7 +116,7 @@ class OpcuaOutlet:
         written, cycles = self._written, self._cycles
         self._written, self._cycles = [], []
         written.sort(key=lambda value: value.time_ms)
-        if past:
+        if past or self._is_down:
             for value in written:
                 self.server.remember(value)
         else:
@@ -124,6 +127,16 @@ class OpcuaOutlet:
     async def start(self) -> None:
         """See `Outlet`."""
         await self.server.start()
+
+    async def go_down(self) -> None:
+        """Close the server; what happens meanwhile is its history when it comes back."""
+        self._is_down = True
+        await self.server.stop()
+
+    async def come_up(self) -> None:
+        """Listen again."""
+        await self.server.start()
+        self._is_down = False
 
     def feed(self) -> None:
         """See `Outlet`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from simulators.data_faults import DataFaults
 from simulators.emissions import EmissionLog
 from simulators.plant.dialects import make_dialects
 from simulators.plant.mqtt_outlet import MqttOutlet
@@ -18,7 +19,13 @@ from simulators.scenario import Scenario, SiteConfig
 
 
 def make_outlets(
-    scenario: Scenario, site: SiteConfig, data: Path, log: EmissionLog, now_ns: int, nodeset_dir: Path | None
+    scenario: Scenario,
+    site: SiteConfig,
+    data: Path,
+    log: EmissionLog,
+    faults: DataFaults,
+    now_ns: int,
+    nodeset_dir: Path | None,
 ) -> list[Outlet]:
     """Return a site's protocols; their series are declared in the log.
 
@@ -27,6 +34,7 @@ def make_outlets(
         site: whose.
         data: the simulator's data folder; the edge node keeps its bdSeq there.
         log: of the site.
+        faults: of its meters and messages.
         now_ns: UTC ns.
         nodeset_dir: see `PlantServer`.
     """
@@ -47,7 +55,7 @@ def make_outlets(
     dialects = make_dialects(site, now_ns)
     if dialects.cells or dialects.meters:
         publisher = MqttPublisher(scenario.broker, f"shopfloor-{site.asset.replace('/', '-')}")
-        outlets.append(MqttOutlet(publisher, dialects.cells, dialects.meters, log))
+        outlets.append(MqttOutlet(publisher, dialects.cells, dialects.meters, faults, log))
     if site.devices:
         outlets.append(
             SparkplugOutlet(
@@ -58,6 +66,7 @@ def make_outlets(
                 {machine.cell: tuple(euromap77.variables(machine.zones)) for machine in site.devices},
                 frozenset(machine.cell for machine in site.devices if machine.meter != "none"),
                 paths,
+                faults,
                 log,
             )
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from shopfloor.asset import AssetPath
 from shopfloor.signal import SeriesKey
 from shopfloor.sparkplug import DataType
+from simulators.data_faults import DataFaults
 from simulators.emissions import EmissionLog, Row, SeriesColumns, Value
 from simulators.physics.meter import MeterReading
 from simulators.physics.unit import MS, CycleEnd, Moment
@@ -53,6 +54,7 @@ class SparkplugOutlet:
     Args:
         cells: what each device shows besides its meter.
         metered: devices with a meter.
+        faults: of the meters' readings.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class SparkplugOutlet:
         cells: Mapping[str, Sequence[Variable]],
         metered: frozenset[str],
         assets: Mapping[str, AssetPath],
+        faults: DataFaults,
         log: EmissionLog,
     ) -> None:
         self.cells = tuple(cells)
@@ -94,6 +97,7 @@ class SparkplugOutlet:
         self._samples: list[DeviceSample] = []
         self._assets = assets
         self.has_past = True
+        self._faults = faults
 
     @property
     def unacknowledged(self) -> int:
@@ -132,6 +136,7 @@ class SparkplugOutlet:
     def take_reading(self, cell: str, reading: MeterReading) -> list[Row]:
         """See `Outlet`."""
         rows: list[Row] = []
+        reading = self._faults.reading(cell, reading)
         for (_, name, *_), value in zip(METER_SIGNALS, reading[1:], strict=True):
             rows += self._say(cell, name, reading.time_ns, value)
         return rows

@@ -189,13 +189,25 @@ class TcuConfig(ConfigModel):
     line: Segment = "cell-a"
     """ISA-95 line of its asset path."""
     heat_kw: float = Field(default=3.0, ge=0.0, le=200.0)
-    """Mean heat that its mould gives to the water, in kW."""
+    """Mean heat that its mould gives to the water, in kW; at most three quarters of ``cooler_kw``."""
+    cooler_kw: float = Field(default=25.0, gt=0.0, le=400.0)
+    """Of its cooler, in kW."""
     setpoints_c: tuple[Annotated[float, Field(gt=0.0, le=180.0)], ...] = Field(default=(55.0,), min_length=1)
     """Set temperatures of the products that take turns, in degrees Celsius."""
     heater_kw: float = Field(default=9.0, gt=0.0, le=200.0)
     """Of its heater, in kW."""
     flow_l_min: float = Field(default=14.0, gt=0.0, le=500.0)
     """Flow of a clean circuit, in litres a minute."""
+
+    @model_validator(mode="after")
+    def _cools_enough(self) -> Self:
+        if 1.34 * self.heat_kw > self.cooler_kw:
+            raise PydanticCustomError(
+                "heat",
+                "a cooler of {cooler} kW is too small for {heat} kW of heat",
+                {"cooler": f"{self.cooler_kw:g}", "heat": f"{self.heat_kw:g}"},
+            )
+        return self
 
     def spec(self, calendar: Calendar) -> TcuSpec:
         """Return its physics."""
@@ -205,6 +217,7 @@ class TcuConfig(ConfigModel):
             self.heat_kw,
             self.setpoints_c,
             heater_kw=self.heater_kw,
+            cooler_kw=self.cooler_kw,
             flow_l_min=self.flow_l_min,
         )
 

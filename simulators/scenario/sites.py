@@ -20,6 +20,7 @@ from simulators.scenario.facilities import (
     TcuConfig,
 )
 from simulators.scenario.machines import MachineConfig, refuse_twice
+from simulators.scenario.mishaps import DataFaultConfig, OutageConfig
 from simulators.scenario.people import Clock, ShiftConfig, TimeZone, calendar
 
 _SITE_DEPTH: Final = 2
@@ -106,6 +107,13 @@ class SiteConfig(ConfigModel):
     compressors: tuple[CompressorConfig, ...] = Field(default=(), max_length=20)
     """Air compressors."""
 
+    data_faults: tuple[DataFaultConfig, ...] = Field(default=(), max_length=1_000)
+    """Data that are to be wrong for a while."""
+    data_faults_per_day: float = Field(default=0.0, ge=0.0, le=84.0)
+    """Data faults of each cell that happen by chance, a day on average."""
+    outages: tuple[OutageConfig, ...] = Field(default=(), max_length=1_000)
+    """Servers and links that are to fail for a while."""
+
     @field_validator("asset")
     @classmethod
     def _is_site(cls, asset: str) -> str:
@@ -121,6 +129,16 @@ class SiteConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _cells(self) -> Self:
+        for fault in self.data_faults:
+            if fault.cell not in self.cells:
+                raise PydanticCustomError(
+                    "data_fault", "data_faults: no cell {cell} at this site", {"cell": fault.cell}
+                )
+        for outage in self.outages:
+            if outage.device is not None and outage.device not in {each.cell for each in self.devices}:
+                raise PydanticCustomError(
+                    "outage", "outages: no Sparkplug device {device} at this site", {"device": outage.device}
+                )
         if not self.cells:
             raise PydanticCustomError("machines", "a site has at least one machine, line, cell or unit")
         return self
