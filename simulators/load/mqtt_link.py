@@ -22,7 +22,7 @@ KEEPALIVE_S: Final = 20
 _CONNECT_S: Final = 3.0
 _SILENT_S: Final = 30.0
 _RETRY_S: Final = 0.5
-_GATHER_S: Final = 0.001
+_GATHER_S: Final = 0.003
 _RECEIVE_BYTES: Final = 2**18
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from simulators.load.mqtt_packets import MalformedPacket, PacketStream, received
 from simulators.load.mqtt_window import Window
 from simulators.load.plan import LoadPlan, value
 from simulators.load.publisher import Pacer
-from simulators.load.report import shortcomings
+from simulators.load.report import progress, shortcomings
 from simulators.load.sparkplug_node import SparkplugNode
 
 EPOCH_MS = 1_764_097_200_000
@@ -218,3 +218,17 @@ def test_packet_ids_go_round_without_the_zero() -> None:
         assert ids.tolist() == [(tick * 20 + number) % 65_535 + 1 for number in range(20)]
         window.acknowledge(ids)
         assert window.room == 20
+
+
+def test_progress_tells_what_happened_between_two_counts() -> None:
+    before = Counters(offered_messages=100, sent_messages=100, sent_values=1_000, cpu_s=1.0)
+    now = Counters(
+        offered_messages=2_100, sent_messages=1_100, sent_values=11_000, reconnects=1, late_ticks=2, cpu_s=1.5
+    )
+    assert progress("mqtt", before, now, 2.0) == (
+        "5,000 values/s, 500 messages/s, BEHIND by 1,000 messages, 2 ticks late, 1 reconnects, CPU 25 %"
+    )
+    servers = Counters(offered_values=50_000, subscribers=1_200)
+    assert progress("opcua", Counters(), servers, 1.0).startswith(
+        "50,000 values/s offered to 1,200 monitored items, 0 values/s"
+    )
