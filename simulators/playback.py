@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from simulators.physics.unit import MS, Change, CycleEnd, Facts, Moment, Stretch, Unit
 from simulators.truth import so_far
@@ -10,11 +11,20 @@ from simulators.truth import so_far
 TruthSink = Callable[[Unit, Sequence[Facts]], None]
 
 
+@runtime_checkable
+class SaysAnew(Protocol):
+    """A unit that can say everything again to somebody who has not listened before."""
+
+    def say_anew(self) -> None:
+        """Say every signal again in the next stretch."""
+        ...
+
+
 class Playback:
     """One unit on an injected clock.
 
     Args:
-        unit: fresh or restored; its next stretch is the first that is played.
+        unit: fresh or restored; its next stretch is the first that is played. If it can, it says everything anew.
         told: takes the facts of each stretch once it is over.
     """
 
@@ -26,6 +36,8 @@ class Playback:
         self._stretch: Stretch
         self._moments: Iterator[Moment]
         self._next: Moment | None
+        if isinstance(unit, SaysAnew):
+            unit.say_anew()
         self._begin()
 
     @property

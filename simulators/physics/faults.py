@@ -66,13 +66,13 @@ class Fault:
     place: int = 1
     """Barrel zone or cavity, from 1."""
 
-    def facts(self) -> Facts:
-        """Return its row of the truth."""
+    def within(self, begin_ms: int, end_ms: int) -> Facts:
+        """Return its row of the truth about a stretch, in which it is at work; times in UTC ms."""
         return Facts(
             "faults",
             {
-                "begin_ms": self.begin_ms,
-                "end_ms": self.end_ms,
+                "begin_ms": max(self.begin_ms, begin_ms),
+                "end_ms": min(self.end_ms, end_ms),
                 "kind": self.kind,
                 "severity": self.severity,
             },

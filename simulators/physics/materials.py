@@ -37,11 +37,11 @@ MATERIALS: Final[Mapping[str, Material]] = {
 """Processing windows: published moulding guides; diffusivities and pressures: middle of what is usual."""
 
 VISCOSITY_PER_K: Final = 0.02
-"""Viscosity, and with it the pressure, falls by this share a kelvin (η ∝ exp(−0.02·ΔT))."""
+"""Viscosity, and with it the pressure, falls by this share a kelvin (η ∝ exp(-0.02·ΔT))."""
 
 
 def cooling_time_s(material: Material, wall_mm: float, melt_c: float, mould_c: float) -> float:
-    """Return how long a wall takes until its middle can be ejected: s²/(π²a)·ln[(8/π²)(Tm−Tw)/(Te−Tw)].
+    """Return how long a wall takes until its middle can be ejected: s²/(π²a)·ln[(8/π²)(Tm-Tw)/(Te-Tw)].
 
     At least 0.5 s; the mould must be colder than the ejection temperature.
     """

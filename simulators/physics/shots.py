@@ -25,6 +25,18 @@ _BEHIND: Final = 0.05
 """How far behind the standard, which is the best that was ever seen, a machine usually stays."""
 _ALL_CAVITIES_SHARE: Final = 0.4
 """Of the bad shots, those all of whose parts are bad."""
+FIGURES: Final = (
+    "injection_s",
+    "dosing_s",
+    "cushion_mm",
+    "cushion_cm3",
+    "plasticising_cm3",
+    "peak_bar",
+    "cavity_bar",
+    "hold_bar",
+    "back_bar",
+)
+"""What the machine shows of a cycle, by the names of the columns here."""
 _COLUMNS: Final = (
     "quality",
     "bad",
@@ -53,6 +65,8 @@ class Shots:
     """Shape (cycles, 7): close, inject, hold, dose, rest of cooling, open, and a hesitation before the next cycle."""
     end_ms: Integers
     """When each cycle was over, after the run's begin; a hesitation comes after that."""
+    cycle_ms: Integers
+    """Each cycle's duration, without the hesitation after it."""
     quality: Integers
     """Index into `QUALITIES`."""
     bad: Integers
@@ -76,20 +90,20 @@ class Shots:
     def __len__(self) -> int:
         return len(self.end_ms)
 
-    @property
-    def cycle_ms(self) -> Integers:
-        """Each cycle's duration, without the hesitation after it."""
-        cycle_ms: Integers = self.phase_ms[:, :6].sum(axis=1)
-        return cycle_ms
-
     def first(self, count: int) -> Shots:
-        """Return the first ``count`` of them, without a hesitation after the last."""
+        """Return the first ``count`` of them; after the last one there is a millisecond in which it is shown."""
         if count < len(self):
-            phase_ms, end_ms = self.phase_ms[:count], self.end_ms[:count]
-            columns = [getattr(self, name)[:count] for name in _COLUMNS]
+            found = Shots(
+                *(getattr(self, name)[:count] for name in ("phase_ms", "end_ms", "cycle_ms", *_COLUMNS))
+            )
         else:
-            phase_ms, end_ms, columns = self.phase_ms, self.end_ms, [getattr(self, name) for name in _COLUMNS]
-        return Shots(phase_ms, end_ms, *columns)
+            found = self
+        found.phase_ms[-1, 6] = 1
+        return found
+
+    def figures(self, number: int) -> list[float]:
+        """Return what the machine shows of a cycle, as `FIGURES`."""
+        return [float(getattr(self, name)[number]) for name in FIGURES]
 
 
 def fire(
@@ -109,11 +123,16 @@ def fire(
 ) -> Shots:
     """Return ``count`` shots.
 
-    ``scrap_rate`` is the share of the parts that are bad, faults apart.
-
     Args:
+        count: how many.
+        mould: that is filled.
+        standard: of the mould on this machine.
+        clamp_kn: of the machine.
+        scrap_rate: share of the parts that are bad, faults apart.
         melt_k: by shot, how much hotter than it should the melt is.
         viscosity: of the lot of material, relative to the usual one.
+        effects: of the faults at work.
+        rng: of everything random.
         test: start-up shots: no part of them counts as good or bad.
         semi_automatic: a hand opens and closes the guard.
         micro_between_s: mean time between hesitations (exponential).
@@ -175,6 +194,7 @@ def fire(
     return Shots(
         phase_ms=phase_ms,
         end_ms=end_ms,
+        cycle_ms=cycle_ms,
         quality=quality,
         bad=bad,
         bad_cavity=bad_cavity,

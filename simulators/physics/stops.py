@@ -20,8 +20,6 @@ class StopReason:
     """Repair time relative to the machine's usual one."""
     hands_on: bool = False
     """Somebody works at the machine: it is switched to manual."""
-    power_off: bool = False
-    """The power unit is switched off meanwhile."""
 
 
 REASONS: Final = (
@@ -32,7 +30,7 @@ REASONS: Final = (
     StopReason("Quality check", 3, 0.9),
     StopReason("No operator", 3, 1.2),
     StopReason("Ejector fault", 2, 1.5, hands_on=True),
-    StopReason("Drive fault", 1, 2.0, hands_on=True, power_off=True),
+    StopReason("Drive fault", 1, 2.0, hands_on=True),
 )
 _WEIGHTS: Final = np.array([reason.weight for reason in REASONS]) / sum(reason.weight for reason in REASONS)
 

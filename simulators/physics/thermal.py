@@ -121,8 +121,12 @@ class Barrel:
         """Let time pass; changes ``state``.
 
         Args:
+            state: of the zones at the begin.
+            begin_ms: UTC ms.
+            end_ms: UTC ms.
             setpoints: degrees Celsius; None where the heaters are off.
             load: how much is plasticised, 0 to about 1.
+            rng: of the disturbances.
             upsets: by zone.
 
         Returns:
@@ -167,7 +171,12 @@ class Barrel:
         """Step by step: whatever the heaters' limits and faults do. Changes ``state``.
 
         Args:
+            state: of the zones at the begin.
+            step_s: length of a step.
+            setpoints: degrees Celsius; None where the heaters are off.
+            load: how much is plasticised, 0 to about 1.
             kicks: kelvin, shape (steps, zones).
+            upsets: by zone.
             since_s: seconds since the upsets' ``sensor_k``.
 
         Returns:
