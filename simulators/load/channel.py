@@ -73,6 +73,8 @@ class Counters(msgspec.Struct, tag="counters"):
     sent_messages: int = 0
     acknowledged_messages: int = 0
     unacknowledged_messages: int = 0
+    lost_messages: int = 0
+    """QoS 0: under way when the connection broke; not among those sent."""
     discarded_values: int = 0
     """OPC UA: values that a subscriber's queue had no room for."""
     late_ticks: int = 0

@@ -135,6 +135,7 @@ class _Publisher:
             sent_messages=sent,
             acknowledged_messages=self.link.acknowledged_total,
             unacknowledged_messages=self.link.unacknowledged,
+            lost_messages=self.link.lost_total,
             late_ticks=self.late_total,
             reconnects=self.link.connections_total - 1,
             rebirths=self.rebirths_total,

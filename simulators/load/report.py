@@ -64,13 +64,17 @@ def report(
 
 
 def shortcomings(totals: Counters) -> list[str]:
-    """Return in words what the load did not do as it was asked to; empty where it did."""
+    """Return in words what a load that has ended did not do as it was asked to; empty where it did."""
     found = []
     if totals.sent_messages < _HELD * totals.offered_messages:
         percent = 100 * totals.sent_messages / totals.offered_messages
         found.append(
             f"the rate was not held: {totals.sent_messages} of {totals.offered_messages} messages sent ({percent:.1f} %)"
         )
+    if totals.unacknowledged_messages:
+        found.append(f"{totals.unacknowledged_messages} messages were not acknowledged when the load ended")
+    if totals.lost_messages:
+        found.append(f"{totals.lost_messages} messages of QoS 0 were lost when the connection broke")
     if totals.late_ticks:
         found.append(f"{totals.late_ticks} ticks were late")
     if totals.discarded_values:
@@ -95,6 +99,7 @@ def progress(protocol: Protocol, before: Counters, now: Counters, seconds: float
         f"{count:,} {what}"
         for count, what in (
             (now.unacknowledged_messages, "unacknowledged"),
+            (now.lost_messages, "lost"),
             (now.late_ticks, "ticks late"),
             (now.discarded_values, "values discarded"),
             (now.reconnects, "reconnects"),

@@ -184,6 +184,18 @@ def test_a_rate_that_was_not_held_is_said_so() -> None:
     assert said == "the rate was not held: 400 of 1000 messages sent (40.0 %)"
 
 
+def test_what_was_lost_or_left_is_said_even_if_it_is_little() -> None:
+    totals = Counters(
+        offered_messages=10_000,
+        sent_messages=9_990,
+        unacknowledged_messages=3,
+        lost_messages=10,
+        late_ticks=1,
+        discarded_values=7,
+    )
+    assert [said.split()[0] for said in shortcomings(totals)] == ["3", "10", "1", "7"]
+
+
 @given(st.data())
 def test_a_window_sends_again_what_was_not_acknowledged(data: st.DataObject) -> None:
     window = Window(40)
