@@ -60,7 +60,7 @@ def measure_mqtt(seconds: float, publishers: int = 2) -> dict[str, Any]:
 async def _opcua(seconds: float, servers: int) -> dict[str, Any]:
     plan = LoadPlan(_MACHINES, _SIGNALS, _OPCUA_HZ, int(time.time()) * 1000)
     parts = share(_MACHINES, servers)
-    ports = _free_ports(servers)
+    ports = free_ports(servers)
     jobs: list[Job] = [
         OpcuaJob(plan, number, part.start, part.stop, "127.0.0.1", port)
         for number, (part, port) in enumerate(zip(parts, ports, strict=True))
@@ -109,7 +109,7 @@ async def _counting(counter: OpcuaCounter) -> AsyncIterator[OpcuaCounter]:
 async def _stock() -> int:
     """Return how many values a second one server of asyncua's alone brings to the same subscriber."""
     plan = LoadPlan(_STOCK_MACHINES, _SIGNALS, _STOCK_HZ, int(time.time()) * 1000)
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     numbers = (port, _STOCK_MACHINES, _SIGNALS, _STOCK_HZ, plan.epoch_ms, 0, _STOCK_MACHINES)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks._load_peers", "stock", *map(str, numbers)),
@@ -216,7 +216,7 @@ def _mosquitto() -> Iterator[tuple[int, int]]:
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         raise FileNotFoundError("mosquitto is not installed")
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder, "mosquitto.conf")
         settings.write_text(
@@ -239,7 +239,8 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports of this computer that nobody listens on."""
     with contextlib.ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
