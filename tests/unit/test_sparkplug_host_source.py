@@ -63,6 +63,9 @@ class Script:
         self.done.append(f"published {topic} at {qos}{' retained' if retain else ''}")
         self.said.append((topic, payload))
 
+    async def confirmed(self, _timeout_s: float) -> None:
+        self.done.append("confirmed")
+
     @property
     def states(self) -> list[tuple[bool, int]]:
         parsed = [json.loads(payload) for topic, payload in self.said if topic == STATE]
@@ -162,6 +165,7 @@ async def test_it_is_online_once_it_is_subscribed_and_offline_before_it_goes() -
         "stored",
         "acknowledged",
         f"published {STATE} at 1 retained",
+        "confirmed",
         "closed",
     ]
     assert script.will == Will(STATE, b'{"online":false,"timestamp":1763778000000}')
@@ -264,7 +268,7 @@ async def test_cancelled_it_says_goodbye() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert script.done[-2:] == [f"published {STATE} at 1 retained", "closed"]
+    assert script.done[-3:] == [f"published {STATE} at 1 retained", "confirmed", "closed"]
 
 
 async def _never(*_limits: float) -> list[Message]:

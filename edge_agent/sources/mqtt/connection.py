@@ -102,6 +102,10 @@ class Connection:
         self.stream = Stream(self._on_data, self._on_lost)
         """The way to the broker."""
         self._codec = _Codec(self.stream, config, client_id, keep_session=keep_session)
+        self._codec.on_publish = self._on_publish
+        self._unconfirmed: set[int] = set()
+        self._all_confirmed = asyncio.Event()
+        self._all_confirmed.set()
         self._has_will = will is not None
         if will is not None:
             self._codec.will_set(will.topic, will.payload, qos=1, retain=True)
@@ -190,9 +194,18 @@ class Connection:
             self._codec.unsubscribe(list(filters[start : start + _FILTERS_PER_PACKET]))
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
-        """Send a message, unless the connection is gone; nothing waits for the broker to have it."""
+        """Send a message, unless the connection is gone; `confirmed` waits for the broker to have those of QoS 1."""
         if self._failure is None:
-            self._codec.publish(topic, payload, qos, retain)
+            info = self._codec.publish(topic, payload, qos, retain)
+            if qos:
+                self._unconfirmed.add(info.mid)
+                self._all_confirmed.clear()
+
+    async def confirmed(self, timeout_s: float) -> None:
+        """Wait until the broker has everything published at QoS 1, until it is gone, or for ``timeout_s``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._all_confirmed.wait()
 
     async def open(self) -> None:
         """Connect and wait for the broker's welcome; errors as in `connected`."""
@@ -302,6 +315,7 @@ class Connection:
                 answer.set_exception(self._failure)
                 answer.exception()  # Whoever waits gets it; it is no mistake if nobody does.
         self._arrived.set()
+        self._all_confirmed.set()
 
     def _keep_alive(self) -> None:
         silent_s = self._loop.time() - self.stream.heard
@@ -368,6 +382,13 @@ class Connection:
         answer = self._subacks.get(mid)
         if answer is not None and not answer.done():
             answer.set_result(codes)
+
+    def _on_publish(
+        self, _client: Client, _data: Any, mid: int, _reason: ReasonCode, _properties: Properties
+    ) -> None:
+        self._unconfirmed.discard(mid)
+        if not self._unconfirmed:
+            self._all_confirmed.set()
 
     def _take(self, packet: Publish) -> None:
         try:

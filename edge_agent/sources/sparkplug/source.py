@@ -27,6 +27,7 @@ _MAX_MESSAGES: Final = 1_000
 _MAX_BYTES: Final = 2**20
 _CONTACT_EVERY_NS: Final = 10 * 1_000_000_000
 _IDLE_S: Final = 10.0
+_GOODBYE_S: Final = 1.0
 _MAX_ASSETS: Final = 2_000
 _EMPTY: Final[SampleBlock] = make_block((), [], [], [], [])
 
@@ -120,6 +121,7 @@ class SparkplugSource:
                 # Before the goodbye of MQTT, which has the broker forget our will.
                 goodbye = presence.goodbye(self._now_ms())
                 connection.publish(self._config.state_topic, goodbye, qos=1, retain=True)
+                await connection.confirmed(_GOODBYE_S)
         raise AssertionError
 
     async def _forward(
