@@ -9,12 +9,12 @@ from typing import Any, Final, Self
 
 import yaml
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from shopfloor.asset import AssetPath
 from shopfloor.configfile import ConfigModel, load
 from shopfloor.errors import ConfigError
-from simulators.scenario.machines import MachineConfig, refuse_twice
+from simulators.scenario.machines import MachineConfig
+from simulators.scenario.refusal import names_in, refuse, refuse_twice
 from simulators.scenario.sites import BrokerConfig, SiteConfig, SparkplugConfig
 
 __all__ = [
@@ -31,7 +31,9 @@ __all__ = [
 SCENARIOS: Final = Path(__file__).parents[1] / "scenarios"
 """Where the scenarios lie that come with the package."""
 THREE_PLANTS: Final = SCENARIOS / "three_plants.yaml"
-_WHERE: Final = re.compile(r": sites\.(\d+)\.(machines|lines|garment_cells|tcus|compressors)\.(\d+)\b")
+_WHERE: Final = re.compile(
+    r": sites\.(\d+)\.(machines|lines|garment_cells|tcus|compressors|data_faults)\.(\d+)\b"
+)
 
 
 class Scenario(ConfigModel):
@@ -53,10 +55,17 @@ class Scenario(ConfigModel):
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         if not 1 <= len(self.sites) <= 20:
-            raise PydanticCustomError("sites", "a scenario has 1 to 20 sites")
-        refuse_twice("two sites with the asset", (site.asset for site in self.sites))
-        refuse_twice("two sites whose topics begin meters/", (site.key for site in self.sites))
-        refuse_twice("two sites on the port", (str(site.opcua_port) for site in self.sites))
+            refuse(("sites",), "a scenario has 1 to 20 sites")
+        sites = self.sites
+        refuse_twice(
+            "two sites with the asset", names_in("sites", (str(site.asset) for site in sites), "asset")
+        )
+        refuse_twice(
+            "two sites whose topics begin meters/", names_in("sites", (site.key for site in sites), "asset")
+        )
+        refuse_twice(
+            "two sites on the port", names_in("sites", (str(site.opcua_port) for site in sites), "opcua_port")
+        )
         return self
 
     def seed_of(self, asset: AssetPath | str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from shopfloor.configfile import ConfigModel
 from simulators.physics.calendar import Calendar
@@ -13,7 +12,8 @@ from simulators.physics.compressor_spec import AirLeak, CompressorSpec
 from simulators.physics.garment_spec import GarmentSpec, OperatorSpec, StyleSpec
 from simulators.physics.line_spec import LineProduct, LineSpec, StationSpec
 from simulators.physics.tcu_spec import TcuSpec
-from simulators.scenario.machines import Name, Segment, refuse_twice
+from simulators.scenario.machines import Name, Segment
+from simulators.scenario.refusal import names_in, refuse, refuse_twice
 
 _H_MS: Final = 3_600_000.0
 Seconds = Annotated[float, Field(ge=1.0, le=86_400.0)]
@@ -73,9 +73,9 @@ class LineConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        names = (self.cell, *(station.cell for station in self.stations))
-        refuse_twice("line and stations twice named", iter(names))
-        refuse_twice("two products named", (product.name for product in self.products))
+        stations = names_in("stations", (station.cell for station in self.stations), "cell")
+        refuse_twice("line and stations twice named", [(("cell",), self.cell), *stations])
+        refuse_twice("two products named", names_in("products", (product.name for product in self.products)))
         _check_batch(self.batch)
         return self
 
@@ -156,8 +156,9 @@ class GarmentCellConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        refuse_twice("two workplaces named", (operator.cell for operator in self.operators))
-        refuse_twice("two styles named", (style.name for style in self.styles))
+        workplaces = names_in("operators", (operator.cell for operator in self.operators), "cell")
+        refuse_twice("two workplaces named", workplaces)
+        refuse_twice("two styles named", names_in("styles", (style.name for style in self.styles)))
         _check_batch(self.batch)
         return self
 
@@ -202,10 +203,11 @@ class TcuConfig(ConfigModel):
     @model_validator(mode="after")
     def _cools_enough(self) -> Self:
         if 1.34 * self.heat_kw > self.cooler_kw:
-            raise PydanticCustomError(
-                "heat",
+            refuse(
+                ("heat_kw",),
                 "a cooler of {cooler} kW is too small for {heat} kW of heat",
-                {"cooler": f"{self.cooler_kw:g}", "heat": f"{self.heat_kw:g}"},
+                cooler=f"{self.cooler_kw:g}",
+                heat=f"{self.heat_kw:g}",
             )
         return self
 
@@ -256,13 +258,13 @@ class CompressorConfig(ConfigModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.leak_share + self.demand_share > 0.9:
-            raise PydanticCustomError(
-                "demand", "leak_share and demand_share together must leave a tenth of the rated flow"
+            refuse(
+                ("demand_share",), "leak_share and demand_share together must leave a tenth of the rated flow"
             )
         until_h = 0.0
-        for leak in self.leaks:
+        for number, leak in enumerate(self.leaks):
             if leak.after_h < until_h:
-                raise PydanticCustomError("leaks", "leaks must follow one another")
+                refuse(("leaks", number, "after_h"), "leaks must follow one another")
             until_h = leak.after_h + leak.for_h
         return self
 
@@ -288,4 +290,4 @@ class CompressorConfig(ConfigModel):
 
 def _check_batch(batch: tuple[int, int]) -> None:
     if not 1 <= batch[0] <= batch[1]:
-        raise PydanticCustomError("batch", "a batch is [least, most], both at least 1")
+        refuse(("batch",), "a batch is [least, most], both at least 1")

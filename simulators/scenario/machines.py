@@ -17,6 +17,7 @@ from simulators.physics.machine import MachineSpec
 from simulators.physics.materials import MATERIALS, Material
 from simulators.physics.moulds import Mould, standard_cycle
 from simulators.physics.stops import StopRates
+from simulators.scenario.refusal import names_in, refuse, refuse_twice
 
 Segment = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 MaterialName = Literal["abs", "hips", "pa66", "pc", "pom", "pp"]
@@ -25,15 +26,6 @@ _USUAL: Final[tuple[tuple[str, MaterialName], ...]] = (("HOUSING", "abs"), ("COV
 _H_MS: Final = 3_600_000.0
 _SCHEDULED_DAYS: Final = 400.0
 """Random faults are drawn for so long; a run that goes on has none after that."""
-
-
-def refuse_twice(what: str, names: Iterator[str]) -> None:
-    """Refuse a name that stands there twice."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise PydanticCustomError("twice", "{what} {name}", {"what": what, "name": name})
-        seen.add(name)
 
 
 class StopsConfig(ConfigModel):
@@ -83,10 +75,13 @@ class MouldConfig(ConfigModel):
             ("mould_c", self.mould_c, material.mould_window_c),
         ):
             if given is not None and not low <= given <= high:
-                raise PydanticCustomError(
-                    "window",
-                    "{key} {given} °C is outside the window of {material}, {low} to {high} °C",
-                    {"key": key, "given": given, "material": self.material, "low": low, "high": high},
+                refuse(
+                    (key,),
+                    "{given} °C is outside the window of {material}, {low} to {high} °C",
+                    given=f"{given:g}",
+                    material=self.material,
+                    low=f"{low:g}",
+                    high=f"{high:g}",
                 )
         return self
 
@@ -215,47 +210,63 @@ class MachineConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        refuse_twice("two moulds named", (mould.name for mould in self.moulds))
-        for mould in self.moulds:
+        refuse_twice("two moulds named", names_in("moulds", (mould.name for mould in self.moulds)))
+        for number, mould in enumerate(self.moulds):
             if mould.clamp_kn > self.clamp_kn:
-                raise PydanticCustomError(
-                    "too_large",
+                refuse(
+                    ("moulds", number, "clamp_kn"),
                     "mould {mould} is too large: it needs {needed} kN, the machine has {has} kN",
-                    {"mould": mould.name, "needed": f"{mould.clamp_kn:g}", "has": f"{self.clamp_kn:g}"},
+                    mould=mould.name,
+                    needed=f"{mould.clamp_kn:g}",
+                    has=f"{self.clamp_kn:g}",
                 )
-        refuse_twice("two jobs named", (job.name for job in self.jobs))
+        refuse_twice("two jobs named", names_in("jobs", (job.name for job in self.jobs)))
         self._check_jobs()
+        self._check_places()
         return self
+
+    def _check_places(self) -> None:
+        most = {
+            "heater_band": (self.zones, "heated zones"),
+            "blocked_gate": (min(mould.cavities for mould in self.moulds), "cavities in its smallest mould"),
+        }
+        for number, fault in enumerate(self.faults):
+            count, what = most.get(fault.kind, (fault.place, ""))
+            if fault.place > count:
+                refuse(("faults", number, "place"), "there are {count} {what}", count=count, what=what)
 
     def _check_jobs(self) -> None:
         moulds = {mould.name: mould for mould in self.moulds}
         free_h, before = 0.0, ""
-        for job in self.jobs:
+        for number, job in enumerate(self.jobs):
             mould = moulds.get(job.mould)
             if mould is None:
-                raise PydanticCustomError(
-                    "job_mould",
+                refuse(
+                    ("jobs", number, "mould"),
                     "job {job}: no mould {mould} here; known: {known}",
-                    {"job": job.name, "mould": job.mould, "known": ", ".join(moulds)},
+                    job=job.name,
+                    mould=job.mould,
+                    known=", ".join(moulds),
                 )
             if job.colour is not None and job.colour not in mould.colours:
-                raise PydanticCustomError(
-                    "job_colour",
+                refuse(
+                    ("jobs", number, "colour"),
                     "job {job}: {mould} is not made in {colour}; known: {known}",
-                    {
-                        "job": job.name,
-                        "mould": mould.name,
-                        "colour": job.colour,
-                        "known": ", ".join(mould.colours),
-                    },
+                    job=job.name,
+                    mould=mould.name,
+                    colour=job.colour,
+                    known=", ".join(mould.colours),
                 )
             begin_h = max(job.after_h or 0.0, free_h)
             if job.after_h is not None and job.after_h < free_h:
-                raise PydanticCustomError(
-                    "overlap",
-                    "jobs overlap: {before} needs the machine until {until:.1f} h at its standard cycle, "
-                    "{job} is to begin at {begin:g} h",
-                    {"before": before, "until": free_h, "job": job.name, "begin": job.after_h},
+                refuse(
+                    ("jobs", number, "after_h"),
+                    "jobs overlap: {before} needs the machine until {until} h at its standard cycle, "
+                    "{job} is to begin at {begin} h",
+                    before=before,
+                    until=f"{free_h:.1f}",
+                    job=job.name,
+                    begin=f"{job.after_h:g}",
                 )
             shots = -(-job.parts // mould.cavities)
             free_h = begin_h + shots * standard_cycle(mould.mould(), self.clamp_kn).cycle_s / 3600.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from shopfloor.configfile import ConfigModel, Signal
 from simulators.data_faults import BEHIND_MS, MAX_BEHIND_MS, Fault, Kind, Window
+from simulators.scenario.refusal import refuse
 
 _H_MS: Final = 3_600_000.0
 Hours = Annotated[float, Field(ge=0.0, le=100_000.0)]
@@ -37,9 +37,7 @@ class DataFaultConfig(ConfigModel):
     @model_validator(mode="after")
     def _of_the_cell(self) -> Self:
         if self.signal is not None and self.kind in {"data.clock_behind", "data.duplicate"}:
-            raise PydanticCustomError(
-                "data_fault", "{kind} is a fault of a whole cell, not of a signal", {"kind": self.kind}
-            )
+            refuse(("signal",), "{kind} is a fault of a whole cell, not of a signal", kind=self.kind)
         return self
 
     def window(self, life_ms: int) -> Window:
@@ -49,6 +47,25 @@ class DataFaultConfig(ConfigModel):
             self.kind, self.signal or "", behind_ms=round(self.behind_s * 1000.0), modulus=self.modulus
         )
         return Window(fault, self.cell, begin_ms, begin_ms + round(self.for_h * _H_MS))
+
+
+def refuse_two_clocks(faults: Sequence[DataFaultConfig]) -> None:
+    """Refuse that a cell's clock is put back while it is put back already; places count from the site."""
+    until_h: dict[str, float] = {}
+    clocks = [
+        (fault.after_h, number, fault)
+        for number, fault in enumerate(faults)
+        if fault.kind == "data.clock_behind"
+    ]
+    for after_h, number, fault in sorted(clocks, key=lambda clock: clock[:2]):
+        if after_h < until_h.get(fault.cell, 0.0):
+            refuse(
+                ("data_faults", number, "after_h"),
+                "the clock of {cell} is behind already, until {until} h",
+                cell=fault.cell,
+                until=f"{until_h[fault.cell]:g}",
+            )
+        until_h[fault.cell] = after_h + fault.for_h
 
 
 class OutageConfig(ConfigModel):
@@ -68,7 +85,7 @@ class OutageConfig(ConfigModel):
     @model_validator(mode="after")
     def _of_a_device(self) -> Self:
         if (self.device is not None) != (self.kind == "missed_birth"):
-            raise PydanticCustomError("outage", "device belongs to missed_birth, and has to stand there")
+            refuse(("device",), "device belongs to missed_birth, and has to stand there")
         return self
 
 

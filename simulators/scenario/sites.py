@@ -19,9 +19,10 @@ from simulators.scenario.facilities import (
     LineConfig,
     TcuConfig,
 )
-from simulators.scenario.machines import MachineConfig, refuse_twice
-from simulators.scenario.mishaps import DataFaultConfig, OutageConfig
+from simulators.scenario.machines import MachineConfig
+from simulators.scenario.mishaps import DataFaultConfig, OutageConfig, refuse_two_clocks
 from simulators.scenario.people import Clock, ShiftConfig, TimeZone, calendar
+from simulators.scenario.refusal import Place, names_in, refuse, refuse_twice
 
 _SITE_DEPTH: Final = 2
 
@@ -121,26 +122,26 @@ class SiteConfig(ConfigModel):
             raise PydanticCustomError("site_asset", "a site is ENTERPRISE/SITE")
         return asset
 
-    @field_validator("machines")
-    @classmethod
-    def _distinct(cls, machines: tuple[MachineConfig, ...]) -> tuple[MachineConfig, ...]:
-        refuse_twice("two machines named", (machine.cell for machine in machines))
-        return machines
-
     @model_validator(mode="after")
     def _cells(self) -> Self:
-        for fault in self.data_faults:
-            if fault.cell not in self.cells:
-                raise PydanticCustomError(
-                    "data_fault", "data_faults: no cell {cell} at this site", {"cell": fault.cell}
+        refuse_twice(
+            "two machines named", names_in("machines", (each.cell for each in self.machines), "cell")
+        )
+        cells = self.cells
+        if not cells:
+            refuse((), "a site has at least one machine, line, cell or unit")
+        for number, fault in enumerate(self.data_faults):
+            if fault.cell not in cells:
+                refuse(("data_faults", number, "cell"), "no cell {cell} at this site", cell=fault.cell)
+        refuse_two_clocks(self.data_faults)
+        devices = {each.cell for each in self.devices}
+        for number, outage in enumerate(self.outages):
+            if outage.device is not None and outage.device not in devices:
+                refuse(
+                    ("outages", number, "device"),
+                    "no Sparkplug device {device} at this site",
+                    device=outage.device,
                 )
-        for outage in self.outages:
-            if outage.device is not None and outage.device not in {each.cell for each in self.devices}:
-                raise PydanticCustomError(
-                    "outage", "outages: no Sparkplug device {device} at this site", {"device": outage.device}
-                )
-        if not self.cells:
-            raise PydanticCustomError("machines", "a site has at least one machine, line, cell or unit")
         return self
 
     @property
@@ -148,18 +149,26 @@ class SiteConfig(ConfigModel):
         """The asset path of each cell, in the order of the scenario; the lines' own last.
 
         Raises:
-            PydanticCustomError: two cells of one name.
+            ValidationError: two cells of one name.
         """
-        places = [
-            *((each.area, each.line, each.cell) for each in self.machines),
-            *((line.area, line.line, each.cell) for line in self.lines for each in line.stations),
-            *((cell.area, cell.line, each.cell) for cell in self.garment_cells for each in cell.operators),
-            *((each.area, each.line, each.cell) for each in self.tcus),
-            *((each.area, each.line, each.cell) for each in self.compressors),
-            *((each.area, each.line, each.cell) for each in self.lines),
+        places: list[tuple[Place, str, str, str]] = [
+            *((("machines", n, "cell"), *_path(each)) for n, each in enumerate(self.machines)),
+            *(
+                (("lines", n, "stations", m, "cell"), line.area, line.line, each.cell)
+                for n, line in enumerate(self.lines)
+                for m, each in enumerate(line.stations)
+            ),
+            *(
+                (("garment_cells", n, "operators", m, "cell"), cell.area, cell.line, each.cell)
+                for n, cell in enumerate(self.garment_cells)
+                for m, each in enumerate(cell.operators)
+            ),
+            *((("tcus", n, "cell"), *_path(each)) for n, each in enumerate(self.tcus)),
+            *((("compressors", n, "cell"), *_path(each)) for n, each in enumerate(self.compressors)),
+            *((("lines", n, "cell"), *_path(each)) for n, each in enumerate(self.lines)),
         ]
-        refuse_twice("two cells named", (cell for *_, cell in places))
-        return {cell: parse_asset(f"{self.asset}/{area}/{line}/{cell}") for area, line, cell in places}
+        refuse_twice("two cells named", ((place, cell) for place, _, _, cell in places))
+        return {cell: parse_asset(f"{self.asset}/{area}/{line}/{cell}") for _, area, line, cell in places}
 
     @property
     def key(self) -> str:
@@ -209,3 +218,7 @@ class SiteConfig(ConfigModel):
     def meter_topic(self, machine: MachineConfig) -> str:
         """Return the MQTT topic of the machine's meter."""
         return f"meters/{self.key}/{machine.area}/{machine.line}/{machine.cell}"
+
+
+def _path(each: MachineConfig | TcuConfig | CompressorConfig | LineConfig) -> tuple[str, str, str]:
+    return each.area, each.line, each.cell

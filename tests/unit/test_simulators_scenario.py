@@ -1,4 +1,4 @@
-"""Scenarios: mistakes are located, and the one that comes with the package is as rich as it says."""
+"""Scenarios: mistakes are located, and those of the package are what they say."""
 
 from pathlib import Path
 
@@ -8,17 +8,11 @@ from shopfloor import configfile
 from shopfloor.errors import ConfigError
 from shopfloor.signal import parse_signal
 from simulators.command import chosen_scenario
-from simulators.protocols.mqtt import METER_SIGNALS
+from simulators.data_faults import KINDS
+from simulators.physics.faults import FAULT_KINDS
+from simulators.plant.units import make_units
 from simulators.protocols.opcua import node_mappings
-from simulators.scenario import (
-    THREE_PLANTS,
-    BrokerConfig,
-    MachineConfig,
-    Scenario,
-    SiteConfig,
-    StopsConfig,
-    load_scenario,
-)
+from simulators.scenario import SCENARIOS, THREE_PLANTS, Scenario, load_scenario
 
 CASES = Path(__file__).parents[1] / "cases" / "scenario"
 
@@ -32,19 +26,89 @@ def test_a_bad_scenario_is_refused_line_by_line(case: Path) -> None:
     assert not any("secret@" in problem or "open-text" in problem for problem in expected)
 
 
-def test_the_three_plants_have_enough_machines_and_series() -> None:
+@pytest.mark.parametrize(
+    ("case", "named"),
+    [
+        ("unknown_material", ["imm-01 of acme/hk01"]),
+        ("mould_larger_than_its_machine", ["imm-02 of acme/hk01"]),
+        ("two_machines_of_a_name", ["imm-01 of acme/hk01"]),
+        ("overlapping_jobs", ["imm-01 of acme/hk01"]),
+        ("temperatures", ["imm-01 of acme/hk01"] * 3 + ["tcu-01 of acme/hk01"]),
+        ("job_of_an_unknown_mould", [f"imm-0{n} of acme/hk01" for n in (1, 2, 3)]),
+        ("cells_of_a_name", ["u-line of acme/hk01", "u-line of acme/dg01"]),
+        ("utilities", ["tcu-02 of acme/hk01", "air-01 of acme/hk01", "air-02 of acme/hk01"]),
+        ("clock_behind_twice", ["imm-01 of acme/hk01"]),
+    ],
+)
+def test_a_refusal_names_file_line_and_machine(case: str, named: list[str]) -> None:
+    path = CASES / f"{case}.bad.yaml"
+    places = [line.split(": ")[0] for line in (CASES / f"{case}.expected").read_text().splitlines()]
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(path)
+    assert [problem.split(": ")[0] for problem in caught.value.problems] == [
+        place.replace("scenario.yaml", str(path)) for place in places
+    ]
+    assert [problem.rsplit("[")[-1].rstrip("]") for problem in caught.value.problems] == named
+
+
+def test_a_scenario_that_is_no_yaml_or_not_there_is_refused_as_well(tmp_path: Path) -> None:
+    for content, said in (("sites: [", "not YAML"), ("[1, 2]", "should be"), ("", "sites: required")):
+        path = tmp_path / "scenario.yaml"
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=said):
+            load_scenario(path)
+    with pytest.raises(ConfigError, match="No such file"):
+        load_scenario(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_scenario_of_the_package_is_right_and_its_units_can_be_made(path: Path) -> None:
+    scenario = load_scenario(path)
+    for site in scenario.sites:
+        units = list(make_units(scenario, site, 0))
+        cells = [cell for unit in units for cell in unit.cells]
+        assert len(set(cells)) == len(cells)
+        assert set(cells) <= set(site.cells)
+
+
+def test_the_three_plants_are_what_the_demo_needs() -> None:
     scenario = load_scenario(THREE_PLANTS)
     assert {site.asset: site.time_zone for site in scenario.sites} == {
         "acme/hk01": "Asia/Hong_Kong",
         "acme/dg01": "Asia/Shanghai",
         "acme/vn01": "Asia/Ho_Chi_Minh",
     }
-    total = 0
-    for site in scenario.sites:
-        assert len(site.machines) >= 4
-        mappings = node_mappings(site)
-        total += len(mappings) + sum(machine.meter for machine in site.machines) * len(METER_SIGNALS)
-        for machine in site.machines:
+    hk01, dg01, vn01 = scenario.sites
+    assert [len(site.machines) for site in scenario.sites] == [2, 8, 6]
+    assert {machine.meter for machine in hk01.machines} == {"tasmota"}
+    assert [len(line.stations) for line in hk01.lines] == [4]
+    assert len(hk01.garment_cells) == len(hk01.compressors) == len(dg01.compressors) == 1
+    assert {machine.protocol for machine in dg01.machines} == {"opcua", "gateway"}
+    assert all(machine.drive == "hydraulic" for machine in dg01.machines if machine.protocol == "gateway")
+    assert {machine.meter for machine in dg01.machines} == {"shelly"}
+    assert dg01.tcus
+    assert vn01.devices == vn01.machines
+    assert vn01.sparkplug.wan_cut is not None
+    assert not vn01.has_opcua
+
+
+def test_what_chaos_says_of_itself_is_true() -> None:
+    scenario = load_scenario(SCENARIOS / "chaos.yaml")
+    machines = [machine for site in scenario.sites for machine in site.machines]
+    assert {fault.kind for machine in machines for fault in machine.faults} == set(FAULT_KINDS)
+    assert {fault.kind for site in scenario.sites for fault in site.data_faults} == set(KINDS)
+    assert {outage.kind for site in scenario.sites for outage in site.outages} == {
+        "server_restart",
+        "wan_cut",
+        "missed_birth",
+        "reordered_seq",
+    }
+
+
+def test_the_variables_of_a_server_are_distinct_and_all_mapped() -> None:
+    for site in load_scenario(THREE_PLANTS).sites:
+        mappings = node_mappings(site.on_opcua())
+        for machine in site.on_opcua().machines:
             own = [mapping for mapping in mappings if mapping.asset == site.machine_asset(machine)]
             assert len(own) >= 25
             assert (
@@ -52,13 +116,16 @@ def test_the_three_plants_have_enough_machines_and_series() -> None:
             )
         for mapping in mappings:
             parse_signal(mapping.signal)
-            assert mapping.node.startswith(f"nsu={site.namespace_uri};s=")
-    assert total >= 360
 
 
-@pytest.mark.parametrize("model", [Scenario, SiteConfig, MachineConfig, StopsConfig, BrokerConfig])
-def test_every_option_is_documented(model: type[configfile.ConfigModel]) -> None:
-    assert [name for name, field in model.model_fields.items() if not field.description] == []
+def test_jobs_and_moulds_become_the_machine_s_physics() -> None:
+    site = load_scenario(SCENARIOS / "microfactory.yaml").sites[0]
+    spec = site.machines[1].spec(7, 1_000_000)
+    assert [(job.name, job.mould, job.parts, job.colour, job.start_ms) for job in spec.orders] == [
+        ("PILOT-1", 1, 640, "natural", None),
+        ("PILOT-2", 0, 800, "white", 1_000_000 + 6 * 3_600_000),
+    ]
+    assert [mould.name for mould in spec.moulds] == ["SHELL-A7", "GEAR-24T"]
 
 
 def test_seeds_differ_between_machines_and_follow_from_the_scenario() -> None:
