@@ -37,7 +37,7 @@ DRIVES: Final[Mapping[str, DriveClass]] = {
         0.35, 0.00018, 0.74, (0.10, 0.22, 0.12, 0.42, 0.02, 0.12), 0.95, 0.90, hydraulic=False
     ),
     "servo_hydraulic": DriveClass(
-        0.80, 0.0004, 0.81, (0.12, 0.18, 0.14, 0.40, 0.03, 0.13), 0.91, 0.82, hydraulic=True
+        0.60, 0.00025, 0.90, (0.12, 0.18, 0.14, 0.40, 0.03, 0.13), 0.91, 0.82, hydraulic=True
     ),
     "hydraulic": DriveClass(
         2.6, 0.0020, 0.82, (0.13, 0.16, 0.17, 0.34, 0.07, 0.13), 0.84, 0.68, hydraulic=True

@@ -92,7 +92,7 @@ def what_changes(old: Job, new: Job, moulds: Sequence[Mould], rng: np.random.Gen
     before, after = moulds[old.mould], moulds[new.mould]
     if old.mould != new.mould:
         purge = int(rng.integers(5, 21)) if before.material_name != after.material_name else 0
-        return Change("mould", before.name, after.name, 1.0 + 0.02 * purge, purge)
+        return Change("mould", before.name, after.name, 1.0 + 0.005 * purge, purge)
     if old.colour != new.colour:
         return Change("colour", old.colour, new.colour, 0.4, int(rng.integers(8, 25)))
     return None

@@ -84,7 +84,7 @@ def standard_cycle(mould: Mould, clamp_kn: float) -> Standard:
         cavity_pressure_bar=min(max(0.42 * peak_bar, 200.0), 600.0),
         hold_pressure_bar=0.62 * peak_bar,
         back_pressure_bar=80.0,
-        cushion_mm=min(max(1.0 + 0.08 * screw_mm, 2.0), 6.0),
+        cushion_mm=min(max(1.0 + 0.08 * screw_mm, 2.1), 5.7),
         stroke_mm=stroke_mm,
         screw_mm=screw_mm,
         shot_cm3=shot_cm3,

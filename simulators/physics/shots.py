@@ -21,7 +21,7 @@ QUALITIES: Final = ("good", "bad", "test", "failed")
 """OPC 40083 CycleQualityEnumeration, in its order."""
 _SLOW_SHARE: Final = 0.012
 """Cycles lengthened by a part that hesitates or a robot that waits."""
-_BEHIND: Final = 0.05
+_BEHIND: Final = 0.07
 """How far behind the standard, which is the best that was ever seen, a machine usually stays."""
 _ALL_CAVITIES_SHARE: Final = 0.4
 """Of the bad shots, those all of whose parts are bad."""
@@ -139,7 +139,7 @@ def fire(
     """
     noise = rng.standard_normal((8, count))
     thinner = np.exp(-VISCOSITY_PER_K * melt_k) * viscosity
-    fill_s = np.maximum(standard.fill_s * effects.fill * (1.0 + 0.022 * noise[0]), 0.2)
+    fill_s = np.maximum(standard.fill_s * effects.fill * (1.0 + 0.026 * noise[0]), 0.2)
     dose_s = standard.dose_s * (0.7 + 0.3 * thinner) * (1.0 + 0.016 * noise[1])
     cool_s = np.full(count, standard.cool_s)
     # What the operator, the robot or the part's own mood add comes while the mould is open.
@@ -175,7 +175,7 @@ def fire(
     area_cm2 = np.pi / 4.0 * (standard.screw_mm / 10.0) ** 2
     cavity = standard.cavity_pressure_bar * (0.5 + 0.5 * peak / standard.peak_pressure_bar)
     cavity = cavity * effects.cavity_pressure * (1.0 + 0.015 * noise[7])
-    weight = mould.shot_g * (1.0 + 0.0025 * noise[6] + 0.002 * noise[7])
+    weight = mould.shot_g * (1.0 + 0.004 * noise[6] + 0.003 * noise[7])
 
     luck = rng.random((2, count))
     share = _ALL_CAVITIES_SHARE + (1.0 - _ALL_CAVITIES_SHARE) / mould.cavities
@@ -209,7 +209,7 @@ def fire(
         hold_bar=np.round(standard.hold_pressure_bar * (1.0 + 0.004 * noise[3]), 1),
         back_bar=np.round(standard.back_pressure_bar * (1.0 + 0.02 * noise[1]), 1),
         cavity_bar=np.round(cavity, 1),
-        clamp_kn=np.round(0.8 * clamp_kn * effects.clamp * (1.0 + 0.006 * noise[4]), 1),
+        clamp_kn=np.round(0.8 * clamp_kn * effects.clamp * (1.0 + 0.009 * noise[4]), 1),
         weight_g=np.round(weight, 3),
     )
 
