@@ -24,9 +24,9 @@ from simulators.protocols.mqtt_dialects import (
 from simulators.protocols.mqtt_dialects.gateway import POLLED, Field
 from simulators.scenario import MachineConfig, SiteConfig
 
-METER_INTERVAL_MS: Final[Mapping[str, int]] = {"plain": 1_000, "tasmota": 10_000, "shelly": 10_000}
+METER_INTERVAL_MS: Final[Mapping[str, int]] = {"plain": 1_000, "tasmota": 10_000, "shelly": 5_000}
 """Time between two readings of a meter, by its dialect."""
-_POLL_MS: Final = 5_000
+_POLL_MS: Final = 2_000
 _STATUS: Final = (
     Field("modus", signal.MACHINE_MODE, 0),
     Field("prod", signal.PRODUCTION_STATUS, 0),
