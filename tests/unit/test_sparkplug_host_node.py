@@ -245,6 +245,30 @@ def test_births_that_overtook_each_other_are_put_in_order() -> None:
     assert listener.gaps == []
 
 
+def test_a_message_that_its_successor_birth_overtook_is_stored_and_disturbs_nothing() -> None:
+    listener, voice = Listener(), Voice()
+    listener.hear(*birth(voice), *(shots(voice, NOW_MS + n, n) for n in range(1, 51)))
+    overtaken = shots(voice, NOW_MS + 51, 51)
+    listener.hear(*birth(voice, NOW_MS + 100, shots=52), overtaken)
+    listener.hear(*(shots(voice, NOW_MS + 100 + n, 52 + n) for n in range(1, 101)))
+    listener.wait(60)
+    assert sorted(value for _, value in listener.values("shots")) == sorted([7, *range(1, 153)])
+    assert listener.gaps == []
+
+
+def test_an_edge_node_whose_clock_is_set_back_is_followed_all_the_same() -> None:
+    listener, voice = Listener(), Voice()
+    listener.hear(*birth(voice), *(shots(voice, NOW_MS - 60_000 + n, n) for n in range(1, 301)))
+    assert [value for _, value in listener.values("shots")] == [7, *range(1, 301)]
+    shots(voice, NOW_MS - 50_000, 301)  # lost
+    listener.hear(*(shots(voice, NOW_MS - 50_000 + n, n) for n in range(302, 400)))
+    assert [value for _, value in listener.values("shots")] == [7, *range(1, 301), *range(302, 400)]
+    assert listener.asked == [NCMD]
+    listener.hear(*birth(voice, NOW_MS - 40_000, shots=400), shots(voice, NOW_MS - 39_999, 401))
+    assert listener.values("shots")[-1][1] == 401
+    assert [gap.messages for gap in listener.gaps] == [1]
+
+
 def test_a_missed_birth_is_noticed_and_nothing_is_read_by_old_aliases() -> None:
     listener, voice = Listener(store_and_forward=True), Voice()
     listener.hear(*birth(voice), *(shots(voice, NOW_MS + n, n) for n in range(1, 9)))

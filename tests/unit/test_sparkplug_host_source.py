@@ -13,7 +13,7 @@ import pytest
 from edge_agent.sources.mqtt.connection import Will
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.sparkplug import SparkplugConfig, SparkplugSource
-from edge_agent.sources.sparkplug.node import INT64
+from edge_agent.sources.sparkplug.device import INT64
 from edge_agent.sources.sparkplug.source import Connect
 from shopfloor.block import Sample, SampleBlock
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable, StoreUnavailable

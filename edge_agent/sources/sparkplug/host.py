@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.sparkplug.catalogue import Catalogue
 from edge_agent.sources.sparkplug.config import SparkplugConfig
+from edge_agent.sources.sparkplug.device import DEAD, INT64
 from edge_agent.sources.sparkplug.findings import Findings, Gap
-from edge_agent.sources.sparkplug.node import DEAD, INT64, EdgeNode
+from edge_agent.sources.sparkplug.node import EdgeNode
 from edge_agent.sources.sparkplug.ordering import Received
 from edge_agent.sources.sparkplug.presence import Presence
 from shopfloor.block import SampleBlock

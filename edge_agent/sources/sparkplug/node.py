@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass, field
 from typing import Final
 
-from edge_agent.normalise import CLOCK_TOLERANCE_NS, NO_TIME
-from edge_agent.sources.sparkplug.catalogue import Catalogue, Publisher, Slot
+from edge_agent.sources.sparkplug.catalogue import Catalogue, Slot
+from edge_agent.sources.sparkplug.device import Device
 from edge_agent.sources.sparkplug.early import EarlyMessages
 from edge_agent.sources.sparkplug.findings import Findings, Gap, common_ancestor
 from edge_agent.sources.sparkplug.ordering import Ordering, Received
 from edge_agent.sources.sparkplug.rebirth import RebirthRequests
-from edge_agent.sources.sparkplug.values import (
-    BAD_NO_COMMUNICATION,
-    GOOD_COMMUNICATION_EVENT,
-    status_of,
-    time_of,
-    value_of,
-)
-from shopfloor.sparkplug import SEQ_MODULO, Metric, bd_seq_of
+from edge_agent.sources.sparkplug.values import time_of
+from shopfloor.sparkplug import SEQ_MODULO, bd_seq_of
 
-DEAD: Final = "dead."
-"""Before the descriptor, a key of the state: UTC ns of the sample that said that it is disconnected."""
-INT64: Final = struct.Struct("<q")
-_MS: Final = 1_000_000
 _MAX_DEVICES: Final = 2_000
-
-
-@dataclass(eq=False, slots=True)
-class Device:
-    """What an edge node itself, or one device behind it, said in its last birth."""
-
-    descriptor: str
-    publisher: Publisher | None
-    dead_at: int | None = None
-    """UTC ns of the samples that say that it is disconnected."""
-    is_alive: bool = False
-    slots: dict[str, Slot | None] = field(default_factory=dict)
-    """By metric name; None for a metric that nobody wants."""
-    newest: int = NO_TIME
-    """Newest plausible source time."""
 
 
 class EdgeNode:
@@ -69,9 +42,12 @@ class EdgeNode:
         self._aliases: dict[int, tuple[str, Slot | None]] = {}
         self._is_born = False
         self._bd_seq: int | None = None
+        self._born_ms: int | None = None
         self._was_born = False
         self._last: Received | None = None
         """The last message in order."""
+        self._doubtful: Received | None = None
+        """The first message since then whose place nobody can tell."""
         self._early = EarlyMessages()
 
     @property
@@ -114,6 +90,13 @@ class EdgeNode:
         self.tick(now_s)
 
     def _take_in_order(self, message: Received, now_s: float) -> None:
+        if self._was_sent_before_birth(message) and not self._ordering.is_next(message):
+            # The birth overtook it; its number would seem to lie far ahead. Or the clock was set back: then the
+            # numbers alone can't tell, and new births make everything plain.
+            self._doubtful = self._doubtful or message
+            self._apply_late(message, now_s)
+            self.rebirth.want(now_s)
+            return
         ready, is_late = self._ordering.offer(message, now_s)
         if is_late and self._is_newer(message):
             # Not overtaken: the numbers began anew, so the birth that came with them is missing.
@@ -125,6 +108,10 @@ class EdgeNode:
                 self._apply_late(each, now_s)
             else:
                 self._apply(each, now_s)
+
+    def _was_sent_before_birth(self, message: Received) -> bool:
+        sent_ms = message.payload.timestamp_ms
+        return sent_ms is not None and self._born_ms is not None and sent_ms < self._born_ms
 
     def _is_newer(self, message: Received) -> bool:
         last_ms = self._last.payload.timestamp_ms if self._last is not None else None
@@ -141,6 +128,7 @@ class EdgeNode:
         self._record_dropped(message)
         self._is_born = self._was_born = True
         self._bd_seq = bd_seq_of(message.payload)
+        self._born_ms = sent_ms
         self._aliases.clear()
         for device in self._devices.values():
             device.is_alive = False
@@ -154,6 +142,9 @@ class EdgeNode:
         """Let nothing more be read by what the last birth said."""
         if self._ordering.waits_since_s is not None:
             self._give_up(now_s)
+        if self._doubtful is not None:
+            self._gap_until(self._doubtful, 1)
+            self._doubtful = None
         self._is_born = False
 
     def _node_death(self, message: Received, now_s: float) -> None:
@@ -167,18 +158,18 @@ class EdgeNode:
         self._end_session(now_s)
         for device in self._devices.values():
             # The time in a will is that of the connection's begin: only the broker's word is as new as the loss.
-            self._death(device, message.received_time, message.received_time)
+            device.die(message.received_time, message.received_time)
         self._found.count("node_death")
 
     def _apply(self, message: Received, now_s: float) -> None:
         self._last = message
+        self._doubtful = None
         if message.kind == "DBIRTH":
             self._birth(message)
         elif message.kind == "DDEATH":
             device = self._devices.get(message.device)
             if device is not None:
-                at = time_of(message.payload.timestamp_ms)
-                self._death(device, at, message.received_time)
+                device.die(time_of(message.payload.timestamp_ms), message.received_time)
                 self._found.count("device_death")
         else:
             self._data(message, now_s)
@@ -205,26 +196,8 @@ class EdgeNode:
                     self._catalogue.complain("alias_collision", device.descriptor, why)
                 self._aliases[metric.alias] = (message.device, slot)
             if slot is not None:
-                self._sample(device, slot, metric, message, is_birth=True)
-        device.is_alive = True
-        if device.dead_at is not None:
-            device.dead_at = None
-            self._dead.pop(device.descriptor, None)
-            self._found.state[DEAD + device.descriptor] = b""
-
-    def _death(self, device: Device, at: int, received_time: int) -> None:
-        """Store that every metric of a device has no value any more, after everything that it said."""
-        if not device.is_alive:
-            return
-        device.is_alive = False
-        if not NO_TIME < at <= received_time + CLOCK_TOLERANCE_NS:
-            at = received_time
-        at = max(at, device.newest + _MS)
-        slots = [slot for slot in device.slots.values() if slot is not None]
-        for slot in slots:
-            self._found.rows.add_loss(slot, at, received_time, BAD_NO_COMMUNICATION)
-        device.dead_at = self._dead[device.descriptor] = at
-        self._found.state[DEAD + device.descriptor] = INT64.pack(at)
+                device.sample(slot, metric, message, is_birth=True)
+        device.live()
 
     def _data(self, message: Received, now_s: float) -> None:
         device = self._devices.get(message.device)
@@ -248,43 +221,7 @@ class EdgeNode:
                 self.rebirth.want(now_s)
                 continue
             if slot is not None:
-                self._sample(device, slot, metric, message)
-
-    def _sample(
-        self, device: Device, slot: Slot, metric: Metric, message: Received, *, is_birth: bool = False
-    ) -> None:
-        if metric.is_transient:
-            self._found.count("transient")
-            return
-        value = value_of(metric, slot.datatype, slot.scale, slot.offset)
-        if value is None:
-            self._catalogue.complain(
-                "unsupported_value", device.descriptor, f"no scalar for {slot.key.signal}"
-            )
-            return
-        if not value.is_null:
-            slot.has_value = True
-        elif is_birth and not slot.has_value:
-            # A birth has to name every metric: that one was never measured is no reading.
-            self._found.count("never_valued")
-            return
-        if value.status:
-            why = f"{slot.key.signal} can't be made of this value"
-            self._catalogue.complain("not_convertible", device.descriptor, why)
-        sent_ms = message.payload.timestamp_ms
-        source_time = time_of(metric.timestamp_ms if metric.timestamp_ms is not None else sent_ms)
-        received_time = message.received_time
-        status = status_of(metric.properties) if metric.properties else 0
-        rows = self._found.rows
-        rows.add(slot, source_time, received_time, value, status)
-        if metric.is_historical:
-            self._found.count("historical")
-        elif is_birth and device.dead_at is not None and source_time <= device.dead_at:
-            # It still has the value that it had before it was lost: without a newer sample it would stay lost.
-            source_time = max(time_of(sent_ms), device.dead_at + _MS)
-            rows.add(slot, source_time, received_time, value, status or GOOD_COMMUNICATION_EVENT)
-        if device.newest < source_time <= received_time + CLOCK_TOLERANCE_NS:
-            device.newest = source_time
+                device.sample(slot, metric, message)
 
     def _device(self, name: str) -> Device | None:
         device = self._devices.get(name)
@@ -293,7 +230,7 @@ class EdgeNode:
                 self._catalogue.complain("too_many_devices", self.descriptor, f"more than {_MAX_DEVICES}")
                 return None
             descriptor = f"{self.descriptor}/{name}" if name else self.descriptor
-            device = Device(descriptor, self._catalogue.publisher(descriptor), self._dead.get(descriptor))
+            device = Device(descriptor, self._catalogue, self._found, self._dead.get(descriptor))
             self._devices[name] = device
         return device
 
@@ -321,12 +258,15 @@ class EdgeNode:
     def _give_up(self, now_s: float) -> None:
         messages, missing = self._ordering.give_up()
         self._found.count("missing_message", missing)
-        until = messages[0].received_time
-        since = self._last.received_time if self._last is not None else until
-        self._gap(f"messages of {self.descriptor} are missing", since, until, missing)
+        self._gap_until(messages[0], missing)
         self.rebirth.want(now_s)
         for each in messages:
             self._apply(each, now_s)
+
+    def _gap_until(self, message: Received, missing: int) -> None:
+        until = message.received_time
+        since = self._last.received_time if self._last is not None else until
+        self._gap(f"messages of {self.descriptor} are missing", since, until, missing)
 
     def _gap(self, reason: str, from_time: int, to_time: int, messages: int) -> None:
         assets = [each.publisher.asset for each in self._devices.values() if each.publisher is not None]

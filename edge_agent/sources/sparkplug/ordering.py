@@ -57,6 +57,10 @@ class Ordering:
             self._hold(message)
         return self._released()
 
+    def is_next(self, message: Received) -> bool:
+        """Tell whether a message has the number that comes next."""
+        return message.payload.seq == self._expected
+
     def offer(self, message: Received, now_s: float) -> tuple[list[Received], bool]:
         """Return the messages that may pass now, and whether they are late ones out of order."""
         seq = message.payload.seq

@@ -14,9 +14,9 @@ from edge_agent.sources.mqtt.connection import Connection, Will, connected
 from edge_agent.sources.mqtt.topics import placeholders
 from edge_agent.sources.sparkplug.catalogue import Catalogue
 from edge_agent.sources.sparkplug.config import SparkplugConfig
+from edge_agent.sources.sparkplug.device import INT64
 from edge_agent.sources.sparkplug.findings import common_ancestor
 from edge_agent.sources.sparkplug.host import Host, rebirth_request
-from edge_agent.sources.sparkplug.node import INT64
 from edge_agent.sources.sparkplug.presence import Presence
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.messages import SeriesDeclaration, SourceState
