@@ -129,6 +129,7 @@ def run_headless(
         missing=comparison.missing,
         duplicated=comparison.duplicated,
         wrong=comparison.wrong,
+        reordered=comparison.reordered,
         gaps_recorded=session.gaps.total(),
         kills=supervisor.kills,
         latency_p50_ms=latency.p50_ms,

@@ -34,6 +34,9 @@ class Site:
     """The site's own segment of its asset path; the agent is named after it."""
     asset: str
     machines: int
+    """Its injection moulding machines."""
+    assets: int
+    """All that stands there and speaks: machines, stations, workplaces, units."""
     folder: Path
 
     @property
@@ -130,7 +133,13 @@ def make_plan(folder: Path, source: Path, ports: Mapping[str, int], broker_url: 
     for entry, site in zip(document["sites"], scenario.sites, strict=True):
         entry["opcua_port"] = ports[f"opcua-{site.key}"]
     sites = tuple(
-        Site(site.key, str(site.asset), len(site.machines), folder / "agents" / site.key)
+        Site(
+            site.key,
+            str(site.asset),
+            len(site.machines),
+            len(site.cells) - len(site.lines),
+            folder / "agents" / site.key,
+        )
         for site in scenario.sites
     )
     file = folder / _SCENARIO

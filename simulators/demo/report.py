@@ -22,6 +22,8 @@ class Report(msgspec.Struct, kw_only=True):
     missing: int
     duplicated: int
     wrong: int
+    reordered: int
+    """Values without a machine's time that are stored in another order than they were said in; no failure."""
     gaps_recorded: int
     kills: int
     latency_p50_ms: float | None

@@ -15,13 +15,14 @@ from simulators.demo.report import Report
 
 CLEAN = Report(
     sites=3,
-    machines=14,
+    machines=16,
     series=700,
     emitted=100_000,
     stored=100_000,
     missing=0,
     duplicated=0,
     wrong=0,
+    reordered=3,
     gaps_recorded=0,
     kills=6,
     latency_p50_ms=300.0,

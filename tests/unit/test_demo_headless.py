@@ -54,6 +54,7 @@ class World:
         return settle(
             self,
             EMITTED,
+            (),
             ["acme/hk01"],
             0,
             self.progress,

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from edge_agent.config import Config as AgentConfig
+from shopfloor import configfile
 from shopfloor.errors import ConfigError
 from simulators.demo.plan import (
     Plan,
+    Site,
     make_plan,
+    mqtt_filters,
     port_names,
     store_token,
     write_agent_config,
     write_ingest_config,
 )
-from simulators.scenario import THREE_PLANTS, load_scenario
+from simulators.plant.dialects import make_dialects
+from simulators.protocols.opcua import node_mappings
+from simulators.scenario import SCENARIOS, THREE_PLANTS, load_scenario
 
 HOUR_NS = 3_600 * 10**9
 
@@ -46,33 +53,91 @@ def test_every_part_has_a_port_of_its_own() -> None:
     assert len(set(names)) == len(names) == 3 + 2 * 3
 
 
-def test_an_agent_reads_all_variables_of_its_site_and_its_meters_only(tmp_path: Path) -> None:
-    plan = plan_in(tmp_path)
-    site = plan.sites[1]
+def sources_of(plan: Plan, site: Site) -> dict[str, dict[str, Any]]:
+    """Write an agent's configuration, see that an agent takes it, and return its sources by protocol."""
+    store_token(site, "sf_secret")
     write_agent_config(plan, site)
-    config = yaml.safe_load(site.config.read_text())
-    opcua, mqtt = config["sources"][0]["opcua"], config["sources"][1]["mqtt"]
-    assert config["agent"] == {"id": "dg01-gateway", "asset": "acme/dg01"}
-    assert opcua["endpoint"] == f"opc.tcp://127.0.0.1:{plan.ports['opcua-dg01']}"
-    assert len({node["asset"] for node in opcua["nodes"]}) == site.machines
-    assert all(node["asset"].startswith("acme/dg01/") for node in opcua["nodes"])
-    assert opcua["groups"]["live"]["publishing_interval_ms"] == 250
-    assert opcua["history"]["backfill_h"] > plan.scenario.history_h
-    assert mqtt["topics"][0]["topic"].startswith("meters/dg01/")
-    assert config["uplink"] == {"url": plan.url, "token": "file:token"}
+    taken = configfile.load(site.config, AgentConfig)
+    assert (taken.agent.id, str(taken.agent.asset)) == (f"{site.key}-gateway", site.asset)
+    document = yaml.safe_load(site.config.read_text())
+    assert document["uplink"] == {"url": plan.url, "token": "file:token"}
+    return {protocol: settings for source in document["sources"] for protocol, settings in source.items()}
+
+
+def test_each_agent_has_the_sources_that_its_site_needs(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    hk01, dg01, vn01 = (sources_of(plan, site) for site in plan.sites)
+    assert [list(sources) for sources in (hk01, dg01, vn01)] == [
+        ["opcua", "mqtt"],
+        ["opcua", "mqtt"],
+        ["sparkplug"],
+    ]
+    assert dg01["opcua"]["endpoint"] == f"opc.tcp://127.0.0.1:{plan.ports['opcua-dg01']}"
+    assert dg01["opcua"]["groups"]["live"]["publishing_interval_ms"] == 250
+    assert dg01["opcua"]["history"]["backfill_h"] > plan.scenario.history_h
+    assert {node["asset"].rsplit("/", 1)[-1] for node in dg01["opcua"]["nodes"]} == {
+        *(f"imm-0{number}" for number in range(1, 6)),
+        "tcu-01",
+        "tcu-02",
+    }
+    assert vn01["sparkplug"]["host_id"] == "shopfloor"
+    assert vn01["sparkplug"]["store_and_forward"]
+    assert {each["descriptor"] for each in vn01["sparkplug"]["publishers"]} == {
+        f"acme/vn01/imm-0{number}" for number in range(1, 7)
+    }
+    assert len({source["client_id"] for source in (hk01["mqtt"], dg01["mqtt"], vn01["sparkplug"])}) == 3
+
+
+def test_the_topics_of_every_dialect_are_subscribed_to(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    hk01, dg01 = (sources_of(plan, site)["mqtt"]["topics"] for site in plan.sites[:2])
+    # Tasmota meters, PackML stations, workplaces and a compressor that name their values in the topic.
+    assert {topic["topic"].split("/")[0] for topic in hk01} == {"tele", "acme", "umh"}
+    assert any(topic["topic"].endswith("/packml/unit") for topic in hk01)
+    # Shelly meters, the old machines' gateway, the compressor.
+    assert {topic["topic"].split("/")[0].split("-")[0] for topic in dg01} == {
+        "shellypro3em",
+        "gateway",
+        "umh",
+    }
+    assert mqtt_filters(plan, plan.scenario.sites[2]) == []
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_agents_of_every_scenario_get_all_series_of_their_site(path: Path, tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, path)
+    for site, config in zip(plan.sites, plan.scenario.sites, strict=True):
+        sources = sources_of(plan, site)
+        said = {
+            *(node["signal"] for node in sources.get("opcua", {}).get("nodes", ())),
+            *(
+                one["signal"]
+                for topic in sources.get("mqtt", {}).get("topics", ())
+                for one in topic.get("signals", ())
+            ),
+        }
+        dialects = make_dialects(config, plan.made_ns)
+        for dialect in (*dialects.cells.values(), *dialects.meters.values()):
+            assert set(dialect.signals) <= said, dialect.asset
+        assert {mapping.signal for mapping in node_mappings(config)} <= said
+        assert {machine.cell for machine in config.devices} == {
+            each["descriptor"].rsplit("/", 1)[-1]
+            for each in sources.get("sparkplug", {}).get("publishers", ())
+        }
+        assert site.assets == len(config.cells) - len(config.lines)
 
 
 def test_a_site_without_meters_has_no_broker(tmp_path: Path) -> None:
     document = yaml.safe_load(THREE_PLANTS.read_text())
     document["sites"] = document["sites"][:1]
-    document["sites"][0]["machines"] = [{"cell": "imm-01", "meter": False}]
+    site = document["sites"][0]
+    for key in ("lines", "garment_cells", "compressors"):
+        del site[key]
+    site["machines"] = [{"cell": "imm-01", "meter": "none"}]
     scenario = tmp_path / "one.yaml"
     scenario.write_text(yaml.safe_dump(document))
     plan = plan_in(tmp_path / "data", scenario)
-    write_agent_config(plan, plan.sites[0])
-    assert [list(source) for source in yaml.safe_load(plan.sites[0].config.read_text())["sources"]] == [
-        ["opcua"]
-    ]
+    assert list(sources_of(plan, plan.sites[0])) == ["opcua"]
 
 
 def test_the_service_listens_on_loopback_and_knows_the_sites(tmp_path: Path) -> None:
