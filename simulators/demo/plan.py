@@ -34,9 +34,7 @@ class Site:
     """The site's own segment of its asset path; the agent is named after it."""
     asset: str
     machines: int
-    """Its injection moulding machines."""
-    assets: int
-    """All that stands there and speaks: machines, stations, workplaces, units."""
+    """What the page shows as machines: injection moulding machines."""
     folder: Path
 
     @property
@@ -137,7 +135,6 @@ def make_plan(folder: Path, source: Path, ports: Mapping[str, int], broker_url: 
             site.key,
             str(site.asset),
             len(site.machines),
-            len(site.cells) - len(site.lines),
             folder / "agents" / site.key,
         )
         for site in scenario.sites

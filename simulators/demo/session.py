@@ -150,7 +150,7 @@ class Session:
         seen = self.service.machines_in_contact()
         if seen and self.seconds_to_first_machine is None:
             self.seconds_to_first_machine = time.monotonic() - began_s
-        return seen >= sum(site.assets for site in self.plan.sites) and self.agents.all_collecting()
+        return seen >= sum(site.machines for site in self.plan.sites) and self.agents.all_collecting()
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:
         deadline_s = time.monotonic() + timeout_s

@@ -39,7 +39,7 @@ class StatusLine:
 
     def _line(self, session: Session, now_s: float) -> str:
         progress = session.agents.progress()
-        machines = sum(site.assets for site in session.plan.sites)
+        machines = sum(site.machines for site in session.plan.sites)
         parts = [f"{session.service.machines_in_contact()}/{machines} machines in contact"]
         before, self._taken = self._taken, (now_s, progress.taken)
         if before is not None and progress.taken >= before[1]:

@@ -124,7 +124,7 @@ def test_agents_of_every_scenario_get_all_series_of_their_site(path: Path, tmp_p
             each["descriptor"].rsplit("/", 1)[-1]
             for each in sources.get("sparkplug", {}).get("publishers", ())
         }
-        assert site.assets == len(config.cells) - len(config.lines)
+        assert site.machines == len(config.machines)
 
 
 def test_a_site_without_meters_has_no_broker(tmp_path: Path) -> None:
