@@ -25,6 +25,7 @@ from edge_agent.sources import Source
 from edge_agent.status import Snapshot, StatusServer
 from edge_agent.supervisor import supervise
 from edge_agent.uplink import AiohttpExchange, HttpUplink
+from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.errors import UplinkUnavailable
 from shopfloor.messages import (
@@ -304,7 +305,14 @@ class Agent:
         return SeriesDeclarations(self._config.agent.id, self._config_hash, tuple(declared))
 
     def _source_reports(self) -> tuple[SourceReport, ...]:
-        return tuple(sink.now_report for sink in self._sinks)
+        own = parse_asset(self._config.agent.asset)
+        return tuple(
+            # Assets come to be known as machines speak. A heartbeat that names one outside the token's is refused whole.
+            msgspec.structs.replace(
+                sink.now_report, assets=tuple(asset for asset in sink.source.assets if own.contains(asset))
+            )
+            for sink in self._sinks
+        )
 
     def _snapshot(self, intake: Intake, delivery: Delivery, uplink: HttpUplink) -> Snapshot:
         return Snapshot(
