@@ -107,7 +107,7 @@ class Month:
 @lru_cache(maxsize=len(SPECS))
 def month(name: str) -> Month:
     found = Month(SPECS[name])
-    machine = InjectionMachine(found.spec, Calendar(ZoneInfo("UTC")), 5, START_MS)
+    machine = InjectionMachine(found.spec, Calendar(ZoneInfo("UTC")), 7, START_MS)
     columns: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
     while True:
         stretch = machine.plan()
