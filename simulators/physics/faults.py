@@ -12,8 +12,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from simulators.physics.thermal import Upset
 from simulators.physics.unit import Facts
+from simulators.physics.zones import Upset
 
 FaultKind: TypeAlias = Literal[
     "sensor_drift",
@@ -160,7 +160,7 @@ def upsets(faults: Iterable[Fault], zones: int, now_ms: int) -> list[Upset] | No
             rate = 0.3 * fault.severity
             found[zone] = Upset(rate, rate * max(now_ms - fault.begin_ms, 0) / _H_MS)
         elif fault.kind == "heater_band":
-            found[zone] = Upset(heater_left=1.0 - 0.7 * fault.severity)
+            found[zone] = Upset(short_k=15.0 + 22.0 * fault.severity)
     return [found.get(zone, Upset()) for zone in range(zones)] if found else None
 
 

@@ -83,7 +83,11 @@ class InjectionMachine:
             stretch = stand(machine, state, state.pending, horizon_ms, rng)
         else:
             stretch = run(machine, state, horizon_ms, rng)
-        stretch.facts += [fault.within(begin_ms, stretch.end_ms) for fault in machine.at_work(begin_ms)]
+        stretch.facts += [
+            fault.within(begin_ms, stretch.end_ms)
+            for fault in self.spec.faults
+            if fault.begin_ms < stretch.end_ms and begin_ms < fault.end_ms
+        ]
         detail = stretch.detail
         assert isinstance(detail, Detail)
         stretch.detail = _ToShow(detail, self._shown)

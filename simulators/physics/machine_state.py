@@ -16,7 +16,8 @@ from simulators.physics.moulds import Mould, Standard
 from simulators.physics.shots import Shots
 from simulators.physics.stops import StopRates
 from simulators.physics.surroundings import Surroundings
-from simulators.physics.thermal import Barrel, BarrelState
+from simulators.physics.thermal import Barrel
+from simulators.physics.zones import BarrelState
 
 PendingKind: TypeAlias = Literal["stop", "changeover", "planned", "off", "warm_up"]
 

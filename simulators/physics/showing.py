@@ -26,7 +26,7 @@ class Sampling(NamedTuple):
     """Pressures and positions."""
 
 
-LIVE: Final = Sampling(1_000, 250)
+LIVE: Final = Sampling(1_000, 200)
 COARSE: Final = Sampling(25_000, 30_000)
 """For a past that nobody watched."""
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from simulators.physics import faults as process_faults
 from simulators.physics.faults import Effects, Fault
-from simulators.physics.thermal import Barrel, BarrelState, Trace, ZoneSpec
+from simulators.physics.thermal import Barrel
+from simulators.physics.zones import BarrelState, Trace, ZoneSpec
 
 _TAU_S: Final = np.array([240.0, 260.0, 900.0, 150.0])
 _SD_K: Final = np.array([0.43, 0.43, 1.0, 0.4])
@@ -28,8 +29,8 @@ class Surroundings(NamedTuple):
 
     def heaters_kw(self, barrel: Barrel) -> float:
         """Return what the barrel's heaters draw on average."""
-        duty = self.barrel.mean_duty().tolist()
-        return float(sum(zone.heater_kw * share for zone, share in zip(barrel.zones, duty, strict=True)))
+        heat = self.barrel.mean_heat().tolist()
+        return float(sum(zone.heater_kw * share for zone, share in zip(barrel.zones, heat, strict=True)))
 
 
 def pass_time(

@@ -9,69 +9,19 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from simulators.physics.zones import BarrelState, Trace, Upset, ZoneSpec
+
 STEP_S: Final = 30.0
 AMBIENT_C: Final = 26.0
 _WARM_UP_DUTY: Final = 0.45
 """Heaters start softly: full power would crack their ceramics."""
-_WARM_UP_BAND_K: Final = 25.0
-
-
-@dataclass(frozen=True, slots=True)
-class ZoneSpec:
-    """One heated zone."""
-
-    tau_s: float
-    """Time constant, 250 to 600 s."""
-    dead_s: float
-    """Until the sensor notices the heater, 15 to 40 s."""
-    gain_k: float
-    """Kelvin over ambient that full heating holds."""
-    heater_kw: float
-    shear_k: float
-    """Kelvin over ambient that shear heat would hold while plasticising."""
-    wander_k: float
-    """Random disturbance, kelvin a square root of a minute."""
-
-
-class BarrelState(msgspec.Struct):
-    """What the zones' future depends on."""
-
-    temperature_c: list[float]
-    integral: list[float]
-    duty: list[float]
-    """Of the last step: it acts in the next one."""
-
-
-class Trace(NamedTuple):
-    """How temperatures and heater duties (0 to 1) went; row by row, at rising times."""
-
-    time_ms: npt.NDArray[np.int64]
-    temperature_c: npt.NDArray[np.float64]
-    """Shape (times, zones)."""
-    duty: npt.NDArray[np.float64]
-
-    def mean_duty(self) -> npt.NDArray[np.float64]:
-        """Return each zone's mean duty."""
-        mean: npt.NDArray[np.float64] = self.duty.mean(axis=0)
-        return mean
-
-
-class Upset(NamedTuple):
-    """What is wrong with one zone."""
-
-    sensor_k_per_h: float = 0.0
-    """The sensor shows so much more each hour."""
-    sensor_k: float = 0.0
-    """The sensor shows so much more already."""
-    heater_left: float = 1.0
-    """Share of the heater that still works."""
+_WARM_UP_BAND_K: Final = 50.0
 
 
 _FINE: Final = Upset()
@@ -156,7 +106,8 @@ class Barrel:
         times = begin_ms + np.arange(whole + 1 + bool(rest_ms), dtype=np.int64) * _STEP_MS
         times[-1] = end_ms
         joined = np.concatenate(rows)
-        return Trace(times, joined[:, 0], joined[:, 1])
+        most = [self._most(each, setpoints, load, upset) for each, upset in enumerate(upsets or ())]
+        return Trace(times, joined[:, 0], joined[:, 1], np.array(most or 1.0))
 
     def steps(
         self,
@@ -188,27 +139,29 @@ class Barrel:
         bodies = [
             (
                 step_s / zone.tau_s,
-                zone.gain_k * upset.heater_left,
+                zone.gain_k,
+                self._most(number, setpoints, load, upset),
                 AMBIENT_C + zone.shear_k * load,
                 *gains,
                 upset.sensor_k + upset.sensor_k_per_h * since_s / 3600.0,
                 upset.sensor_k_per_h * step_s / 3600.0,
             )
-            for zone, gains, upset in zip(self.zones, self._gains, wrong, strict=True)
+            for number, (zone, gains, upset) in enumerate(zip(self.zones, self._gains, wrong, strict=True))
         ]
         last, coupling = count - 1, self.coupling
         rows = []
         for step, kick in enumerate(kicks.tolist()):
             before, temperature = temperature, []
             integral, duty = list(integral), list(duty)
-            for number, (share, gain, rest, kp, ki, offset, drift) in enumerate(bodies):
+            for number, (share, gain, most, rest, kp, ki, offset, drift) in enumerate(bodies):
                 own = before[number]
                 neighbours = (before[number - 1] if number else own) + (
                     before[number + 1] if number < last else own
                 )
                 temperature.append(
                     own
-                    + share * (rest - own + gain * duty[number] + coupling * (neighbours - 2.0 * own))
+                    + share
+                    * (rest - own + gain * min(duty[number], most) + coupling * (neighbours - 2.0 * own))
                     + kick[number]
                 )
                 if setpoints is None:
@@ -218,19 +171,28 @@ class Barrel:
                 proportional = kp * error
                 total = proportional + integral[number]
                 limit = _WARM_UP_DUTY if error > _WARM_UP_BAND_K else 1.0
-                if 0.0 < total < limit:
+                if 0.0 < total < min(limit, most):
                     integral[number] += proportional * ki * step_s
                     duty[number] = total
-                elif total >= limit:
+                elif total >= min(limit, most):
                     # The integral waits while the heater can do no more.
                     duty[number] = limit
-                    integral[number] = min(integral[number], limit)
+                    integral[number] = min(integral[number], limit, most)
                 else:
                     duty[number] = 0.0
                     integral[number] = max(integral[number] + proportional * ki * step_s, 0.0)
             rows.append((temperature, integral, duty))
         state.temperature_c, state.integral, state.duty = temperature, integral, duty
         return np.array(rows)[:, ::2]
+
+    def _most(self, number: int, setpoints: Sequence[float] | None, load: float, upset: Upset) -> float:
+        """Return the most that a zone's heater still gives, as a share of what it should."""
+        if setpoints is None or not upset.short_k:
+            return 1.0
+        zone, held = self.zones[number], setpoints[number] - upset.short_k
+        beside = [setpoints[each] for each in (number - 1, number + 1) if 0 <= each < len(self.zones)]
+        pull = self.coupling * sum(each - held for each in beside)
+        return max((held - AMBIENT_C - zone.shear_k * load - pull) / zone.gain_k, 0.0)
 
     def _jump(
         self,
