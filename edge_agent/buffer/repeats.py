@@ -49,15 +49,22 @@ class RepeatIndex:
         if not len(block):
             return Admitted(block, 0, 0)
         ids, digests = self._ids_of(block), _digests(block)
-        suspects = self._suspects(ids, block.source_time)
-        repeats = moved = 0
-        if suspects is not None:
-            keep, times, moved = self._examine(ids, block.source_time, digests, suspects)
-            repeats = len(block) - int(keep.sum())
-            if moved:
-                block = _with_source_time(block, times)
-            if repeats:
-                block, ids, digests = block.take(keep), ids[keep], digests[keep]
+        order = np.argsort(ids, kind="stable")
+        sorted_ids = ids[order]
+        suspects = self._suspects(ids, block.source_time, order, sorted_ids)
+        if suspects is None:
+            # All lies after what is known, series by series: the last of each is its newest.
+            last = order[np.flatnonzero(np.append(sorted_ids[1:] != sorted_ids[:-1], True))]
+            self._newest_time[ids[last]] = block.source_time[last]
+            self._newest_digest[ids[last]] = digests[last]
+            self._recent.add(_keys(ids, block.source_time), digests)
+            return Admitted(block, 0, 0)
+        keep, times, moved = self._examine(ids, block.source_time, digests, suspects)
+        repeats = len(block) - int(keep.sum())
+        if moved:
+            block = _with_source_time(block, times)
+        if repeats:
+            block, ids, digests = block.take(keep), ids[keep], digests[keep]
         self._remember(ids, block.source_time, digests)
         return Admitted(block, repeats, moved)
 
@@ -96,37 +103,51 @@ class RepeatIndex:
             self._lookups.popitem(last=False)
         return ids
 
-    def _suspects(self, ids: Int64, times: Int64) -> npt.NDArray[np.bool_] | None:
+    def _suspects(
+        self, ids: Int64, times: Int64, order: Int64, sorted_ids: Int64
+    ) -> npt.NDArray[np.bool_] | None:
         """Return a mask of rows that do not simply lie after everything known of their series, None if none."""
-        order = np.argsort(ids, kind="stable")
-        sorted_ids, sorted_times = ids[order], times[order]
+        sorted_times = times[order]
         before = self._newest_time[sorted_ids]
         follows = sorted_ids[1:] == sorted_ids[:-1]
-        before[1:][follows] = sorted_times[:-1][follows]
+        np.copyto(before[1:], sorted_times[:-1], where=follows)
         doubtful = sorted_times <= before
         if not doubtful.any():
             return None
         # One step back makes the whole series of this block suspect: what follows it may lie before the newest.
-        return np.isin(ids, sorted_ids[doubtful])
+        marked = np.zeros(len(self._newest_time), dtype=np.bool_)
+        marked[sorted_ids[doubtful]] = True
+        return marked[ids]
 
     def _examine(
         self, ids: Int64, times: Int64, digests: UInt64, suspects: npt.NDArray[np.bool_]
     ) -> tuple[npt.NDArray[np.bool_], Int64, int]:
         rows = np.flatnonzero(suspects)
         keys = _keys(ids[rows], times[rows])
-        known = self._recent.contains(keys) | (times[rows] == self._newest_time[ids[rows]])
-        _, first, counts = np.unique(keys, return_index=True, return_counts=True)
-        twice = np.zeros(len(rows), dtype=np.bool_)
-        twice[np.isin(keys, keys[first[counts > 1]])] = True
+        known, stored = self._stored(ids[rows], times[rows], keys)
+        repeated = known & (stored == digests[rows])
         keep = np.ones(len(times), dtype=np.bool_)
+        keep[rows[repeated]] = False
+        rows, keys, known = rows[~repeated], keys[~repeated], known[~repeated]
+        # Of equal readings in one block the first stays: wherever it ends, the others would find it there.
+        order = np.lexsort((digests[rows], keys))
+        same_key = keys[order][1:] == keys[order][:-1]
+        again = order[1:][same_key & (digests[rows[order]][1:] == digests[rows[order]][:-1])]
+        keep[rows[again]] = False
+        fresh_rows = np.ones(len(rows), dtype=np.bool_)
+        fresh_rows[again] = False
+        rows, keys, known = rows[fresh_rows], keys[fresh_rows], known[fresh_rows]
+        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        conflicting = known | (counts[inverse] > 1)
+        if not conflicting.any():
+            return keep, times, 0
+        # Rows that need no look keep their times: a moved one must not land on them.
+        settled = set(keys[~conflicting].tolist())
         result, moved = times, 0
         fresh: dict[tuple[int, int], int] = {}
-        # Rows that need no look keep their times: a moved one must not land on them.
-        settled = rows[~(known | twice)]
-        settled_keys = _keys(ids[settled], times[settled])
-        for row in rows[known | twice].tolist():
+        for row in rows[conflicting].tolist():
             series, digest = int(ids[row]), int(digests[row])
-            time = self._free_time(series, int(times[row]), digest, fresh, settled_keys)
+            time = self._free_time(series, int(times[row]), digest, fresh, settled)
             if time is None:
                 keep[row] = False
                 continue
@@ -138,13 +159,19 @@ class RepeatIndex:
                 moved += 1
         return keep, result, moved
 
+    def _stored(self, ids: Int64, times: Int64, keys: UInt64) -> tuple[npt.NDArray[np.bool_], UInt64]:
+        """Return which readings' (series, time) are known, and the digests that are known there."""
+        known, stored = self._recent.find(keys)
+        newest = times == self._newest_time[ids]
+        return known | newest, np.where(newest, self._newest_digest[ids], stored)
+
     def _free_time(
-        self, series: int, time: int, digest: int, fresh: dict[tuple[int, int], int], settled_keys: UInt64
+        self, series: int, time: int, digest: int, fresh: dict[tuple[int, int], int], settled: set[int]
     ) -> int | None:
         """Return the first time from ``time`` on that the series has not used, None if the reading is known."""
         for step in range(_MAX_MOVES):
             candidate = time + step
-            if step and (settled_keys == _key(series, candidate)).any():
+            if step and int(_key(series, candidate)[0]) in settled:
                 continue
             taken = fresh.get((series, candidate))
             if taken is None and candidate == self._newest_time[series]:
@@ -181,51 +208,60 @@ class _Window:
     def add(self, keys: UInt64, digests: UInt64) -> None:
         self._young.add(keys, digests)
         if self._young.count >= self._half:
-            self._young.settle()
             self._old, self._young = self._young, _Generation()
 
-    def contains(self, keys: UInt64) -> npt.NDArray[np.bool_]:
-        return self._young.contains(keys) | self._old.contains(keys)
+    def find(self, keys: UInt64) -> tuple[npt.NDArray[np.bool_], UInt64]:
+        """Return which keys are known, and their digests."""
+        in_young, young = self._young.find(keys)
+        in_old, old = self._old.find(keys)
+        return in_young | in_old, np.where(in_young, young, old)
 
     def digest(self, series: int, time: int) -> int | None:
-        key = _key(series, time)
-        young = self._young.digest(key)
-        return self._old.digest(key) if young is None else young
+        found, digests = self.find(_key(series, time))
+        return int(digests[0]) if found[0] else None
 
 
 class _Generation:
-    """Keys and digests: sorted arrays for looking up, and a tail that is sorted in when it is asked."""
+    """Keys and digests in arrays that grow; they are sorted only when something is looked up.
+
+    Machines whose clocks go forward never ask, and then nothing is ever sorted.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self._keys = np.empty(0, dtype=np.uint64)
-        self._digests = np.empty(0, dtype=np.uint64)
-        self._tail: list[tuple[UInt64, UInt64]] = []
+        self._sorted = 0
+        self._keys = np.empty(1_024, dtype=np.uint64)
+        self._digests = np.empty(1_024, dtype=np.uint64)
 
     def add(self, keys: UInt64, digests: UInt64) -> None:
-        self._tail.append((keys, digests))
-        self.count += len(keys)
+        end = self.count + len(keys)
+        if end > len(self._keys):
+            room = max(end, 2 * len(self._keys))
+            self._keys, self._digests = (
+                np.concatenate([each[: self.count], np.empty(room - self.count, dtype=np.uint64)])
+                for each in (self._keys, self._digests)
+            )
+        self._keys[self.count : end] = keys
+        self._digests[self.count : end] = digests
+        self.count = end
 
-    def settle(self) -> None:
-        if self._tail:
-            keys = np.concatenate([self._keys, *(keys for keys, _ in self._tail)])
-            digests = np.concatenate([self._digests, *(digests for _, digests in self._tail)])
-            order = np.argsort(keys, kind="stable")
-            self._keys, self._digests = keys[order], digests[order]
-            self._tail.clear()
+    def find(self, keys: UInt64) -> tuple[npt.NDArray[np.bool_], UInt64]:
+        if not self.count:
+            return np.zeros(len(keys), dtype=np.bool_), np.zeros(len(keys), dtype=np.uint64)
+        self._sort()
+        mine = self._keys[: self.count]
+        found = np.minimum(np.searchsorted(mine, keys), self.count - 1)
+        matches: npt.NDArray[np.bool_] = mine[found] == keys
+        return matches, self._digests[found]
 
-    def contains(self, keys: UInt64) -> npt.NDArray[np.bool_]:
-        self.settle()
-        if not len(self._keys):
-            return np.zeros(len(keys), dtype=np.bool_)
-        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        matches: npt.NDArray[np.bool_] = self._keys[found] == keys
-        return matches
-
-    def digest(self, key: UInt64) -> int | None:
-        self.settle()
-        found = int(np.searchsorted(self._keys, key, side="right")[0]) - 1
-        return int(self._digests[found]) if found >= 0 and self._keys[found] == key[0] else None
+    def _sort(self) -> None:
+        if self._sorted == self.count:
+            return
+        # Stable is a merge sort that makes use of the part that is sorted already.
+        order = np.argsort(self._keys[: self.count], kind="stable")
+        self._keys[: self.count] = self._keys[order]
+        self._digests[: self.count] = self._digests[order]
+        self._sorted = self.count
 
 
 def _keys(ids: Int64, times: Int64) -> UInt64:
