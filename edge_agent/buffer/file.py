@@ -24,7 +24,10 @@ from shopfloor.messages import SpanRecord, encode_json
 from shopfloor.signal import SeriesKey
 
 ROW_OVERHEAD_BYTES: Final = 64
-_SCHEMA: Final = """
+SCHEMA_VERSION: Final = 1
+_PAGES_GIVEN_BACK: Final = 4_096
+"""At once: 16 MiB, so that no append waits long for it."""
+_SCHEMA: Final = f"""
 CREATE TABLE stream(number INTEGER PRIMARY KEY, stream_id TEXT NOT NULL UNIQUE, committed INTEGER NOT NULL);
 CREATE TABLE block(
     number INTEGER PRIMARY KEY, stream INTEGER NOT NULL, first_seq INTEGER NOT NULL, count INTEGER NOT NULL,
@@ -32,7 +35,7 @@ CREATE TABLE block(
 CREATE TABLE state(scope TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY(scope, key)) WITHOUT ROWID;
 CREATE TABLE span(number INTEGER PRIMARY KEY, record_id TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
 CREATE TABLE checkpoint(id INTEGER PRIMARY KEY CHECK(id = 1), through INTEGER NOT NULL, body BLOB NOT NULL);
-PRAGMA user_version = 1;
+PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
@@ -75,10 +78,20 @@ class BufferFile:
         self._db.close()
 
     def verify(self) -> None:
-        """Check the structure and make the tables of a new file; raises sqlite3.DatabaseError for damage."""
+        """Check the structure and make the tables of a new file.
+
+        Raises:
+            sqlite3.OperationalError: a later version's file: sound, but not ours to touch.
+            sqlite3.DatabaseError: damage.
+        """
         verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise sqlite3.OperationalError(
+                f"written by a later version (schema {version}, this one knows {SCHEMA_VERSION}): upgrade again, or move it away"
+            )
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'block'").fetchone():
             self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
 
@@ -93,6 +106,18 @@ class BufferFile:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+    def free_bytes(self) -> int:
+        """Return the bytes inside the file that new rows can use without making it longer."""
+        pages, size = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size")
+        )
+        return int(pages * size)
+
+    def give_back(self) -> None:
+        """Return free pages to the disk; not inside a transaction. Waits for no reader."""
+        self._db.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()
+        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def take_over(self, found: Salvaged) -> None:
         """Write what was salvaged from another file."""
@@ -136,10 +161,10 @@ class BufferFile:
             for number, stream, first_seq, count, oldest_time, size in found
         ]
 
-    def insert_block(self, stream: Stream, block: SampleBlock) -> Row:
-        """Write a block behind the others of its stream."""
+    def insert_block(self, stream: Stream, first_seq: int, block: SampleBlock) -> Row:
+        """Write a block whose first sample has the number ``first_seq``."""
         payload = wire.encode_block(block)
-        first_seq, count, oldest = stream.next_seq, len(block), int(block.received_time.min())
+        count, oldest = len(block), int(block.received_time.min())
         cursor = self._db.execute(
             "INSERT INTO block(stream, first_seq, count, oldest_time, checksum, payload) VALUES (?, ?, ?, ?, ?, ?)",
             (

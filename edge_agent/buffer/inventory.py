@@ -55,10 +55,10 @@ class Inventory:
         """The live stream."""
         return self.streams[max(self.streams)]
 
-    @property
-    def last_row_number(self) -> int:
-        """The highest row number in use, 0 for none."""
-        return next(reversed(self._rows), 0)
+    def last_row_number(self, without: Sequence[Row] = ()) -> int:
+        """Return the highest row number in use (once ``without`` are gone), 0 for none."""
+        gone = {row.number for row in without}
+        return next((number for number in reversed(self._rows) if number not in gone), 0)
 
     def __contains__(self, number: int) -> bool:
         return number in self._rows

@@ -29,6 +29,7 @@ from edge_agent.buffer.inventory import Inventory, Row, Stream
 from edge_agent.buffer.losses import dropped, extended, span_of, unknown_loss
 from edge_agent.buffer.repeats import RepeatIndex
 from edge_agent.buffer.salvage import salvage, set_aside
+from edge_agent.buffer.shape import ROW_TEXT_BYTES, row_blocks, storable, text_bytes
 from shopfloor import wire
 from shopfloor.block import SampleBlock, concat
 from shopfloor.errors import StoreUnavailable, WireError
@@ -79,6 +80,8 @@ class SqliteBuffer:
         self._dirty_commits: set[int] = set()
         self._open_drop: SpanRecord | None = None
         """The last record of dropped samples: while nobody has seen it, the next drop extends it."""
+        self._decoded: dict[Lane, tuple[Row, SampleBlock]] = {}
+        """The row that each lane read last: the next batch often begins inside it."""
         self._appends_since_maintenance = 0
         self._disk_checked_s = 0.0
         self._drop_logged_s = -_DROP_LOG_INTERVAL_S
@@ -110,22 +113,23 @@ class SqliteBuffer:
             if self._is_full():
                 raise StoreUnavailable("the buffer is full and its policy is to wait", retry_after_s=1.0)
         stream = self._held.current
-        admitted = self._repeats.admit(concat(blocks)) if blocks else None
-        row: Row | None = None
+        admitted = self._repeats.admit(storable(concat(blocks))) if blocks else None
+        rows: list[Row] = []
+        first_seq = stream.next_seq
         try:
             with self._transaction():
-                if admitted is not None and len(admitted.block):
-                    row = self._file.insert_block(stream, admitted.block)
+                for block in row_blocks(admitted.block) if admitted is not None else ():
+                    rows.append(self._file.insert_block(stream, first_seq, block))
+                    first_seq += len(block)
                 for parcel in parcels:
                     self._file.save_state(parcel.scope, parcel.state)
                     for span in parcel.spans:
                         self._file.put_span(span)
-                self._write_commits()
         except StoreUnavailable:
             # The index has learned samples that did not become durable: it must not call them repeats.
             self._forget_index()
             raise
-        if row is not None:
+        for row in rows:
             self._held.add(row)
             self._stats.appended_samples_total += row.count
             self._stats.appended_bytes_total += row.size
@@ -134,7 +138,11 @@ class SqliteBuffer:
             self._stats.moved_total += admitted.moved
         self._appends_since_maintenance += 1
         if self._appends_since_maintenance >= _MAINTENANCE_APPENDS or self._is_full():
-            self._maintain(row)
+            try:
+                self._maintain(rows)
+            except StoreUnavailable as error:
+                # What came is durable and stays so.
+                log.warning("making room: %s", error)
         return Position(stream.stream_id, stream.next_seq - 1)
 
     def state(self, scope: str) -> dict[str, bytes]:
@@ -150,18 +158,21 @@ class SqliteBuffer:
     # Giving
 
     def peek(self, limit: int, lane: Lane = Lane.LIVE) -> Batch | None:
-        """See Buffer.peek."""
+        """See Buffer.peek; a batch whose texts are long has fewer samples, so that the service can take it."""
         while True:
             stream = self._held.current if lane is Lane.LIVE else self._held.backlog()
             rows = self._held.next_rows(stream, limit) if stream is not None else []
             if stream is None or not rows:
                 return None
             blocks: list[SampleBlock] = []
+            texts = 0
             for row in rows:
-                with self._reading():
-                    block = self._file.read_block(row)
+                block = self._read(row, lane)
                 if block is None:
                     self._give_up(row)
+                    break
+                texts += sum(map(text_bytes, block.text.values()))
+                if blocks and texts > ROW_TEXT_BYTES:
                     break
                 blocks.append(block)
             if not blocks:
@@ -175,6 +186,17 @@ class SqliteBuffer:
             batch = Batch(self._agent_id, stream.stream_id, lane, first_seq + skip, joined)
             stream.in_flight = batch.last_seq
             return batch
+
+    def _read(self, row: Row, lane: Lane) -> SampleBlock | None:
+        """Return a row's block, None where it is damaged; a row larger than a batch is decoded once, not for each."""
+        known = self._decoded.get(lane)
+        if known is not None and known[0] is row:
+            return known[1]
+        with self._reading():
+            block = self._file.read_block(row)
+        if block is not None:
+            self._decoded[lane] = row, block
+        return block
 
     def commit(self, stream_id: str, through: int) -> None:
         """See Buffer.commit."""
@@ -239,7 +261,7 @@ class SqliteBuffer:
         self._closed = True
         try:
             with self._transaction():
-                self._write_commits()
+                pass
         except StoreUnavailable as error:
             log.warning("closing the buffer: %s; what was delivered is sent again at the next start", error)
         self._file.close()
@@ -252,10 +274,16 @@ class SqliteBuffer:
         now_s = time.monotonic()
         if now_s - self._disk_checked_s >= _DISK_CHECK_INTERVAL_S:
             self._disk_checked_s = now_s
-            self._disk_short = self._free_bytes(self._folder) < self._limits.disk_reserve_bytes
+            self._disk_short = self._disk_left() < 0
         return self._disk_short
 
-    def _maintain(self, newest: Row | None) -> None:
+    def _disk_left(self) -> int:
+        """Return by how many bytes the file may still grow; free pages inside it count, since rows reuse them."""
+        with self._reading():
+            inside = self._file.free_bytes()
+        return self._free_bytes(self._folder) + inside - self._limits.disk_reserve_bytes
+
+    def _maintain(self, newest: Sequence[Row]) -> None:
         """Forget delivered rows beyond the window; where that is not enough, drop by policy."""
         self._appends_since_maintenance = 0
         self._trim()
@@ -264,15 +292,21 @@ class SqliteBuffer:
 
     def _trim(self) -> None:
         """Delete delivered rows, newest kept for the repeat window unless space is short."""
-        keep = 0 if self._is_full() else self._limits.repeat_window_samples
-        self._delete(self._held.delivered_beyond(keep), ())
+        full = self._is_full()
+        self._delete(self._held.delivered_beyond(0 if full else self._limits.repeat_window_samples), ())
+        if full and self._disk_short:
+            self._disk_short = self._disk_left() < 0
+        if self._free_bytes(self._folder) < self._limits.disk_reserve_bytes:
+            with self._reading():
+                self._file.give_back()
 
-    def _drop(self, newest: Row | None) -> None:
+    def _drop(self, newest: Sequence[Row]) -> None:
         """Drop undelivered rows until there is room for a tenth more; each run becomes one span record."""
         goal = self._limits.max_bytes if self._disk_short else int(self._limits.max_bytes * 0.9)
-        doomed = self._held.droppable(max(self._held.used_bytes - goal, newest.size if newest else 1))
+        came = sum(row.size for row in newest)
+        doomed = self._held.droppable(max(self._held.used_bytes - goal, came or 1))
         if self._limits.when_full is WhenFull.DROP_NEWEST:
-            doomed = [newest] if newest is not None else []
+            doomed = [row for row in newest if row.number in self._held]
         reason = "disk reserve reached" if self._disk_short else "buffer full"
         records = dropped(doomed, self._held.streams, reason)
         if not records:
@@ -307,11 +341,12 @@ class SqliteBuffer:
             return
         emptied = self._held.empty_streams(rows)
         with self._transaction():
-            self._file.write_checkpoint(Checkpoint(self._held.last_row_number, *self._repeats.newest()))
+            # Through a row that stays: the numbers of deleted last ones are given out again.
+            through = self._held.last_row_number(rows)
+            self._file.write_checkpoint(Checkpoint(through, *self._repeats.newest()))
             self._file.delete_blocks(rows)
             for record in records:
                 self._file.put_span(record)
-            self._write_commits()
             self._file.delete_streams(emptied)
         self._held.remove(rows)
         for number in emptied:
@@ -332,15 +367,13 @@ class SqliteBuffer:
         for number in emptied:
             del self._held.streams[number]
 
-    def _write_commits(self) -> None:
-        if self._dirty_commits:
-            self._file.write_committed([self._held.streams[number] for number in self._dirty_commits])
-            self._dirty_commits.clear()
-
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Make what happens inside durable, and with it what was delivered since the last one."""
         with self._reading(), self._file.transaction():
             yield
+            self._file.write_committed([self._held.streams[number] for number in self._dirty_commits])
+        self._dirty_commits.clear()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
