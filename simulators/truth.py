@@ -2,7 +2,8 @@
 
 One file a table (`TABLES`). Times are UTC nanoseconds, ``begin`` inclusive and ``end`` exclusive. What only a god knows
 (which fault was at work) stands in a table of its own and nowhere else. A live run writes a file a table and
-checkpoint, ``TABLE-000001.parquet``; `read_truth` reads either.
+checkpoint, ``TABLE-000001.parquet``; `read_truth` reads either. States, downtime, energy and faults are written piece
+by piece, as they go on, so that nothing is missing at whatever end; `read_truth` joins the pieces on request.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shopfloor.errors import StoreUnavailable
@@ -88,6 +90,15 @@ TABLES: Final[Mapping[str, pa.Schema]] = {
 _TEXTS: Final = {
     name: [field.name for field in schema if field.type == _TEXT] for name, schema in TABLES.items()
 }
+
+
+_SAME: Final[Mapping[str, tuple[str, ...]]] = {
+    "states": ("state", "cause", "job"),
+    "energy": ("state",),
+    "downtime": ("kind", "cause"),
+    "faults": ("kind", "severity"),
+}
+"""Neighbouring rows of an asset that agree in these are pieces of one interval."""
 
 
 class TruthWriter:
@@ -169,34 +180,71 @@ class TruthWriter:
         self._waiting_rows[name] = 0
 
 
-def read_truth(folder: Path, table: str) -> pa.Table:
+def read_truth(folder: Path, table: str, *, merged: bool = False) -> pa.Table:
     """Return one table of a run, rows in the order in which they were written.
 
+    Args:
+        folder: that it was written to.
+        table: one of `TABLES`.
+        merged: join the pieces of an interval (states, energy, downtime, faults); rows then stand asset by asset, in
+            order of time.
+
     Raises:
-        StoreUnavailable: there is no truth in the folder.
+        StoreUnavailable: there is no truth in the folder, or none that can be read.
+        ValueError: the rows of the table are no intervals that can be merged.
     """
     files = sorted([*folder.glob(f"{table}.parquet"), *folder.glob(f"{table}-*.parquet")])
     if not files:
         raise StoreUnavailable(f"{folder}: no truth here: {table}.parquet is missing")
-    return pa.concat_tables([pq.read_table(file, schema=TABLES[table]) for file in files])
+    parts = []
+    for file in files:
+        try:
+            parts.append(pq.read_table(file, schema=TABLES[table]))
+        except (OSError, pa.ArrowException) as error:
+            raise StoreUnavailable(f"{file}: {error}") from error
+    found = pa.concat_tables(parts)
+    return _merged(found, table) if merged else found
+
+
+def _merged(rows: pa.Table, table: str) -> pa.Table:
+    if table not in _SAME:
+        raise ValueError(f"{table} are no intervals: only {', '.join(sorted(_SAME))} can be merged")
+    rows = rows.take(pc.sort_indices(rows, [("asset", "ascending"), ("begin", "ascending")]))
+    begins, ends = (rows[name].cast(pa.int64()).to_numpy() for name in ("begin", "end"))
+    new = np.ones(len(rows), dtype=bool)
+    new[1:] = begins[1:] != ends[:-1]
+    for name in ("asset", *_SAME[table]):
+        values = np.array(rows[name].to_pylist(), dtype=object)
+        new[1:] |= values[1:] != values[:-1]
+    firsts = np.flatnonzero(new)
+    lasts = np.append(firsts[1:], len(rows))[: len(firsts)] - 1
+    found = rows.take(firsts)
+    found = found.set_column(
+        found.schema.get_field_index("end"), TABLES[table].field("end"), rows["end"].take(lasts)
+    )
+    if table == "energy" and len(firsts):
+        kwh = np.add.reduceat(rows["kwh"].to_numpy(), firsts)
+        found = found.set_column(
+            found.schema.get_field_index("kwh"), TABLES[table].field("kwh"), pa.array(kwh)
+        )
+    return found
 
 
 def so_far(facts: Sequence[Facts], now_ms: int) -> list[Facts]:
     """Return what of a stretch's facts is true at a time within it, UTC ms.
 
-    States, downtime and energy are cut off there (energy in proportion), of the rest stays what is over; faults stay
-    from their begin.
+    States, downtime, energy and faults are cut off there (energy in proportion), of the rest stays what is over.
     """
     found = []
     for fact in facts:
         begins = np.atleast_1d(np.asarray(fact.columns["begin_ms"]))
         ends = np.atleast_1d(np.asarray(fact.columns["end_ms"]))
-        cut = fact.table in {"states", "energy", "downtime", "faults"}
+        cut = fact.table in _SAME
         keep = begins < now_ms if cut else ends <= now_ms
         if not keep.any():
             continue
         columns = {name: _kept(column, keep) for name, column in fact.columns.items()}
-        if cut and fact.table != "faults":
+        if cut:
             columns["end_ms"] = np.minimum(ends[keep], now_ms)
         if fact.table == "energy":
             lasted = np.maximum(ends - begins, 1)[keep]

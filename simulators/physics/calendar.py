@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 _DAY: Final = timedelta(days=1)
 _CHUNK_DAYS: Final = 14
+_LOOK_AHEAD_MS: Final = 180 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,23 @@ class Calendar:
         self._through_ms = 0
 
     def at(self, time_ms: int) -> Span:
-        """Return the span around a time; neighbouring spans differ in shift or reason."""
+        """Return the span around a time; the next one may be of the same kind where nobody works for days."""
         if not self._spans or not self._spans[0].begin_ms <= time_ms < self._through_ms:
             self._materialise(time_ms)
         return self._spans[bisect.bisect_right(self._begins, time_ms) - 1]
 
+    def next_shift_ms(self, time_ms: int) -> int:
+        """Return when people begin to work next, or the time itself if they do then; looks ahead half a year."""
+        at_ms, limit_ms = time_ms, time_ms + _LOOK_AHEAD_MS
+        while at_ms < limit_ms and (span := self.at(at_ms)).shift is None:
+            at_ms = span.end_ms
+        return at_ms
+
     def _materialise(self, time_ms: int) -> None:
         first = datetime.fromtimestamp(time_ms / 1000.0, self._zone).date() - 2 * _DAY
+        first_ms, last_ms = (
+            _ms(datetime.combine(day, time(0), self._zone)) for day in (first, first + _CHUNK_DAYS * _DAY)
+        )
         spans: list[Span] = []
         for number in range(_CHUNK_DAYS):
             day = first + number * _DAY
@@ -66,24 +77,23 @@ class Calendar:
                 end_ms = _ms(end)
                 if end_ms <= begin_ms:
                     continue
-                if spans and spans[-1].end_ms < begin_ms:
-                    why = "holiday" if self._is_holiday(spans[-1].end_ms) else "no shift"
-                    _append(spans, Span(spans[-1].end_ms, begin_ms, None, why))
+                for idle in self._idle(spans[-1].end_ms if spans else first_ms, begin_ms):
+                    _append(spans, idle)
                 _append(spans, Span(begin_ms, end_ms, name, reason))
-        # Where nobody works for weeks, the hole itself is the span.
-        edge_ms = _ms(datetime.combine(first, time(0), self._zone))
-        last_ms = _ms(datetime.combine(first + _CHUNK_DAYS * _DAY, time(0), self._zone))
-        if not spans or spans[0].begin_ms > edge_ms:
-            spans.insert(0, Span(edge_ms, spans[0].begin_ms if spans else last_ms, None, "no shift"))
-        if spans[-1].end_ms < last_ms:
-            _append(spans, Span(spans[-1].end_ms, last_ms, None, "no shift"))
+        for idle in self._idle(spans[-1].end_ms if spans else first_ms, last_ms):
+            _append(spans, idle)
         self._spans = spans
         self._begins = [span.begin_ms for span in spans]
         # The last days may still lack a shift that begins later; they are worked out with the next chunk.
         self._through_ms = last_ms - 2 * 86_400_000
 
-    def _is_holiday(self, time_ms: int) -> bool:
-        return datetime.fromtimestamp(time_ms / 1000.0, self._zone).date() in self._holidays
+    def _idle(self, begin_ms: int, end_ms: int) -> Iterator[Span]:
+        """Yield a time in which nobody works, day by local day: some may be holidays."""
+        while begin_ms < end_ms:
+            day = datetime.fromtimestamp(begin_ms / 1000.0, self._zone).date()
+            until_ms = min(_ms(datetime.combine(day + _DAY, time(0), self._zone)), end_ms)
+            yield Span(begin_ms, until_ms, None, "holiday" if day in self._holidays else "no shift")
+            begin_ms = until_ms
 
     def _of_day(self, day: date) -> Iterator[tuple[datetime, datetime, str | None, str]]:
         if day in self._holidays:

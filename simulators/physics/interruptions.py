@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from simulators.physics.calendar import Span
 from simulators.physics.jobs import next_job, what_changes
 from simulators.physics.machine_state import Equipment, Pending, State
 from simulators.physics.stops import changeover_ms, pick_reason, repair_ms, until_stop_ms
@@ -28,7 +29,7 @@ def interruption(machine: Equipment, state: State, rng: np.random.Generator) -> 
     spec, now_ms = machine.spec, state.now_ms
     span = machine.calendar.at(now_ms)
     if span.shift is None and _without_people(machine, span.reason):
-        return _unattended(machine, state, span.end_ms, span.reason)
+        return _unattended(machine, state, span)
     if not machine.warm(state, _COLD_K):
         return Pending("warm_up", "SETUP", "warm-up", now_ms, now_ms + _WARM_UP_LIMIT_MS)
     if state.job.left <= 0:
@@ -72,13 +73,14 @@ def _without_people(machine: Equipment, reason: str) -> bool:
     return reason != "break" or machine.spec.semi_automatic
 
 
-def _unattended(machine: Equipment, state: State, end_ms: int, reason: str) -> Pending:
-    now_ms = state.now_ms
-    if reason == "break" or end_ms - now_ms < _SHORT_OFF_MS:
+def _unattended(machine: Equipment, state: State, span: Span) -> Pending:
+    now_ms, shift_ms = state.now_ms, machine.calendar.next_shift_ms(span.end_ms)
+    if span.reason == "break" or shift_ms - now_ms < _SHORT_OFF_MS:
         if not machine.warm(state, _COLD_K):
-            return Pending("warm_up", "SETUP", "warm-up", now_ms, end_ms)
-        return Pending("planned", "DOWN_PLANNED", reason, now_ms, end_ms)
-    return Pending("off", "OFF", reason, now_ms, end_ms - _PREHEAT_MS)
+            return Pending("warm_up", "SETUP", "warm-up", now_ms, shift_ms)
+        return Pending("planned", "DOWN_PLANNED", span.reason, now_ms, span.end_ms)
+    until_ms = min(span.end_ms, shift_ms - _PREHEAT_MS)
+    return Pending("off", "OFF", span.reason, now_ms, until_ms)
 
 
 def _next_job(machine: Equipment, state: State, rng: np.random.Generator) -> Pending:

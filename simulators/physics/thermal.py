@@ -1,7 +1,7 @@
-"""Temperatures under control: barrel zones that warm each other, mould halves on a water circuit, an oil tank.
+"""Barrel zones that warm each other, under PI control.
 
-Every body is of first order behind a dead time. It is stepped at `STEP_S`, which is short against its time constant;
-in between, whoever looks interpolates.
+Every zone is of first order; what its heater is told takes a step of `STEP_S` to come through, which is its dead time.
+A step is short against the time constants; in between, whoever looks interpolates.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ AMBIENT_C: Final = 26.0
 _WARM_UP_DUTY: Final = 0.45
 """Heaters start softly: full power would crack their ceramics."""
 _WARM_UP_BAND_K: Final = 50.0
-
-
 _FINE: Final = Upset()
 BLOCK_STEPS: Final = 32
 _STEP_MS: Final = round(STEP_S * 1000.0)

@@ -17,7 +17,7 @@ class ZoneSpec:
     tau_s: float
     """Time constant, 250 to 600 s."""
     dead_s: float
-    """Until the sensor notices the heater, 15 to 40 s."""
+    """Until the sensor notices the heater, 15 to 40 s: what the controller is tuned for."""
     gain_k: float
     """Kelvin over ambient that full heating holds."""
     heater_kw: float

@@ -26,7 +26,7 @@ from simulators.physics.moulds import Mould
 from simulators.physics.shots import QUALITIES
 from simulators.physics.stops import StopRates
 from simulators.physics.unit import MS, Change, CycleEnd, Moment, Value
-from tests.contract.unit_contract import HOUR_MS, START_MS, UnitContract, live, series, states, table
+from tests.contract.unit_contract import HOUR_MS, START_MS, UnitContract, live, planned, series, states, table
 
 ZONE = ZoneInfo("Asia/Hong_Kong")
 SHIFTS = (
@@ -359,6 +359,14 @@ def test_a_machine_is_off_at_night_and_warm_when_the_shift_begins() -> None:
         if change.time_ns // MS < shift_ms - 41 * 60_000
     ][-1]
     assert float(cold.value) < 60.0
+
+
+def test_a_machine_is_heated_up_once_after_a_closure_of_weeks() -> None:
+    closed = frozenset(date(2026, 3, day) for day in range(3, 24))
+    unit = machine(spec(), Calendar(ZONE, SHIFTS, closed))
+    stretches = planned(unit, START_MS + 22 * 24 * HOUR_MS)
+    warm_ups = [row for row in states(stretches, "imm-1", "imm-1") if row.cause == "warm-up"]
+    assert [row.begin_ms for row in warm_ups] == [START_MS + (22 * 24 - 1) * HOUR_MS - 40 * 60_000]
 
 
 def test_a_snapshot_of_another_unit_is_refused() -> None:
