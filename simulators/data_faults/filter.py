@@ -111,20 +111,12 @@ class DataFaults:
 
     def facts(self, cell: str, begin_ms: int, end_ms: int) -> list[Facts]:
         """Return the rows of ``faults`` whose windows end within a time: after ``begin_ms``, at most at ``end_ms``."""
-        ended = [window for window in self._windows.get(cell, ()) if begin_ms < window.end_ms <= end_ms]
-        if not ended:
-            return []
-        return [
-            Facts(
-                "faults",
-                {
-                    "begin_ms": [window.begin_ms for window in ended],
-                    "end_ms": [window.end_ms for window in ended],
-                    "kind": [window.fault.kind for window in ended],
-                    "severity": [window.fault.severity for window in ended],
-                },
-            )
-        ]
+        return _rows([window for window in self._windows.get(cell, ()) if begin_ms < window.end_ms <= end_ms])
+
+    def unfinished(self, cell: str, now_ms: int) -> list[Facts]:
+        """Return the rows of ``faults`` that are on at a time, as if they ended then."""
+        on = [window for window in self._windows.get(cell, ()) if window.begin_ms < now_ms < window.end_ms]
+        return _rows([window._replace(end_ms=now_ms) for window in on])
 
     def snapshot(self) -> bytes:
         """Return what was said, as far as later faults depend on it."""
@@ -215,3 +207,19 @@ def _on(stage: _Stage, kind: Kind, signal: str = "") -> Window | None:
         if window.fault.kind == kind and (not signal or window.fault.covers(signal)):
             return window
     return None
+
+
+def _rows(windows: Sequence[Window]) -> list[Facts]:
+    if not windows:
+        return []
+    return [
+        Facts(
+            "faults",
+            {
+                "begin_ms": [window.begin_ms for window in windows],
+                "end_ms": [window.end_ms for window in windows],
+                "kind": [window.fault.kind for window in windows],
+                "severity": [window.fault.severity for window in windows],
+            },
+        )
+    ]

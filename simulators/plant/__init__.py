@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from shopfloor.asset import AssetPath
 from simulators.emissions import EmissionLog, Row, read_series
 from simulators.physics.machine import COARSE, LIVE, InjectionMachine
-from simulators.physics.meter import EnergyMeter
 from simulators.physics.unit import MS, Change, Facts, Moment, Unit
-from simulators.plant.checkpoint import Checkpoint, CheckpointFile
-from simulators.plant.dialects import METER_INTERVAL_MS
+from simulators.plant.checkpoint import Checkpoint, CheckpointFile, TimeMark
 from simulators.plant.live_truth import LiveTruth
+from simulators.plant.meters import fit_meters
 from simulators.plant.opcua_outlet import OpcuaOutlet
 from simulators.plant.outlet import Outlet
 from simulators.plant.outlets import make_outlets
@@ -30,6 +26,7 @@ _HISTORY_NS: Final = 2 * _H_NS
 _CATCH_UP_NS: Final = 60_000_000_000
 """A computer that slept longer than this says only where its machines are now: nobody was there to look."""
 _CHECKPOINT_NS: Final = _H_NS
+_REPLAY_NS: Final = 600_000_000_000
 
 
 def emission_folder(data: Path, site: SiteConfig) -> Path:
@@ -40,21 +37,6 @@ def emission_folder(data: Path, site: SiteConfig) -> Path:
 def truth_folder(data: Path) -> Path:
     """Return where the truth about all sites lies within a simulator's data folder."""
     return data / "truth"
-
-
-@dataclass(slots=True)
-class _Metered:
-    """A cell's energy meter."""
-
-    cell: str
-    playback: Playback
-    meter: EnergyMeter
-    base_kwh: float
-    """What its register stood at when the unit's life began."""
-    outlet: Outlet
-
-    def energy_kwh(self, at_ns: int) -> float:
-        return self.base_kwh + self.playback.energy_kwh(self.cell, at_ns)
 
 
 class Plant:
@@ -89,30 +71,43 @@ class Plant:
         name = site.asset.replace("/", "_")
         self._truth = LiveTruth(truth_folder(data) / name, self._asset_of)
         self._checkpoints = CheckpointFile(data / "checkpoints" / f"{name}.json")
-        self._checkpoint_ns = self._now_ns + _CHECKPOINT_NS
+        self._served = TimeMark(log.folder.with_name(f"{log.folder.name}.served_until"))
         found = self._checkpoints.load() if log.last_time_ns is not None else None
-        self._part = found.part if found else 0
         self._life_ms = found.life_ms if found else self._first_ns(scenario) // MS
+        self._part = found.part if found else 0
+        self._told_ns = found.time_ns if found else self._life_ms * MS
+        """Until when everything stands in the truth's parts, but for what is not finished."""
         self._faults = data_faults(scenario, site, self._life_ms)
-        self._outages = Outages(site, self._life_ms, self._now_ns // MS)
-        self._told_ms = self._life_ms
         self.outlets: list[Outlet] = make_outlets(
             scenario, site, data, log, self._faults, self._now_ns, nodeset_dir
         )
         self._outlet_of: dict[str, Outlet] = {
             cell: outlet for outlet in self.outlets for cell in outlet.cells
         }
-        self._playbacks = [
-            Playback(unit, self._told)
-            for unit in self._restored(make_units(scenario, site, self._life_ms), found)
-        ]
+        units = list(make_units(scenario, site, self._life_ms))
         if found is not None:
-            for outlet, snapshots in zip(self.outlets, found.outlets, strict=False):
-                outlet.restore(snapshots)
+            self._restore(found, units)
+        self._playbacks = [Playback(unit, self._told) for unit in units]
         self._opening: dict[str, list[Moment]] = {}
-        self._make_past()
-        self._metered = list(self._fit_meters(scenario))
-        self._save()
+        if found is None:
+            # A kill between the first row of the log and the first checkpoint would begin other lives.
+            self._save()
+        self._outages = self._make_past()
+        by_cell = {cell: playback for playback in self._playbacks for cell in playback.unit.cells}
+        self._metered, rows = fit_meters(scenario, site, by_cell, self.outlets, self._now_ns)
+        if rows:
+            self.log.append(rows)
+        # What an earlier life left unfinished is told anew from its last checkpoint on.
+        self._truth.drop_open()
+        self._complete_part()
+
+    def _restore(self, found: Checkpoint, units: Sequence[Unit]) -> None:
+        for unit, snapshot in zip(units, found.units, strict=False):
+            unit.restore(snapshot)
+        for outlet, snapshots in zip(self.outlets, found.outlets, strict=False):
+            outlet.restore(snapshots)
+        if found.faults:
+            self._faults.restore(found.faults)
 
     def _asset_of(self, cell: str) -> str:
         return str(self._assets.get(cell, self.site.asset))
@@ -148,7 +143,9 @@ class Plant:
             StoreUnavailable: the log did not take it; nothing of it was exposed.
         """
         self._served_ns = max(now_ns, self._now_ns)
-        if now_ns > self._now_ns and not self.frozen:
+        if self.frozen:
+            await self._outages.end_all(self.outlets, self._now_ns // MS)
+        elif now_ns > self._now_ns:
             rows = self._collect(now_ns)
             if rows:
                 self.log.append(rows)
@@ -156,18 +153,22 @@ class Plant:
             for outlet in self.outlets:
                 self.values_total += await outlet.expose(past=False)
             if now_ns >= self._checkpoint_ns:
-                self._checkpoint_ns = now_ns + _CHECKPOINT_NS
-                self._part += 1
-                self._tell_faults(now_ns // MS)
-                self._truth.write_part(self._part)
-                self._save()
+                self._complete_part()
         self.feed()
 
-    def _tell_faults(self, now_ms: int) -> None:
+    def _complete_part(self) -> None:
+        """Write what is true since the last part, and from where to go on after a kill."""
+        self._checkpoint_ns = self._now_ns + _CHECKPOINT_NS
+        self._part += 1
+        self._tell_faults()
+        self._truth.write_part(self._part)
+        self._told_ns = self._now_ns
+        self._save()
+
+    def _tell_faults(self) -> None:
         for cell in self._assets:
-            self._truth.tell(cell, self._faults.facts(cell, self._told_ms, now_ms))
+            self._truth.tell(cell, self._faults.facts(cell, self._told_ns // MS, self._now_ns // MS))
         self._truth.tell("", self._outages.take_facts())
-        self._told_ms = now_ms
 
     def feed(self) -> None:
         """Go on with what is under way."""
@@ -179,15 +180,20 @@ class Plant:
         for outlet in self.outlets:
             await outlet.stop()
         self.log.close()
-        self._note_served()
-        self._tell_faults(self._now_ns // MS)
-        self._truth.write_open(
-            [
-                (playback.unit.cells[0], fact)
-                for playback in self._playbacks
-                for fact in playback.unfinished(self._now_ns)
-            ]
-        )
+        # Whoever read the past knows that nothing else happened till then.
+        self._served.save(self._served_ns)
+        self._tell_faults()
+        now_ms = self._now_ns // MS
+        unfinished = [
+            (playback.unit.cells[0], fact)
+            for playback in self._playbacks
+            for fact in playback.unfinished(self._now_ns)
+        ]
+        unfinished += [
+            (cell, fact) for cell in self._assets for fact in self._faults.unfinished(cell, now_ms)
+        ]
+        unfinished += [("", fact) for fact in self._outages.unfinished(now_ms)]
+        self._truth.write_open(unfinished)
 
     def _collect(self, now_ns: int) -> list[Row]:
         """Let everything advance and return the rows of what will be said."""
@@ -202,17 +208,14 @@ class Plant:
                 for metered in self._metered:
                     if metered.playback is not playback:
                         continue
-                    while metered.meter.next_ns <= now_ns:
-                        at_ns = metered.meter.next_ns
-                        moments += playback.advance(at_ns)
-                        factor = playback.power_factor(metered.cell)
-                        reading = metered.meter.read(metered.energy_kwh(at_ns), factor)
-                        rows += metered.outlet.take_reading(metered.cell, reading)
+                    while metered.next_ns <= now_ns:
+                        moments += playback.advance(metered.next_ns)
+                        rows += metered.read()
                 moments += playback.advance(now_ns)
             rows += self._take(playback.unit, moments, until_ms)
         if slept:
             for metered in self._metered:
-                metered.meter.skip(now_ns, metered.energy_kwh(now_ns))
+                metered.skip(now_ns)
         self._now_ns = now_ns
         rows.sort(key=lambda row: row.time_ns)
         return rows
@@ -222,9 +225,17 @@ class Plant:
         for moment in moments:
             by_cell[moment.cell].append(moment)
         for cell, seen in by_cell.items():
-            if cell in self._outlet_of:
-                said = list(self._faults.moments(seen))
-                yield from self._outlet_of[cell].take(cell, said, until_ms)
+            outlet = self._outlet_of.get(cell)
+            if outlet is not None:
+                yield from outlet.take(cell, self._said(outlet, seen), until_ms)
+
+    def _said(self, outlet: Outlet, seen: Sequence[Moment]) -> list[Moment]:
+        """Return what is said in place of what is to be seen of a cell."""
+        said = list(self._faults.moments(seen))
+        if outlet.has_past:
+            # Servers and edge nodes have one clock for all of the site, which is right.
+            return [one._replace(time_ns=true.time_ns) for one, true in zip(said, seen, strict=True)]
+        return said
 
     def _first_ns(self, scenario: Scenario) -> int:
         """Return when lives begin that have no checkpoint."""
@@ -232,17 +243,7 @@ class Plant:
             return max(self.log.last_time_ns + MS, self._now_ns - _HISTORY_NS) // MS * MS
         return (self._now_ns - round(scenario.history_h * _H_NS)) // MS * MS
 
-    @staticmethod
-    def _restored(units: Iterator[Unit], found: Checkpoint | None) -> Iterator[Unit]:
-        snapshots = found.units if found else []
-        for unit, snapshot in itertools.zip_longest(units, snapshots):
-            if unit is None:
-                return
-            if snapshot:
-                unit.restore(snapshot)
-            yield unit
-
-    def _make_past(self) -> None:
+    def _make_past(self) -> Outages:
         """Let the units live up to now: unseen where an earlier life told of it, else as their past."""
         last_ns = self.log.last_time_ns
         quiet_ns = 0
@@ -251,13 +252,12 @@ class Plant:
             for outlet in self.outlets:
                 outlet.remember(past)
             # Frozen machines were still looked at: their silence is past as well, and must stay silent.
-            quiet_ns = max(last_ns, min(self._served_until(), self._now_ns), self._now_ns - _HISTORY_NS)
+            quiet_ns = max(last_ns, min(self._served.load(), self._now_ns), self._now_ns - _HISTORY_NS)
         self._now_ns = max(self._now_ns, quiet_ns)
         rows: list[Row] = []
         for playback in self._playbacks:
             _look(playback.unit, live=False)
-            newest = playback.skip(quiet_ns) if quiet_ns else []
-            opening = _at_least(newest, quiet_ns + MS)
+            opening = _at_least(self._live_again(playback, quiet_ns), quiet_ns + MS)
             later = playback.advance(self._now_ns)
             _look(playback.unit, live=True)
             for cell in playback.unit.cells:
@@ -265,39 +265,40 @@ class Plant:
                     continue
                 outlet = self._outlet_of[cell]
                 mine = [moment for moment in (*opening, *later) if moment.cell == cell]
-                mine = list(self._faults.moments(mine)) if outlet.has_past else mine
                 if outlet.has_past:
-                    rows += outlet.take(cell, mine, self._now_ns // MS)
+                    rows += outlet.take(cell, self._said(outlet, mine), self._now_ns // MS)
                 else:
-                    outlet.pass_over(cell, mine, self._now_ns // MS)
+                    self._pass_over(cell, [moment for moment in later if moment.cell == cell], self._now_ns)
                     self._opening[cell] = list(_newest(mine, self._now_ns + MS))
         rows.sort(key=lambda row: row.time_ns)
         if rows:
             self.log.append(rows)
+        return Outages(
+            self.site, self._life_ms, self._told_ns // MS, (last_ns or 0) // MS, self._now_ns // MS
+        )
 
-    def _fit_meters(self, scenario: Scenario) -> Iterator[_Metered]:
-        rows: list[Row] = []
-        playbacks = {cell: playback for playback in self._playbacks for cell in playback.unit.cells}
-        for position, machine in enumerate(self.site.machines):
-            if machine.meter == "none":
-                continue
-            cell, now_ns = machine.cell, self._now_ns
-            interval_ms = METER_INTERVAL_MS[machine.meter]
-            # Spread over the second, so that the meters do not all speak at once.
-            first_ns = now_ns - now_ns % MS + (1 + position * 71 % 1000) * MS
-            seed = scenario.machine_seed(self.site, machine) + 1
-            outlet = next(each for each in self.outlets if cell in each.metered)
-            base_kwh = float(seed % 90_000) + 1_000.0
-            register = base_kwh + playbacks[cell].energy_kwh(cell, now_ns)
-            if outlet.has_past:
-                # Who tells a past has a value from the beginning.
-                before = EnergyMeter(seed, now_ns - interval_ms * MS, register, now_ns, interval_ms)
-                first = before.read(register, playbacks[cell].power_factor(cell))
-                rows += outlet.take_reading(cell, first)
-            meter = EnergyMeter(seed, now_ns, register, first_ns, interval_ms)
-            yield _Metered(cell, playbacks[cell], meter, base_kwh, outlet)
-        if rows:
-            self.log.append(rows)
+    def _live_again(self, playback: Playback, until_ns: int) -> list[Change]:
+        """Let a unit live what an earlier life has told of; return the newest change of each signal by time.
+
+        Outlets and data faults know of it up to the checkpoint; what came after that they learn again.
+        """
+        newest: dict[tuple[str, str], Change] = {}
+        at_ns = playback.begin_ms * MS
+        while at_ns < until_ns:
+            at_ns = min(at_ns + _REPLAY_NS, until_ns)
+            moments = playback.advance(at_ns)
+            for moment in moments:
+                if isinstance(moment, Change):
+                    newest[moment.cell, moment.signal] = moment
+            for cell in playback.unit.cells:
+                if cell in self._outlet_of:
+                    later = [each for each in moments if each.cell == cell and each.time_ns > self._told_ns]
+                    self._pass_over(cell, later, at_ns)
+        return sorted(newest.values(), key=lambda change: change.time_ns)
+
+    def _pass_over(self, cell: str, seen: Sequence[Moment], until_ns: int) -> None:
+        outlet = self._outlet_of[cell]
+        outlet.pass_over(cell, self._said(outlet, seen), until_ns // MS)
 
     def _save(self) -> None:
         self._checkpoints.save(
@@ -306,24 +307,10 @@ class Plant:
                 self._part,
                 [playback.snapshot for playback in self._playbacks],
                 [outlet.snapshots() for outlet in self.outlets],
+                self._told_ns,
+                self._faults.snapshot(),
             )
         )
-
-    def _note_served(self) -> None:
-        """Write down until when the past was served: whoever read it knows that nothing else happened till then."""
-        with contextlib.suppress(OSError):
-            self._served_file.write_text(str(self._served_ns), encoding="ascii")
-
-    def _served_until(self) -> int:
-        """Return until when an earlier life served (UTC ns), 0 where that is not known."""
-        try:
-            return int(self._served_file.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return 0
-
-    @property
-    def _served_file(self) -> Path:
-        return self.log.folder.with_name(f"{self.log.folder.name}.served_until")
 
 
 def _look(unit: Unit, *, live: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,10 @@ class Checkpoint(msgspec.Struct):
     units: list[bytes]
     """Snapshots, each from the begin of the stretch that its unit was in, in the order of the scenario."""
     outlets: list[dict[str, bytes]]
+    time_ns: int = 0
+    """Until when it all was told, UTC ns: outlets and data faults know of everything up to here."""
+    faults: bytes = b""
+    """What data faults depend on."""
 
 
 class CheckpointFile:
@@ -43,3 +48,29 @@ class CheckpointFile:
             draft.replace(self._file)
         except OSError as error:
             raise StoreUnavailable(f"{self._file}: {error.strerror}") from error
+
+
+class TimeMark:
+    """A time on disk. Losing one costs repeats and no data, so it is not an error that it can't be written.
+
+    Args:
+        file: the folder is made if missing.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def load(self) -> int:
+        """Return the time; 0 where there is none that can be read."""
+        try:
+            return int(self._file.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    def save(self, time: int) -> None:
+        """Write one, replacing the last."""
+        draft = self._file.with_name(self._file.name + ".new")
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(str(time), encoding="ascii")
+            draft.replace(self._file)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from shopfloor.errors import StoreUnavailable
 from simulators.physics.unit import Facts
-from simulators.truth import TruthWriter
+from simulators.truth import TABLES, TruthWriter
 
 OPEN_PART = 999_999
 """Number of the part that holds what is not finished; it is written anew each time."""
@@ -32,6 +33,15 @@ class LiveTruth:
     def write_open(self, unfinished: Sequence[tuple[str, Facts]]) -> None:
         """Write what was told since the last part, and what is not finished; raises StoreUnavailable."""
         self._write(OPEN_PART, [*self._facts, *unfinished])
+
+    def drop_open(self) -> None:
+        """Forget what an earlier life left unfinished; raises StoreUnavailable."""
+        for table in TABLES:
+            file = self._folder / f"{table}-{OPEN_PART:06d}.parquet"
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreUnavailable(f"{file}: {error.strerror}") from error
 
     def _write(self, part: int, facts: Sequence[tuple[str, Facts]]) -> None:
         writer = TruthWriter(self._folder, part)

@@ -76,7 +76,9 @@ class MqttOutlet:
     def take(self, cell: str, moments: Sequence[Moment], until_ms: int) -> list[Row]:
         """See `Outlet`."""
         dialect = self._cells[cell]
-        return self._log(cell, dialect.asset, dialect.moments(moments, until_ms), numbered=bool(dialect.untimed))
+        return self._log(
+            cell, dialect.asset, dialect.moments(moments, until_ms), numbered=bool(dialect.untimed)
+        )
 
     def take_reading(self, cell: str, reading: MeterReading) -> list[Row]:
         """See `Outlet`."""

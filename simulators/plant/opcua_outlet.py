@@ -12,6 +12,7 @@ from simulators.emissions import EmissionLog, Row, SeriesColumns, Value
 from simulators.physics import signals
 from simulators.physics.meter import MeterReading
 from simulators.physics.unit import MS, CycleEnd, Moment
+from simulators.plant.typed import raw_of
 from simulators.protocols.euromap77_events import CycleEvent, InjectionUnitCycle
 from simulators.protocols.opcua import PlantServer, Written
 from simulators.protocols.opcua_variable import Raw, Variable
@@ -71,8 +72,10 @@ class OpcuaOutlet:
                     values[row] = text
                 for shown in all_shown:
                     for time_ns, value in zip(columns.time_ns.tolist(), values, strict=True):
-                        shown.last_ms, shown.last_raw = time_ns // MS, shown.variable.raw(value)
-                        self.server.remember(Written(shown.number, shown.last_ms, shown.last_raw))
+                        raw = raw_of(shown.variable, value)
+                        if raw is not None:
+                            shown.last_ms, shown.last_raw = time_ns // MS, raw
+                            self.server.remember(Written(shown.number, shown.last_ms, raw))
 
     def snapshots(self) -> dict[str, bytes]:
         """See `Outlet`."""
@@ -94,10 +97,8 @@ class OpcuaOutlet:
                 self._cycles.append(_cycle_event(moment))
                 continue
             for shown in by_signal.get(moment.signal, ()):
-                if moment.value != moment.value and shown.variable.kind != "Double":
-                    continue  # an integer has no way to say that it is none
-                raw = shown.variable.raw(moment.value)
-                if raw == shown.last_raw:
+                raw = raw_of(shown.variable, moment.value)
+                if raw is None or raw == shown.last_raw:
                     continue
                 # Whole milliseconds, rising strictly: what OPC UA clients and stores of that resolution can keep.
                 time_ms = max(moment.time_ns // MS, shown.last_ms + 1)
@@ -128,6 +129,11 @@ class OpcuaOutlet:
         """See `Outlet`."""
         await self.server.start()
 
+    @property
+    def is_down(self) -> bool:
+        """Whether `go_down` was the last word."""
+        return self._is_down
+
     async def go_down(self) -> None:
         """Close the server; what happens meanwhile is its history when it comes back."""
         self._is_down = True
@@ -143,7 +149,8 @@ class OpcuaOutlet:
 
     async def stop(self) -> None:
         """See `Outlet`."""
-        await self.server.stop()
+        if not self._is_down:
+            await self.server.stop()
 
 
 def _cycle_event(moment: CycleEnd) -> CycleEvent:

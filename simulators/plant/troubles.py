@@ -16,6 +16,7 @@ from simulators.scenario import Scenario, SiteConfig
 from simulators.scenario.mishaps import Outage, outages
 
 _DAY_MS: Final = 86_400_000
+_MOMENTARY: Final = frozenset({"missed_birth", "reordered_seq"})
 _SCHEDULED_DAYS: Final = 60
 """Data faults by chance are drawn for so long; a run that goes on has none after that."""
 
@@ -31,72 +32,107 @@ def _by_chance(scenario: Scenario, site: SiteConfig, life_ms: int) -> Iterator[W
     if not site.data_faults_per_day:
         return
     faults = [Fault(kind) for kind in KINDS]
-    clocks = {each.cell for each in site.data_faults if each.kind == "data.clock_behind"}
+    clocks = site.clocks - {each.cell for each in site.data_faults if each.kind == "data.clock_behind"}
     for cell in site.cells:
         seed = scenario.seed_of(f"{site.asset}/{cell}/data")
         end_ms = life_ms + _SCHEDULED_DAYS * _DAY_MS
         for window in schedule(seed, cell, life_ms, end_ms, site.data_faults_per_day, faults):
-            if window.fault.kind != "data.clock_behind" or cell not in clocks:
+            if window.fault.kind != "data.clock_behind" or cell in clocks:
                 yield window
 
 
 class Outages:
-    """Begins and ends outages when it is time, and says what they were."""
+    """Begins and ends outages when it is time, and says what they were. A kill ends those at work.
 
-    def __init__(self, site: SiteConfig, life_ms: int, now_ms: int) -> None:
+    Args:
+        site: whose.
+        life_ms: when the site's life began, UTC ms.
+        told_ms: those that ended until then are told already.
+        lived_ms: until when an earlier life lived; 0 where there was none.
+        now_ms: outages that begin before it do not begin any more, and a nightly cut that is on is left out.
+    """
+
+    def __init__(self, site: SiteConfig, life_ms: int, told_ms: int, lived_ms: int, now_ms: int) -> None:
         self._site = site
-        self._waiting = [
-            each for each in sorted(outages(site.outages, life_ms), key=_begin) if each.begin_ms >= now_ms
-        ]
+        self._zone = ZoneInfo(site.time_zone)
+        planned = sorted(outages(site.outages, life_ms), key=_begin)
+        self._began_ms = now_ms
+        self._waiting = [each for each in planned if each.begin_ms >= now_ms]
         self._at_work: list[Outage] = []
-        self._told: list[Facts] = []
+        past = [*planned, *self._cuts(told_ms, lived_ms)]
+        self._told = [
+            each._replace(end_ms=min(each.end_ms, lived_ms))
+            for each in sorted(past, key=_begin)
+            if each.begin_ms <= lived_ms and each.end_ms > told_ms
+        ]
 
     async def advance(self, outlets: Iterable[Outlet], now_ms: int) -> None:
         """Begin what is due, end what is over."""
-        cut = self._nightly_cut(now_ms)
-        if cut is not None and all(each.begin_ms != cut.begin_ms for each in self._at_work):
-            self._waiting.insert(0, cut)
+        due = [each for each in self._waiting if each.begin_ms <= now_ms]
+        del self._waiting[: len(due)]
+        due += [
+            cut
+            for cut in self._cuts(now_ms, now_ms + 1)
+            if cut.begin_ms > self._began_ms and cut not in self._at_work
+        ]
         for outage in [each for each in self._at_work if each.end_ms <= now_ms]:
-            self._at_work.remove(outage)
+            await self._end(outage, outlets)
+        for outage in due:
+            self._at_work.append(outage)
+            if all(each.kind != outage.kind for each in self._at_work[:-1]) or outage.kind in _MOMENTARY:
+                await _begin_outage(outage, outlets)
+            if outage.end_ms <= now_ms:
+                await self._end(outage, outlets)
+
+    async def end_all(self, outlets: Iterable[Outlet], now_ms: int) -> None:
+        """End what is at work, since nothing happens any more: what waits for its end is to get through."""
+        for outage in list(self._at_work):
+            self._at_work[self._at_work.index(outage)] = ended = outage._replace(end_ms=now_ms)
+            await self._end(ended, outlets)
+
+    async def _end(self, outage: Outage, outlets: Iterable[Outlet]) -> None:
+        self._at_work.remove(outage)
+        self._told.append(outage)
+        if all(each.kind != outage.kind for each in self._at_work):
             await _end(outage, outlets)
-        while self._waiting and self._waiting[0].begin_ms <= now_ms:
-            outage = self._waiting.pop(0)
-            self._told.append(
-                Facts(
-                    "faults",
-                    {
-                        "begin_ms": outage.begin_ms,
-                        "end_ms": outage.end_ms,
-                        "kind": f"outage.{outage.kind}",
-                        "severity": 1.0,
-                    },
-                )
-            )
-            await _begin_outage(outage, outlets)
-            if outage.end_ms > now_ms:
-                self._at_work.append(outage)
-            else:
-                await _end(outage, outlets)
 
     def take_facts(self) -> Sequence[Facts]:
-        """Return the rows of the outages that have begun since the last call."""
+        """Return the rows of the outages that have ended since the last call."""
         told, self._told = self._told, []
-        return told
+        return [_row(each) for each in told]
 
-    def _nightly_cut(self, now_ms: int) -> Outage | None:
-        """Return the cut of the site's link that is on at a time."""
+    def unfinished(self, now_ms: int) -> Sequence[Facts]:
+        """Return the rows of those at work, as if they ended now."""
+        return [_row(each._replace(end_ms=now_ms)) for each in self._at_work if each.begin_ms < now_ms]
+
+    def _cuts(self, begin_ms: int, end_ms: int) -> Iterator[Outage]:
+        """Yield the nightly cuts of the site's link that are on at some time from ``begin_ms`` to ``end_ms``."""
         config = self._site.sparkplug.wan_cut
-        if config is None:
-            return None
-        zone = ZoneInfo(self._site.time_zone)
-        now = datetime.fromtimestamp(now_ms / 1000.0, UTC).astimezone(zone)
-        for day in (now.date(), now.date() - timedelta(days=1)):
-            begin = datetime.combine(day, config.start, zone)
-            begin_ms = round(begin.timestamp() * 1000)
-            end_ms = begin_ms + round(config.minutes * 60_000)
-            if begin_ms <= now_ms < end_ms:
-                return Outage("wan_cut", begin_ms, end_ms, "")
-        return None
+        if config is None or end_ms <= begin_ms:
+            return
+        day, last = (
+            datetime.fromtimestamp(at_ms / 1000.0, UTC).astimezone(self._zone).date()
+            for at_ms in (begin_ms, end_ms)
+        )
+        day -= timedelta(days=1)  # it may last over midnight
+        while day <= last:
+            cut_ms = round(datetime.combine(day, config.start, self._zone).timestamp() * 1000)
+            cut = Outage("wan_cut", cut_ms, cut_ms + round(config.minutes * 60_000), "")
+            if cut.begin_ms < end_ms and begin_ms < cut.end_ms:
+                yield cut
+            day += timedelta(days=1)
+
+
+def _row(outage: Outage) -> Facts:
+    return Facts(
+        "faults",
+        {
+            "begin_ms": outage.begin_ms,
+            "end_ms": outage.end_ms,
+            "kind": f"outage.{outage.kind}",
+            "severity": 1.0,
+        },
+    )
 
 
 def _begin(outage: Outage) -> int:

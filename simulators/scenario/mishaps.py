@@ -21,7 +21,8 @@ class DataFaultConfig(ConfigModel):
     kind: Kind
     """What goes wrong."""
     cell: str = Field(min_length=1, max_length=63)
-    """With whom: one of the site's machines, stations, workplaces or units."""
+    """With whom: one of the site's machines, stations, workplaces or units. ``data.clock_behind`` is of those that give
+    a time over MQTT: meters, stations, workplaces, compressors."""
     signal: Signal | None = None
     """Only a signal, or several by the first segments of their names; by default all of the cell. Not for clocks and
     messages, which are those of the whole cell."""

@@ -133,6 +133,12 @@ class SiteConfig(ConfigModel):
         for number, fault in enumerate(self.data_faults):
             if fault.cell not in cells:
                 refuse(("data_faults", number, "cell"), "no cell {cell} at this site", cell=fault.cell)
+            if fault.kind == "data.clock_behind" and fault.cell not in self.clocks:
+                refuse(
+                    ("data_faults", number, "cell"),
+                    "{cell} has no clock of its own: nothing of it gives a time over MQTT",
+                    cell=fault.cell,
+                )
         refuse_two_clocks(self.data_faults)
         devices = {each.cell for each in self.devices}
         for number, outage in enumerate(self.outages):
@@ -169,6 +175,22 @@ class SiteConfig(ConfigModel):
         ]
         refuse_twice("two cells named", ((place, cell) for place, _, _, cell in places))
         return {cell: parse_asset(f"{self.asset}/{area}/{line}/{cell}") for _, area, line, cell in places}
+
+    @property
+    def clocks(self) -> frozenset[str]:
+        """The cells with a clock of their own: what gives a time over MQTT, were it only a machine's meter."""
+        return frozenset(
+            (
+                *(
+                    each.cell
+                    for each in self.machines
+                    if each.meter != "none" and each.protocol != "sparkplug"
+                ),
+                *(each.cell for line in self.lines for each in line.stations),
+                *(each.cell for cell in self.garment_cells for each in cell.operators),
+                *(each.cell for each in self.compressors),
+            )
+        )
 
     @property
     def key(self) -> str:
