@@ -8,6 +8,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
@@ -18,7 +19,6 @@ from edge_agent.normalise import NO_TIME
 from edge_agent.sources.opcua.decode import (
     Columns,
     MalformedMessage,
-    arrays,
     ns_of_ticks,
     read_header,
     read_history,
@@ -72,7 +72,7 @@ def ns(moment: Any) -> int:
 
 
 def expect(columns: Columns, given_values: list[tuple[Any, Any]]) -> None:
-    readings = arrays(columns)
+    readings = columns.readings()
     for row, ((value, kind), data) in enumerate(given_values):
         expected_time = data.SourceTimestamp if data.SourceTimestamp is not None else data.ServerTimestamp
         assert readings.source_time[row] == ns(expected_time)
@@ -122,7 +122,7 @@ def test_reading_a_notification_agrees_with_asyncuas_encoding(
     notification = read_publish(struct_to_binary(response))
     assert notification[:4] == (77, sequence, more, ns(published))
     assert notification.has_data
-    assert notification.columns.handle == list(range(len(given_values)))
+    assert notification.columns.readings().handle.tolist() == list(range(len(given_values)))
     expect(notification.columns, given_values)
 
 
@@ -177,6 +177,7 @@ def test_ticks_are_exact_to_100_ns() -> None:
     assert ns_of_ticks(116_444_736_000_000_000 + 12_345_678_901) == 1_234_567_890_100
     assert ns_of_ticks(0) == NO_TIME
     assert ns_of_ticks(2**63 - 1) == NO_TIME
+    assert ns_of_ticks(1) == NO_TIME
 
 
 def test_other_texts() -> None:
@@ -194,5 +195,6 @@ def test_other_texts() -> None:
     read_values(struct_to_binary(response), [0, 1, 2, 3, 4, 5], columns)
     assert columns.text == {0: "läuft", 1: "name", 2: str(guid)}
     assert columns.not_convertible == 1
-    assert columns.null == [3, 4]
-    assert columns.value[5] == 5.0
+    readings = columns.readings()
+    assert np.flatnonzero(readings.null).tolist() == [3, 4]
+    assert readings.value[5] == 5.0

@@ -13,7 +13,7 @@ from asyncua import ua
 from edge_agent.normalise import normalise
 from edge_agent.sources import BlockSink
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
-from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings, arrays
+from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.signal import SeriesKey
 
@@ -51,6 +51,8 @@ class Nodes:
         self.readable: set[int] = set()
         """Nodes with a history that can be read."""
         self._failures: dict[int, _Failure] = {}
+        self.remarks: list[str] = []
+        """What else of the session should be reported, such as a certificate that ends soon."""
 
     def begin(self) -> None:
         """Forget what belongs to a session."""
@@ -87,13 +89,14 @@ class Nodes:
 
     def summary(self) -> str:
         """Say what is wrong, for the source's report; empty if nothing is."""
-        if not self._failures:
-            return ""
-        named = sorted(self._failures.items())[:_NAMED_IN_REPORT]
-        parts = [f"{self.configs[number].label}: {failure.reason}" for number, failure in named]
-        if len(self._failures) > len(named):
-            parts.append("…")
-        return f"{len(self._failures)} of {len(self.configs)} nodes fail: {'; '.join(parts)}"
+        parts = list(self.remarks)
+        if self._failures:
+            named = sorted(self._failures.items())[:_NAMED_IN_REPORT]
+            reasons = [f"{self.configs[number].label}: {failure.reason}" for number, failure in named]
+            if len(self._failures) > len(named):
+                reasons.append("…")
+            parts.append(f"{len(self._failures)} of {len(self.configs)} nodes fail: {'; '.join(reasons)}")
+        return "; ".join(parts)
 
     def active(self, group: str) -> list[int]:
         """Return the working nodes of a group."""
@@ -105,7 +108,7 @@ class Nodes:
         Raises:
             MalformedMessage: a reading belongs to no node.
         """
-        readings = arrays(columns)
+        readings = columns.readings()
         if len(readings.handle) and int(readings.handle.max()) >= len(self.series):
             raise MalformedMessage(f"client handle {int(readings.handle.max())} was never given out")
         value = readings.value
