@@ -203,7 +203,9 @@ class Plant:
         for playback in self._playbacks:
             moments: list[Moment] = []
             if slept:
+                _look(playback.unit, live=False)
                 moments += _at_least(playback.skip(now_ns), self._now_ns + MS)
+                _look(playback.unit, live=True)
             else:
                 for metered in self._metered:
                     if metered.playback is not playback:
