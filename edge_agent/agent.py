@@ -309,7 +309,8 @@ class Agent:
         return tuple(
             # Assets come to be known as machines speak. A heartbeat that names one outside the token's is refused whole.
             msgspec.structs.replace(
-                sink.now_report, assets=tuple(asset for asset in sink.source.assets if own.contains(asset))
+                sink.now_report,
+                assets=tuple(str(asset) for asset in sink.source.assets if own.contains(asset)),
             )
             for sink in self._sinks
         )
