@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from simulators.physics.unit import MS, Change, CycleEnd, Facts, Moment, Stretch, Unit
-from simulators.truth import so_far
+from simulators.truth_so_far import so_far
 
 TruthSink = Callable[[Unit, Sequence[Facts]], None]
 

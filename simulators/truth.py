@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shopfloor.errors import StoreUnavailable
@@ -92,13 +91,13 @@ _TEXTS: Final = {
 }
 
 
-_SAME: Final[Mapping[str, tuple[str, ...]]] = {
+SAME: Final[Mapping[str, tuple[str, ...]]] = {
     "states": ("state", "cause", "job"),
     "energy": ("state",),
     "downtime": ("kind", "cause"),
     "faults": ("kind", "severity"),
 }
-"""Neighbouring rows of an asset that agree in these are pieces of one interval."""
+"""Tables of intervals: neighbouring rows of an asset that agree in these columns are pieces of one."""
 
 
 class TruthWriter:
@@ -129,7 +128,8 @@ class TruthWriter:
         """Take rows of one asset; where they have cells of their own (``asset``), ``asset`` makes paths of those.
 
         Raises:
-            ValueError: a column that the table does not have.
+            ValueError: a column that the table does not have, or columns of different lengths.
+            StoreUnavailable: the disk does not take it.
         """
         schema = TABLES[facts.table]
         unknown = facts.columns.keys() - set(schema.names) - {"begin_ms", "end_ms"}
@@ -146,6 +146,13 @@ class TruthWriter:
             columns["asset"] = (
                 asset(own) if isinstance(own, str) else [asset(str(each)) for each in _list(own)]
             )
+        for name, column in columns.items():
+            if (
+                isinstance(column, np.ndarray | list | tuple)
+                and np.ndim(column)
+                and len(column) != len(begins)
+            ):
+                raise ValueError(f"{facts.table}: {len(column)} values of {name} for {len(begins)} rows")
         self._waiting[facts.table].append((len(begins), columns))
         self._waiting_rows[facts.table] += len(begins)
         self.rows_total += len(begins)
@@ -153,15 +160,19 @@ class TruthWriter:
             self._write(facts.table)
 
     def close(self) -> None:
-        """Write what waits; each table has its file then, also without rows."""
+        """Write what waits; each table has its file then, also without rows.
+
+        Raises:
+            StoreUnavailable: the disk does not take it.
+        """
         for name in TABLES:
             self._write(name)
-            self._files.pop(name).close()
             final = self.folder / f"{name}{self._suffix}.parquet"
             try:
+                self._files.pop(name).close()
                 final.with_suffix(".new").replace(final)
             except OSError as error:
-                raise StoreUnavailable(f"{final}: {error.strerror}") from error
+                raise StoreUnavailable(f"{final}: {error.strerror or error}") from error
 
     def _write(self, name: str) -> None:
         schema = TABLES[name]
@@ -207,13 +218,14 @@ def read_truth(folder: Path, table: str, *, merged: bool = False) -> pa.Table:
 
 
 def _merged(rows: pa.Table, table: str) -> pa.Table:
-    if table not in _SAME:
-        raise ValueError(f"{table} are no intervals: only {', '.join(sorted(_SAME))} can be merged")
-    rows = rows.take(pc.sort_indices(rows, [("asset", "ascending"), ("begin", "ascending")]))
+    if table not in SAME:
+        raise ValueError(f"{table} are no intervals: only {', '.join(sorted(SAME))} can be merged")
+    _, asset_numbers = np.unique(np.array(rows["asset"].to_pylist(), dtype=str), return_inverse=True)
+    rows = rows.take(np.lexsort((rows["begin"].cast(pa.int64()).to_numpy(), asset_numbers)))
     begins, ends = (rows[name].cast(pa.int64()).to_numpy() for name in ("begin", "end"))
     new = np.ones(len(rows), dtype=bool)
     new[1:] = begins[1:] != ends[:-1]
-    for name in ("asset", *_SAME[table]):
+    for name in ("asset", *SAME[table]):
         values = np.array(rows[name].to_pylist(), dtype=object)
         new[1:] |= values[1:] != values[:-1]
     firsts = np.flatnonzero(new)
@@ -228,38 +240,6 @@ def _merged(rows: pa.Table, table: str) -> pa.Table:
             found.schema.get_field_index("kwh"), TABLES[table].field("kwh"), pa.array(kwh)
         )
     return found
-
-
-def so_far(facts: Sequence[Facts], now_ms: int) -> list[Facts]:
-    """Return what of a stretch's facts is true at a time within it, UTC ms.
-
-    States, downtime, energy and faults are cut off there (energy in proportion), of the rest stays what is over.
-    """
-    found = []
-    for fact in facts:
-        begins = np.atleast_1d(np.asarray(fact.columns["begin_ms"]))
-        ends = np.atleast_1d(np.asarray(fact.columns["end_ms"]))
-        cut = fact.table in _SAME
-        keep = begins < now_ms if cut else ends <= now_ms
-        if not keep.any():
-            continue
-        columns = {name: _kept(column, keep) for name, column in fact.columns.items()}
-        if cut:
-            columns["end_ms"] = np.minimum(ends[keep], now_ms)
-        if fact.table == "energy":
-            lasted = np.maximum(ends - begins, 1)[keep]
-            share = (np.minimum(ends[keep], now_ms) - begins[keep]) / lasted
-            columns["kwh"] = np.asarray(columns["kwh"], dtype=np.float64) * share
-        found.append(Facts(fact.table, columns))
-    return found
-
-
-def _kept(column: Column, keep: npt.NDArray[np.bool_]) -> Column:
-    if isinstance(column, np.ndarray) and column.ndim:
-        return column[keep]
-    if isinstance(column, list | tuple):
-        return [value for value, stays in zip(column, keep.tolist(), strict=True) if stays]
-    return column
 
 
 def _array(field: pa.Field, waiting: Sequence[tuple[int, Mapping[str, Column]]]) -> pa.Array:

@@ -12,7 +12,8 @@ import msgspec
 from simulators.physics.unit import Unit
 from simulators.plant.units import make_units
 from simulators.scenario import Scenario, SiteConfig
-from simulators.truth import TruthWriter, so_far
+from simulators.truth import TruthWriter
+from simulators.truth_so_far import so_far
 
 DAY_MS: Final = 86_400_000
 
