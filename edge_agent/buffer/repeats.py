@@ -23,7 +23,8 @@ from shopfloor.signal import SeriesKey
 _NEVER: Final = -(2**63)
 _NAN_BITS: Final = np.uint64(0x7FF8_0000_0000_0000)
 _MAX_MOVES: Final = 1_000
-_TUPLES_REMEMBERED: Final = 4_096
+_LOOKUP_ENTRIES: Final = 500_000
+"""Series in all remembered tuples together: 12 MB at most."""
 
 
 class Admitted(NamedTuple):
@@ -43,6 +44,7 @@ class RepeatIndex:
         self._newest_digest = np.zeros(64, dtype=np.uint64)
         self._recent = _Window(window_samples)
         self._lookups: OrderedDict[int, tuple[tuple[SeriesKey, ...], Int64]] = OrderedDict()
+        self._lookup_entries = 0
 
     def admit(self, block: SampleBlock) -> Admitted:
         """Leave out what is known, move what collides, and remember the rest."""
@@ -90,6 +92,7 @@ class RepeatIndex:
     def _lookup(self, series: tuple[SeriesKey, ...]) -> Int64:
         known = self._lookups.get(id(series))
         if known is not None and known[0] is series:
+            self._lookups.move_to_end(id(series))
             return known[1]
         ids = np.fromiter(
             (self._ids.setdefault(key, len(self._ids)) for key in series), dtype=np.int64, count=len(series)
@@ -99,8 +102,10 @@ class RepeatIndex:
             self._newest_time = np.concatenate([self._newest_time, np.full(grown, _NEVER, dtype=np.int64)])
             self._newest_digest = np.concatenate([self._newest_digest, np.zeros(grown, dtype=np.uint64)])
         self._lookups[id(series)] = (series, ids)
-        if len(self._lookups) > _TUPLES_REMEMBERED:
-            self._lookups.popitem(last=False)
+        self._lookup_entries += len(series)
+        while self._lookup_entries > _LOOKUP_ENTRIES and len(self._lookups) > 1:
+            _, (oldest, _) = self._lookups.popitem(last=False)
+            self._lookup_entries -= len(oldest)
         return ids
 
     def _suspects(

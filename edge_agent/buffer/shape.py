@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
-from shopfloor.block import STATUS_NOT_CONVERTIBLE, Quality, SampleBlock
+from shopfloor.block import STATUS_NOT_CONVERTIBLE, Quality, SampleBlock, concat
 from shopfloor.wire import DEFAULT_LIMITS
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,26 @@ ROW_SAMPLES: Final = 20_000
 """Samples of one row, at most: what a damaged page costs, and what is decoded to send the first of them."""
 ROW_TEXT_BYTES: Final = 4 * 2**20
 """UTF-8 bytes of all texts of one row, at most (one text may be longer than its share, never than the wire's)."""
+_OWN_ROW_SAMPLES: Final = 2_000
 _SPARSE: Final = 4
+
+
+def gathered(blocks: Sequence[SampleBlock]) -> Iterator[SampleBlock]:
+    """Yield what waited together in few blocks; those of one source in order.
+
+    What shares a tuple of series is joined without a look at its names; only small rests become one mixed block.
+    """
+    shared: dict[int, list[SampleBlock]] = {}
+    for block in blocks:
+        shared.setdefault(id(block.series), []).append(block)
+    rest: list[SampleBlock] = []
+    for group in shared.values():
+        if sum(map(len, group)) >= _OWN_ROW_SAMPLES:
+            yield concat(group)
+        else:
+            rest += group
+    if rest:
+        yield concat(rest)
 
 
 def storable(block: SampleBlock) -> SampleBlock:

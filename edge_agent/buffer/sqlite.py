@@ -29,7 +29,7 @@ from edge_agent.buffer.inventory import Inventory, Row, Stream
 from edge_agent.buffer.losses import dropped, extended, span_of, unknown_loss
 from edge_agent.buffer.repeats import RepeatIndex
 from edge_agent.buffer.salvage import salvage, set_aside
-from edge_agent.buffer.shape import ROW_TEXT_BYTES, row_blocks, storable, text_bytes
+from edge_agent.buffer.shape import ROW_TEXT_BYTES, gathered, row_blocks, storable, text_bytes
 from shopfloor import wire
 from shopfloor.block import SampleBlock, concat
 from shopfloor.errors import StoreUnavailable, WireError
@@ -113,14 +113,15 @@ class SqliteBuffer:
             if self._is_full():
                 raise StoreUnavailable("the buffer is full and its policy is to wait", retry_after_s=1.0)
         stream = self._held.current
-        admitted = self._repeats.admit(storable(concat(blocks))) if blocks else None
+        admitted = [self._repeats.admit(storable(block)) for block in gathered(blocks)]
         rows: list[Row] = []
         first_seq = stream.next_seq
         try:
             with self._transaction():
-                for block in row_blocks(admitted.block) if admitted is not None else ():
-                    rows.append(self._file.insert_block(stream, first_seq, block))
-                    first_seq += len(block)
+                for each in admitted:
+                    for block in row_blocks(each.block):
+                        rows.append(self._file.insert_block(stream, first_seq, block))
+                        first_seq += len(block)
                 for parcel in parcels:
                     self._file.save_state(parcel.scope, parcel.state)
                     for span in parcel.spans:
@@ -133,9 +134,8 @@ class SqliteBuffer:
             self._held.add(row)
             self._stats.appended_samples_total += row.count
             self._stats.appended_bytes_total += row.size
-        if admitted is not None:
-            self._stats.repeats_total += admitted.repeats
-            self._stats.moved_total += admitted.moved
+        self._stats.repeats_total += sum(each.repeats for each in admitted)
+        self._stats.moved_total += sum(each.moved for each in admitted)
         self._appends_since_maintenance += 1
         if self._appends_since_maintenance >= _MAINTENANCE_APPENDS or self._is_full():
             try:
