@@ -24,6 +24,11 @@ def ns_of_ticks(ticks: int) -> int:
     return (ticks - _EPOCH_TICKS) * 100 if _MIN_TICKS <= ticks <= _MAX_TICKS else NO_TIME
 
 
+def ticks_of_ns(time_ns: int) -> int:
+    """Return 100 ns since 1601 for UTC ns."""
+    return time_ns // 100 + _EPOCH_TICKS
+
+
 def ns_of_tick_column(ticks: Int64) -> Int64:
     """Return `ns_of_ticks` of a column."""
     result: Int64 = (ticks - _EPOCH_TICKS) * 100
