@@ -7,43 +7,33 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Never
 
 import msgspec
 
 from edge_agent.backoff import Backoff
-from edge_agent.buffer import BufferStats, Parcel
+from edge_agent.buffer import BufferStats
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from edge_agent.config import Config
 from edge_agent.delivery import Delivery, DeliveryLimits
 from edge_agent.intake import BufferThread, Intake
+from edge_agent.processing.stage import Stage
+from edge_agent.sink import SourceSink
 from edge_agent.sources import Source
 from edge_agent.status import Snapshot, StatusServer
 from edge_agent.supervisor import supervise
 from edge_agent.uplink import AiohttpExchange, HttpUplink
 from shopfloor.asset import parse_asset
-from shopfloor.block import SampleBlock, make_block
 from shopfloor.errors import UplinkUnavailable
-from shopfloor.messages import (
-    BufferReport,
-    Heartbeat,
-    SeriesDeclarations,
-    SourceReport,
-    SourceState,
-    SpanKind,
-    SpanRecord,
-    new_id,
-)
+from shopfloor.messages import BufferReport, Heartbeat, SeriesDeclarations, SourceReport
 from shopfloor.wire import WIRE_VERSION
 
 log = logging.getLogger(__name__)
 
 _FILL_RATE_WINDOW_S: Final = 60.0
-_MAX_MESSAGE: Final = 900
 
 
 def agent_version() -> str:
@@ -52,88 +42,6 @@ def agent_version() -> str:
         return version("shopfloor")
     except PackageNotFoundError:
         return "unknown"
-
-
-@dataclass(slots=True)
-class SourceSink:
-    """The BlockSink of one source."""
-
-    source: Source
-    intake: Intake
-    scope: str
-    saved: dict[str, bytes]
-    """What this scope last saved durably."""
-    events: Counter[tuple[str, str]]
-    now_report: SourceReport = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.now_report = SourceReport(
-            name=self.source.name,
-            protocol=self.source.protocol,
-            state=SourceState.CONNECTING,
-            since=time.time_ns(),
-            assets=self.source.assets,
-        )
-
-    async def put(self, block: SampleBlock, state: Mapping[str, bytes] | None = None) -> None:
-        """See BlockSink.put."""
-        await self.intake.put(Parcel(block, self.scope, state or {}))
-        for key, value in (state or {}).items():
-            if value:
-                self.saved[key] = value
-            else:
-                self.saved.pop(key, None)
-
-    def state(self) -> Mapping[str, bytes]:
-        """See BlockSink.state."""
-        return dict(self.saved)
-
-    async def gap(
-        self, reason: str, from_time: int, to_time: int, *, asset: str = "", count: int = 0
-    ) -> None:
-        """See BlockSink.gap."""
-        log.warning("source %s: gap: %s", self.source.name, reason)
-        self.count("gap")
-        record = SpanRecord(
-            record_id=new_id(),
-            stream_id="",
-            kind=SpanKind.SOURCE_GAP,
-            reason=reason[:_MAX_MESSAGE],
-            source=self.source.name,
-            asset=asset,
-            from_time=from_time,
-            to_time=to_time,
-            count=count,
-            at_least=True,
-        )
-        await self.intake.put(Parcel(make_block((), [], [], [], []), spans=(record,)))
-
-    def report(self, state: SourceState, message: str = "") -> None:
-        """See BlockSink.report."""
-        before = self.now_report
-        if state is SourceState.CONNECTING and before.state is not SourceState.RUNNING:
-            # Another attempt is no news; the reason of the last failure stays until one succeeds.
-            return
-        if before.state is state and before.message == message[:_MAX_MESSAGE]:
-            return
-        level = (
-            logging.WARNING if state in {SourceState.UNAVAILABLE, SourceState.MISCONFIGURED} else logging.INFO
-        )
-        log.log(level, "source %s: %s%s", self.source.name, state, f": {message}" if message else "")
-        self.now_report = msgspec.structs.replace(
-            before,
-            state=state,
-            message=message[:_MAX_MESSAGE],
-            since=before.since if before.state is state else time.time_ns(),
-        )
-
-    def clock_offset(self, offset_ns: int) -> None:
-        """See BlockSink.clock_offset."""
-        self.now_report = msgspec.structs.replace(self.now_report, clock_offset_ns=offset_ns)
-
-    def count(self, what: str, number: int = 1) -> None:
-        """See BlockSink.count."""
-        self.events[self.source.name, what] += number
 
 
 def connect_uplink(config: Config) -> AiohttpExchange:
@@ -221,13 +129,17 @@ class Agent:
                     )
                 for source, scope in make_sources(config):
                     saved = await thread.call(lambda buffer, scope=scope: buffer.state(scope))  # type: ignore[misc]
-                    self._sinks.append(SourceSink(source, intake, scope, saved, self._events))
+                    rules = config.processing
+                    stage = Stage(rules, source.name, source.protocol, saved) if rules else None
+                    self._sinks.append(SourceSink(source, intake, scope, saved, self._events, stage))
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(intake.run(), name="intake")
                     tasks.create_task(delivery.run_live(), name="live")
                     tasks.create_task(delivery.run_backlog(), name="backlog")
                     tasks.create_task(self._heartbeats(thread, delivery, uplink), name="heartbeats")
                     for sink in self._sinks:
+                        if sink.stage is not None:
+                            tasks.create_task(sink.keep_looking(), name=f"processing {sink.source.name}")
                         tasks.create_task(
                             supervise(sink.source, sink, Backoff(0.5, 30.0)),
                             name=f"source {sink.source.name}",
@@ -264,11 +176,11 @@ class Agent:
             await self._refresh(thread)
             try:
                 reply = await uplink.send_heartbeat(self._heartbeat())
-                declarations = self._declarations()
+                known = sum(len(sink.source.declarations()) for sink in self._sinks)
                 # A source that learns its series from what it hears (MQTT) has more to say as time goes by.
-                if reply.declarations_wanted or len(declarations.series) > declared:
-                    await uplink.declare(declarations)
-                    declared = len(declarations.series)
+                if reply.declarations_wanted or known > declared:
+                    await uplink.declare(self._declarations())
+                    declared = known
                 if not self._stats.pending_samples:
                     # With something pending, only a receipt for it shows that all is well.
                     delivery.connected()
@@ -301,7 +213,7 @@ class Agent:
         )
 
     def _declarations(self) -> SeriesDeclarations:
-        declared = [declaration for sink in self._sinks for declaration in sink.source.declarations()]
+        declared = [declaration for sink in self._sinks for declaration in sink.declarations()]
         return SeriesDeclarations(self._config.agent.id, self._config_hash, tuple(declared))
 
     def _source_reports(self) -> tuple[SourceReport, ...]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from edge_agent.buffer import WhenFull
+from edge_agent.processing.config import Rules
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.sparkplug.config import SparkplugConfig
@@ -168,6 +169,8 @@ class Config(ConfigModel):
     """The status page; ``status: null`` for none."""
     sources: list[SourceConfig] = Field(min_length=1)
     """What is read."""
+    processing: Rules = ()
+    """What is done to readings before they are stored, the first rule that takes a series counts; none by default."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
