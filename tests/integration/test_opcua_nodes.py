@@ -214,7 +214,7 @@ async def test_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SourceMisconfigured, match="refuses anonymous access"):
             await OpcUaSource(config(plant)).run(MemorySink())
         monkeypatch.setenv("OPCUA_TEST_PASSWORD", "wrong")
-        secret = {"user": "edge", "password": "${OPCUA_TEST_PASSWORD}", "allow_insecure_password": True}
+        secret = {"user": "edge", "password": "${OPCUA_TEST_PASSWORD}", "allow_insecure_user": "edge"}
         with pytest.raises(SourceMisconfigured, match="refuses user 'edge'") as refused:
             await OpcUaSource(config(plant, **secret)).run(MemorySink())
         assert "wrong" not in str(refused.value)
@@ -238,9 +238,11 @@ async def test_cancelling_leaves_no_session(plant: Plant) -> None:
 async def test_check_names_what_is_wrong(plant: Plant) -> None:
     plant.names.append("late")
     findings = await check(config(plant))
-    assert [finding.sound for finding in findings] == [True, True, True, True, False]
-    assert "Double, 0.0, history" in str(findings[1])
-    assert "BadNodeIdUnknown" in str(findings[4])
+    assert [finding.sound for finding in findings] == [True, True, True, True, True, False]
+    assert "offers None; None takes anonymous access" in str(findings[0])
+    assert "session timeout 60 s" in str(findings[1])
+    assert "Double, 0.0, history" in str(findings[2])
+    assert "BadNodeIdUnknown" in str(findings[5])
 
 
 async def test_check_of_a_server_that_is_not_there() -> None:

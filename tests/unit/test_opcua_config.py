@@ -10,10 +10,12 @@ import pytest
 
 from edge_agent.sources.opcua.address import NodeAddress, Step, parse_address
 from edge_agent.sources.opcua.config import HistoryConfig, NodeConfig, OpcUaConfig, PollGroup, SubscribeGroup
+from edge_agent.sources.opcua.security import SecurityConfig
 from shopfloor.configfile import ConfigModel, parse
 from shopfloor.errors import ConfigError, InvalidName
 
 HEAD = "name: imm\nendpoint: opc.tcp://127.0.0.1:4840\n"
+SECURE = "security: {policy: Basic256Sha256}\n"
 NODES = 'nodes: [{node: "ns=2;s=a", asset: acme/hk01, signal: temp}]\n'
 
 
@@ -75,6 +77,24 @@ def test_groups() -> None:
     assert isinstance(config.group("live"), SubscribeGroup)
 
 
+def test_security_is_none_or_the_best_mode_of_a_policy() -> None:
+    assert str(read(HEAD + NODES).security) == "None"
+    assert str(read(HEAD + "security: {policy: None}\n" + NODES).security) == "None"
+    assert str(read(HEAD + SECURE + NODES).security) == "Basic256Sha256 with SignAndEncrypt"
+    signed = read(
+        HEAD + "security: {policy: Aes256_Sha256_RsaPss, mode: Sign, pki: certs}\n" + NODES
+    ).security
+    assert str(signed) == "Aes256_Sha256_RsaPss with Sign"
+    assert signed.pki == Path("certs")
+
+
+def test_a_user_name_over_an_open_channel_is_allowed_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPCUA_PASSWORD", "hush")
+    identity = "user: u\npassword: ${OPCUA_PASSWORD}\n"
+    assert read(HEAD + identity + "allow_insecure_user: u\n" + NODES).user == "u"
+    assert read(HEAD + SECURE + identity + NODES).user == "u"
+
+
 def test_a_missing_port_is_the_registered_one() -> None:
     assert read(HEAD.replace(":4840", "") + NODES).endpoint == "opc.tcp://127.0.0.1:4840"
 
@@ -102,7 +122,23 @@ def test_a_missing_port_is_the_registered_one() -> None:
             "is already what nodes.0",
         ),
         (HEAD + "groups: {slow: {mode: pol}}\n" + NODES, "groups.slow"),
-        (HEAD + "password: ${OPCUA_PASSWORD}\nuser: u\n" + NODES, "allow_insecure_password: true"),
+        (HEAD + "password: ${OPCUA_PASSWORD}\nuser: u\n" + NODES, "set allow_insecure_user to this name"),
+        (HEAD + "user: u\n" + NODES, "name and password would travel unencrypted"),
+        (HEAD + "user: u\nallow_insecure_user: v\n" + NODES, "must be the same name as user"),
+        (HEAD + "allow_insecure_user: v\n" + NODES, "must be the same name as user"),
+        (HEAD + "password: ${OPCUA_PASSWORD}\n" + NODES, "password: it needs a user"),
+        (HEAD + "user_certificate: a.der\n" + NODES, "user_certificate and user_key belong together"),
+        (
+            HEAD + "user_certificate: a.der\nuser_key: a.pem\n" + NODES,
+            "it needs a security.policy other than None",
+        ),
+        (
+            HEAD + SECURE + "user: u\nuser_certificate: a.der\nuser_key: a.pem\n" + NODES,
+            "one of them says who connects",
+        ),
+        (HEAD + "security: {policy: Basic512}\n" + NODES, "agent.yaml:3:20: security.policy:"),
+        (HEAD + "security: {mode: Sign}\n" + NODES, "security: mode needs a policy other than None"),
+        (HEAD + "security: none\n" + NODES, "agent.yaml:3:11: security:"),
     ],
 )
 def test_mistakes_are_named(text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +156,14 @@ def test_a_configuration_is_read_without_loading_the_protocol_library() -> None:
 
 
 def test_every_option_is_documented() -> None:
-    models: list[type[ConfigModel]] = [OpcUaConfig, SubscribeGroup, PollGroup, HistoryConfig, NodeConfig]
+    models: list[type[ConfigModel]] = [
+        OpcUaConfig,
+        SecurityConfig,
+        SubscribeGroup,
+        PollGroup,
+        HistoryConfig,
+        NodeConfig,
+    ]
     for model in models:
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"

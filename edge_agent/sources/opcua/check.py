@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from asyncua import ua
@@ -13,13 +16,16 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
+from edge_agent.sources.opcua.connect import Applicant, examine, explain, open_session
+from edge_agent.sources.opcua.endpoints import describe, describe_tokens, find
+from edge_agent.sources.opcua.pki import thumbprint
 from edge_agent.sources.opcua.resolve import Browser, Problem, resolve
+from edge_agent.sources.opcua.security import DEPRECATED
 from edge_agent.sources.opcua.session import (
     NO,
     YES,
     ServiceFault,
     Session,
-    open_session,
     standard_node,
     status_name,
 )
@@ -42,15 +48,51 @@ class Finding:
         return self.text
 
 
-async def check(config: OpcUaConfig) -> list[Finding]:
+async def check(config: OpcUaConfig, *, agent_id: str = "", pki: Path | None = None) -> list[Finding]:
     """Connect as the agent would and look at every node once.
 
+    Args:
+        config: the server and its nodes.
+        agent_id: the agent's name.
+        pki: its folder of certificates, where the configuration names none.
+
     Returns:
-        First the server, then each node in the order of the configuration: status, type, present value, unit,
-        whether its history can be read.
+        What the server offers, with a security policy what is to be said of its certificate and ours, then the
+        session, then each node in the order of the configuration: status, type, present value, unit, whether its
+        history can be read.
     """
+    applicant = Applicant(agent_id, pki)
     try:
-        async with open_session(config) as session:
+        door = await _door(config, applicant)
+    except (SourceUnavailable, SourceMisconfigured) as error:
+        return [Finding(str(error), False)]
+    return door + await _inside(config, applicant) if all(finding.sound for finding in door) else door
+
+
+async def _door(config: OpcUaConfig, applicant: Applicant) -> list[Finding]:
+    """Look at what can be seen without a session."""
+    endpoints, verdict = await examine(config, time.time_ns, applicant)
+    endpoint = find(endpoints, config.security)
+    text = f"{config.endpoint} offers {describe(endpoints)}"
+    if endpoint is None:
+        return [Finding(f"{text}; but not {config.security}", False)]
+    users = describe_tokens(endpoint.UserIdentityTokens or ()) or "nobody says whom"
+    deprecated = "; its policy is deprecated" if config.security.policy in DEPRECATED else ""
+    findings = [Finding(f"{text}; {config.security} takes {users}{deprecated}", True)]
+    if verdict is not None:
+        findings.append(Finding(explain(verdict), verdict.accepted))
+        own = applicant.folder(config).own(agent_id=applicant.agent_id or config.name)
+        remark = own.remark(datetime.now(UTC))
+        shown = (
+            f"our own certificate {own.file}: thumbprint {thumbprint(own.certificate)}, {own.application_uri}"
+        )
+        findings.append(Finding(remark or shown, not remark))
+    return findings
+
+
+async def _inside(config: OpcUaConfig, applicant: Applicant) -> list[Finding]:
+    try:
+        async with open_session(config, applicant=applicant) as session:
             found = await resolve(session, [node.address for node in config.nodes])
             numbers = [number for number, result in enumerate(found) if not isinstance(result, Problem)]
             looks = await _look(session, [result for result in found if not isinstance(result, Problem)])
@@ -80,7 +122,7 @@ def _server(config: OpcUaConfig, session: Session) -> Finding:
     offset_s = session.offset_ns / 1e9
     text = (
         f"{config.endpoint} answers; nodes in a request: read {limits.read}, watch {limits.monitor}, "
-        f"history {limits.history}; its clock is {abs(offset_s):.3f} s {'ahead' if offset_s >= 0 else 'behind'}"
+        f"history {limits.history}; session timeout {session.timeout_s:g} s; its clock is {abs(offset_s):.3f} s {'ahead' if offset_s >= 0 else 'behind'}"
     )
     return Finding(text, abs(session.offset_ns) < _MAX_CLOCK_OFFSET_NS)
 

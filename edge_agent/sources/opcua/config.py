@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -9,7 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from edge_agent.sources.opcua.address import NodeAddress, parse_address
-from shopfloor.configfile import Asset, ConfigModel, Secret, Signal
+from edge_agent.sources.opcua.security import SecurityConfig
+from shopfloor.configfile import Asset, ConfigModel, FilePath, Secret, Signal
 from shopfloor.errors import InvalidName
 
 DEFAULT_PORT: Final = 4840
@@ -109,18 +111,26 @@ class OpcUaConfig(ConfigModel):
     """Name of this source, unique within the agent."""
     endpoint: str
     """``opc.tcp://host:port[/path]``; the port defaults to 4840."""
-    security: Literal["none"] = "none"
-    """Security of the channel; ``none`` is all there is so far: use it inside a trusted network only."""
+    security: SecurityConfig = SecurityConfig()
+    """Security of the channel; by default nothing is encrypted."""
     user: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """User name; default none (anonymous)."""
     password: Secret | None = None
     """Password, as ``${ENVIRONMENT_VARIABLE}`` or ``file:PATH``; default none."""
-    allow_insecure_password: bool = False
-    """Whether the password may travel over an unencrypted channel, where others can read it; default false."""
+    allow_insecure_user: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """The user name once more, to let it and its password travel unencrypted, where others can read them;
+    default none: refused."""
+    user_certificate: FilePath | None = None
+    """Certificate (DER or PEM) that says who the user is, instead of a name; needs a security policy. Default none."""
+    user_key: FilePath | None = None
+    """Private key of ``user_certificate`` (DER or PEM, without a pass phrase)."""
     request_timeout_s: Annotated[float, Field(ge=0.1, le=300)] = 5.0
     """How long an answer may take, in seconds; default 5. HistoryRead gets four times as long."""
     session_timeout_s: Annotated[float, Field(ge=5, le=3_600)] = 60.0
     """After how many seconds without contact the server may forget our session; default 60."""
+    watchdog_s: Annotated[float, Field(ge=0.1, le=300)] = 10.0
+    """How often the server is asked whether it lives, in seconds; default 10. With ``request_timeout_s`` it says how
+    long a network that swallows everything can stay unnoticed."""
     keepalive_s: Annotated[float, Field(ge=0.1, le=300)] = 2.5
     """How often an idle subscription says that it lives, in seconds; default 2.5. After three times as long
     without a word, the connection counts as dead."""
@@ -164,15 +174,34 @@ class OpcUaConfig(ConfigModel):
                 problems.append(
                     f"nodes.{number}: {node.asset}:{node.signal} is already what nodes.{first} becomes"
                 )
-        if self.password is not None and self.user is None:
-            problems.append("password: it needs a user")
-        if self.password is not None and self.security == "none" and not self.allow_insecure_password:
-            problems.append(
-                "password: the channel is not encrypted; allow_insecure_password: true sends it all the same"
-            )
+        problems.extend(self._identity_problems())
         if problems:
             raise PydanticCustomError("opcua", "{reason}", {"reason": "; ".join(problems[:20])})
         return self
+
+    def _identity_problems(self) -> Iterator[str]:
+        if self.password is not None and self.user is None:
+            yield "password: it needs a user"
+        if self.user is not None and self.user_certificate is not None:
+            yield "user_certificate: there is a user as well; one of them says who connects"
+        if (self.user_certificate is None) != (self.user_key is None):
+            yield "user_certificate and user_key belong together"
+        if self.allow_insecure_user not in {None, self.user}:
+            yield "allow_insecure_user: must be the same name as user"
+        if self.security.policy != "None":
+            return
+        if self.user is not None and self.allow_insecure_user is None:
+            yield (
+                "user: name and password would travel unencrypted; choose a security.policy, "
+                "or set allow_insecure_user to this name"
+            )
+        if self.user_certificate is not None:
+            yield "user_certificate: it needs a security.policy other than None"
+
+    @property
+    def host(self) -> str:
+        """The host of ``endpoint``."""
+        return urlsplit(self.endpoint).hostname or ""
 
     def group(self, name: str) -> SubscribeGroup | PollGroup:
         """Return the settings of a group, the default ones of ``live`` where it is not configured."""

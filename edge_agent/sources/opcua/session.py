@@ -1,13 +1,10 @@
-"""One secure channel and session. asyncua encodes requests and frames messages; what to do with them is ours."""
+"""An activated session at work. asyncua encodes requests and frames messages; what to do with them is ours."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import struct
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Never, TypeVar, cast
 
@@ -23,33 +20,17 @@ from asyncua.ua.uaerrors._base import UaError, UaStatusCodeError
 from edge_agent.normalise import NO_TIME
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.decode import MalformedMessage, read_header
-from shopfloor.errors import SourceMisconfigured, SourceUnavailable
+from edge_agent.sources.opcua.requests import exchange, request_name
+from shopfloor.errors import SourceUnavailable
 
-_CLOSE_TIMEOUT_S: Final = 1.0
 _HISTORY_TIMEOUT_FACTOR: Final = 4.0
 _DEFAULT_LIMIT: Final = 500
 """Nodes in a request where the server states no limit: small controllers get far slower above a few hundred."""
+_LARGEST_LIMIT: Final = 2_000
+"""Nodes in a request where the server states that it takes so many or more."""
 _DEFAULT_HISTORY_LIMIT: Final = 50
-_CLOCK_INTERVAL_S: Final = 10.0
-
-_CREDENTIALS: Final = frozenset(
-    {
-        StatusCodes.BadUserAccessDenied,
-        StatusCodes.BadIdentityTokenInvalid,
-        StatusCodes.BadIdentityTokenRejected,
-        StatusCodes.BadUserSignatureInvalid,
-    }
-)
-_SECURITY: Final = frozenset(
-    {
-        StatusCodes.BadSecurityChecksFailed,
-        StatusCodes.BadSecurityPolicyRejected,
-        StatusCodes.BadSecurityModeRejected,
-        StatusCodes.BadSecurityModeInsufficient,
-        StatusCodes.BadCertificateUntrusted,
-        StatusCodes.BadTcpEndpointUrlInvalid,
-    }
-)
+_KEEP_ALIVE_SHARE: Final = 0.3
+"""Of a session's timeout: two requests may fail to come in time before it ends."""
 
 Response = TypeVar("Response")
 
@@ -105,6 +86,8 @@ class Session:
     """URI to index, as the server has it now."""
     offset_ns: int = 0
     """Server's clock minus the agent's."""
+    remarks: Callable[[], list[str]] = list
+    """What a person should see to before it stops working: certificates that end soon."""
 
     async def call(self, request: Any, timeout_s: float | None = None) -> bytes:
         """Send a request and return the body of the answer; ``timeout_s`` 0 waits for ever.
@@ -113,13 +96,13 @@ class Session:
             ServiceFault: the server refused this request.
             SourceUnavailable: no answer in time, or the connection is gone.
         """
-        name = type(request).__name__.removesuffix("Request")
+        name = request_name(request)
         protocol = self.client.uaclient.protocol
         if protocol is None:
             raise SourceUnavailable("the connection is closed")
         timeout = self.config.request_timeout_s if timeout_s is None else timeout_s
         try:
-            body = bytes(await protocol.send_request(request, timeout))
+            body = await exchange(protocol, request, timeout)
             header = read_header(body)
         except UaStatusCodeError as error:
             if error.code in _LOST:
@@ -191,7 +174,8 @@ class Session:
         for name, value in zip(_LIMIT_NODES, values, strict=True):
             number = value.Value.Value if value.Value is not None else None
             if isinstance(number, int) and number > 0:
-                setattr(self.limits, name, min(number, getattr(self.limits, name)))
+                largest = _DEFAULT_HISTORY_LIMIT if name == "history" else _LARGEST_LIMIT
+                setattr(self.limits, name, min(number, largest))
 
     async def measure_clock(self) -> None:
         """Estimate the server's clock from the header of an answer and the middle of its round trip."""
@@ -202,11 +186,17 @@ class Session:
         if stated != NO_TIME:
             self.offset_ns = stated - (before + after) // 2
 
+    @property
+    def timeout_s(self) -> float:
+        """After how many seconds without a request the server forgets the session, as it has granted."""
+        return float(self.client.session_timeout) / 1000
+
     async def keep_alive(self, on_offset: Callable[[int], None]) -> Never:
         """Watch the server's clock; with it, that the server answers at all."""
+        interval_s = min(self.config.watchdog_s, self.timeout_s * _KEEP_ALIVE_SHARE)
         while True:
             on_offset(self.offset_ns)
-            await asyncio.sleep(_CLOCK_INTERVAL_S)
+            await asyncio.sleep(interval_s)
             await self.measure_clock()
 
     async def renew_channel(self) -> Never:
@@ -241,99 +231,6 @@ def read_request(nodes: Sequence[ua.NodeId], attribute: AttributeIds) -> ua.Read
     return request
 
 
-@asynccontextmanager
-async def open_session(
-    config: OpcUaConfig, clock: Callable[[], int] = time.time_ns
-) -> AsyncIterator[Session]:
-    """Connect, yield an activated session, and close it whatever happens.
-
-    Raises:
-        SourceUnavailable: nobody answers there, or not in time.
-        SourceMisconfigured: the server refuses these credentials or an unencrypted channel.
-    """
-    _quieten()
-    client = Client(config.endpoint, timeout=config.request_timeout_s)
-    client.name = client.description = f"shopfloor {config.name}"
-    client.application_uri = f"urn:shopfloor:edge-agent:{config.name}"
-    client.session_timeout = round(config.session_timeout_s * 1000)
-    if config.user is not None:
-        client.set_user(config.user)
-        client.set_password(config.password.get_secret_value() if config.password is not None else "")
-    try:
-        await _connect(client, config)
-        session = Session(client, config, clock)
-        await session.measure_clock()
-        await session.read_namespaces()
-        await session.read_limits()
-        yield session
-    finally:
-        await _close(client)
-
-
-async def _connect(client: Client, config: OpcUaConfig) -> None:
-    where = config.endpoint
-    try:
-        await _open_socket(client)
-        await client.send_hello()
-        await client.open_secure_channel()
-        await client.create_session()
-        await client.activate_session(
-            config.user, config.password.get_secret_value() if config.password is not None else None
-        )
-    except UaStatusCodeError as error:
-        what = f"{where}: {status_name(error.code)}"
-        if error.code in _CREDENTIALS:
-            who = f"user {config.user!r}" if config.user else "anonymous access"
-            raise SourceMisconfigured(f"{what}: the server refuses {who}") from error
-        if error.code in _SECURITY:
-            raise SourceMisconfigured(f"{what}: the server refuses this way of connecting") from error
-        raise SourceUnavailable(what) from error
-    except TimeoutError as error:
-        raise SourceUnavailable(f"{where}: no answer within {config.request_timeout_s:g} s") from error
-    except UaError as error:
-        if str(error).startswith("No matching endpoints"):
-            raise SourceMisconfigured(f"{where}: the server offers no unencrypted endpoint") from error
-        raise SourceUnavailable(f"{where}: not an OPC UA server, or a broken one: {error}") from error
-    except OSError as error:
-        raise SourceUnavailable(f"{where}: {error.strerror or error}") from error
-
-
-async def _open_socket(client: Client) -> None:
-    """Connect, and raise the cancellation that came just then: asyncua's wait_for loses it before Python 3.12."""
-    task = asyncio.current_task()
-    assert task is not None
-    before = task.cancelling()
-    await client.connect_socket()
-    if task.cancelling() > before:
-        raise asyncio.CancelledError
-
-
-async def _close(client: Client) -> None:
-    """Say goodbye if the server listens, then drop the socket; nothing of it outlives this call."""
-    low = client.uaclient
-    try:
-        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-            low.pre_request_hook = None
-            await low.close_session(True)
-            await low.close_secure_channel()
-    except (UaError, OSError, TimeoutError):
-        pass
-    finally:
-        protocol = low.protocol
-        if protocol is not None and protocol.transport is not None:
-            protocol.transport.abort()
-            await asyncio.sleep(0)
-        low.disconnect_socket()
-
-
 def standard_node(number: int) -> ua.NodeId:
     """Return the NodeId of one of the nodes that OPC UA itself defines."""
     return ua.NodeId(ua.Int32(number), ua.Int16(0))
-
-
-def _quieten() -> None:
-    """Our own messages say what happened; the library's say it again, with tracebacks."""
-    for name in ("asyncua.client", "asyncua.uaprotocol", "asyncua.common"):
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.CRITICAL)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Never
 
 from asyncua import ua
@@ -13,16 +15,20 @@ from asyncua.ua.attribute_ids import AttributeIds
 from edge_agent.sources import BlockSink
 from edge_agent.sources.opcua.backfill import Backfill
 from edge_agent.sources.opcua.config import OpcUaConfig, SubscribeGroup
+from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.coverage import Coverage, Span, State, series_id
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
 from edge_agent.sources.opcua.poll import Poll
 from edge_agent.sources.opcua.resolve import Problem, resolve
-from edge_agent.sources.opcua.session import ServiceFault, Session, open_session, status_name
+from edge_agent.sources.opcua.session import ServiceFault, Session, status_name
 from edge_agent.sources.opcua.subscription import Subscriptions
 from shopfloor.errors import SourceUnavailable
 from shopfloor.messages import SeriesDeclaration, SourceState
 
+log = logging.getLogger(__name__)
+
+_REMARK_INTERVAL_S = 3_600.0
 _HISTORY_BATCH = 50
 """Nodes that share a hole: small enough that progress of a slow one does not hold back many."""
 
@@ -33,13 +39,23 @@ class OpcUaSource:
     Args:
         config: what a user wrote.
         clock: UTC ns, the agent's.
+        agent_id: the agent's name, for the certificate that is made for it.
+        pki: the agent's folder of certificates; a security policy needs it, unless the configuration names one.
     """
 
     protocol = "opcua"
 
-    def __init__(self, config: OpcUaConfig, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        config: OpcUaConfig,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        agent_id: str = "",
+        pki: Path | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._applicant = Applicant(agent_id, pki)
         self._nodes = Nodes(config)
 
     @property
@@ -64,7 +80,7 @@ class OpcUaSource:
         sink.report(SourceState.CONNECTING)
         self._nodes.begin()
         try:
-            async with open_session(self._config, self._clock) as session:
+            async with open_session(self._config, self._clock, self._applicant) as session:
                 await self._serve(session, sink)
         except ServiceFault as fault:
             raise SourceUnavailable(str(fault)) from fault
@@ -94,6 +110,7 @@ class OpcUaSource:
             else:
                 polls.append(Poll(live, group, settings))
         await _attach(live, subscriptions, range(len(config.nodes)))
+        self._remark(session)
         live.report()
         async with asyncio.TaskGroup() as tasks:
             if subscriptions:
@@ -104,6 +121,23 @@ class OpcUaSource:
             tasks.create_task(_retry(live, subscriptions))
             tasks.create_task(session.keep_alive(sink.clock_offset))
             tasks.create_task(session.renew_channel())
+            tasks.create_task(self._watch_certificates(live))
+
+    async def _watch_certificates(self, live: Live) -> Never:
+        """Say in time what will end, also in a session that lasts for months."""
+        while True:
+            await asyncio.sleep(_REMARK_INTERVAL_S)
+            if self._remark(live.session):
+                live.report()
+
+    def _remark(self, session: Session) -> bool:
+        """Put what the certificates need into the source's report; return whether that is news."""
+        remarks = session.remarks()
+        news = remarks != self._nodes.remarks
+        for remark in remarks if news else ():
+            log.warning("source %s: %s", self.name, remark)
+        self._nodes.remarks = remarks
+        return news
 
 
 async def _attach(live: Live, subscriptions: Subscriptions, numbers: Iterable[int]) -> None:
