@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from edge_agent import trust_command
 from edge_agent.agent import Agent, connect_uplink
 from edge_agent.config import Config
 from edge_agent.sources.mqtt.config import MqttConfig
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     browse.add_argument(
         "--asset", default="acme/site/area/line/cell", help="asset path to write into the lines"
     )
+    trust_command.add_arguments(commands)
     for sub in (run, check, browse):
         sub.add_argument("--verbose", action="store_true", help="log more")
 
@@ -49,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run a sub-command; returns the exit status (2: the configuration is wrong)."""
     logs.set_up(verbose=arguments.verbose)
+    if arguments.edge_command == "trust":
+        return trust_command.main(arguments)
     if arguments.edge_command == "browse":
         return asyncio.run(_browse(arguments.endpoint, arguments.asset))
     try:
@@ -118,7 +122,7 @@ async def _check(config: Config) -> int:
     for entry in config.sources:
         settings = entry.settings
         print(f"{settings.name}:")
-        for line, sound in await _check_source(settings):
+        for line, sound in await _check_source(settings, config):
             print(f"  {'ok  ' if sound else 'FAIL'} {line}")
             worst = worst if sound else 1
     for line, sound in await _check_uplink(config):
@@ -127,11 +131,14 @@ async def _check(config: Config) -> int:
     return worst
 
 
-async def _check_source(settings: OpcUaConfig | MqttConfig | SparkplugConfig) -> list[tuple[str, bool]]:
+async def _check_source(
+    settings: OpcUaConfig | MqttConfig | SparkplugConfig, config: Config
+) -> list[tuple[str, bool]]:
     if isinstance(settings, OpcUaConfig):
         from edge_agent.sources.opcua.check import check as check_opcua  # noqa: PLC0415  only what is configured
 
-        return [(str(finding), finding.sound) for finding in await check_opcua(settings)]
+        findings = await check_opcua(settings, agent_id=config.agent.id, pki=config.data / "pki")
+        return [(str(finding), finding.sound) for finding in findings]
     if isinstance(settings, SparkplugConfig):
         from edge_agent.sources.sparkplug.check import check as check_sparkplug  # noqa: PLC0415
 
