@@ -52,6 +52,10 @@ class BufferStats:
     """Received time, UTC ns."""
     used_bytes: int = 0
     limit_bytes: int = 0
+    pending_bytes: int = 0
+    """Of rows with something undelivered; the rest of ``used_bytes`` gives way when space is needed."""
+    left_bytes: int = 0
+    """How much more may wait, by the limit and by the disk's reserve, whichever is less."""
     appended_samples_total: int = 0
     appended_bytes_total: int = 0
     delivered_samples_total: int = 0

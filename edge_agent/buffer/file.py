@@ -1,4 +1,4 @@
-"""The buffer's file: tables, rows and their checksums. Every statement of SQL about it stands here.
+"""The buffer's file: tables, rows and their checksums. Every statement that writes it stands here (reading.py only reads).
 
 Methods raise sqlite3.Error as it comes; what that means is decided by the buffer.
 """
@@ -185,7 +185,7 @@ class BufferFile:
         found = self._db.execute(
             "SELECT checksum, payload FROM block WHERE number = ?", (row.number,)
         ).fetchone()
-        return None if found is None else _decode(row.stream, row.first_seq, row.count, *found)
+        return None if found is None else decode_row(row.stream, row.first_seq, row.count, *found)
 
     def raw_payload(self, row: Row) -> bytes | None:
         """Return a row's bytes, whatever they are."""
@@ -196,7 +196,7 @@ class BufferFile:
         """Yield every sound block from a row number on, with its number."""
         query = "SELECT number, stream, first_seq, count, checksum, payload FROM block WHERE number >= ? ORDER BY number"
         for found, *rest in self._db.execute(query, (number,)):
-            block = _decode(*rest)
+            block = decode_row(*rest)
             if block is not None:
                 yield found, block
 
@@ -268,7 +268,7 @@ def _checksum(stream: int, first_seq: int, count: int, payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(b"%d %d %d" % (stream, first_seq, count)))
 
 
-def _decode(stream: int, first_seq: int, count: int, checksum: int, payload: bytes) -> SampleBlock | None:
+def decode_row(stream: int, first_seq: int, count: int, checksum: int, payload: bytes) -> SampleBlock | None:
     """Return the block of a row, None where the row is not what was written."""
     if not isinstance(payload, bytes) or _checksum(stream, first_seq, count, payload) != checksum:
         return None

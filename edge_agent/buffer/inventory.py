@@ -49,6 +49,8 @@ class Inventory:
         self._rows: dict[int, Row] = {}
         self.used_bytes = 0
         self.pending_samples = 0
+        self.pending_bytes = 0
+        """Of rows with something undelivered."""
 
     @property
     def current(self) -> Stream:
@@ -79,6 +81,7 @@ class Inventory:
         stream.next_seq = max(stream.next_seq, row.last_seq + 1)
         if row.last_seq > stream.committed:
             stream.waiting.append(row)
+            self.pending_bytes += row.size
             self.pending_samples += row.last_seq - max(row.first_seq - 1, stream.committed)
 
     def commit(self, stream: Stream, through: int) -> int:
@@ -90,6 +93,7 @@ class Inventory:
             if row.last_seq > through:
                 break
             stream.waiting.popleft()
+            self.pending_bytes -= row.size
         stream.committed = through
         stream.in_flight = 0
         self.pending_samples -= delivered
@@ -159,6 +163,7 @@ class Inventory:
             stream = self.streams[row.stream]
             if row.last_seq > stream.committed:
                 self.pending_samples -= row.last_seq - max(row.first_seq - 1, stream.committed)
+                self.pending_bytes -= row.size
             self.used_bytes -= row.size
             del self._rows[row.number]
         for number in touched:

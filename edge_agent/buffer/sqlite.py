@@ -252,7 +252,14 @@ class SqliteBuffer:
             waiting_spans=waiting_spans,
             oldest_pending_time=self._held.oldest_pending_time(),
             used_bytes=self._held.used_bytes,
+            pending_bytes=self._held.pending_bytes,
+            left_bytes=self._left_bytes(),
         )
+
+    def _left_bytes(self) -> int:
+        pending = self._held.pending_bytes
+        on_disk = self._disk_left() + self._held.used_bytes - pending
+        return max(0, min(self._limits.max_bytes - pending, on_disk))
 
     def close(self) -> None:
         """See Buffer.close."""
