@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -186,20 +187,34 @@ class DataFaults:
 
 def _stages(cell: str, windows: Sequence[Window]) -> tuple[list[int], list[_Stage]]:
     """Return the edges of the windows, and what holds before, between and after them."""
-    clocks = [window for window in windows if window.fault.kind == "data.clock_behind"]
-    for number, one in enumerate(clocks):
-        for other in clocks[:number]:
-            if one.begin_ms < other.end_ms and other.begin_ms < one.end_ms:
-                raise ValueError(f"the clock of {cell} is put back twice at once")
-    watches = [(window.begin_ms - window.fault.behind_ms, window.begin_ms) for window in clocks]
-    edges = sorted(
-        {time for window in windows for time in window[2:]} | {time for watch in watches for time in watch}
-    )
-    between = [_Stage()]
+    clocks = sorted((window for window in windows if window.fault.kind == "data.clock_behind"), key=_begin_ms)
+    for one, other in itertools.pairwise(clocks):
+        if other.begin_ms < one.end_ms:
+            raise ValueError(f"the clock of {cell} is put back twice at once")
+    watches = [
+        window._replace(begin_ms=window.begin_ms - window.fault.behind_ms, end_ms=window.begin_ms)
+        for window in clocks
+    ]
+    edges = sorted({time for window in (*windows, *watches) for time in window[2:]})
+    active, watching = _at(windows, edges), _at(watches, edges)
+    stages = [_Stage(on, bool(watched)) for on, watched in zip(active, watching, strict=True)]
+    return edges, [_Stage(), *stages]
+
+
+def _at(windows: Sequence[Window], edges: Sequence[int]) -> Iterator[tuple[Window, ...]]:
+    """Yield the windows that are on at each of some ascending times, in their own order."""
+    waiting = sorted(enumerate(windows), key=lambda entry: entry[1].begin_ms, reverse=True)
+    on: dict[int, Window] = {}
     for edge in edges:
-        active = tuple(window for window in windows if window.begin_ms <= edge < window.end_ms)
-        between.append(_Stage(active, any(begin <= edge < end for begin, end in watches)))
-    return edges, between
+        while waiting and waiting[-1][1].begin_ms <= edge:
+            number, window = waiting.pop()
+            on[number] = window
+        on = {number: window for number, window in on.items() if edge < window.end_ms}
+        yield tuple(on[number] for number in sorted(on))
+
+
+def _begin_ms(window: Window) -> int:
+    return window.begin_ms
 
 
 def _on(stage: _Stage, kind: Kind, signal: str = "") -> Window | None:
