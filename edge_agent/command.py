@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edge_agent import trust_command
+from edge_agent import buffer_command, trust_command
 from edge_agent.agent import Agent, connect_uplink
 from edge_agent.config import Config
 from edge_agent.sources.mqtt.config import MqttConfig
@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--asset", default="acme/site/area/line/cell", help="asset path to write into the lines"
     )
     trust_command.add_arguments(commands)
-    for sub in (run, check, browse):
+    buffer = commands.add_parser("buffer", help="show what the buffer holds, or export what waits in it")
+    buffer_command.add_arguments(buffer)
+    for sub in (run, check, browse, buffer):
         sub.add_argument("--verbose", action="store_true", help="log more")
 
 
@@ -60,6 +62,8 @@ def main(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    if arguments.edge_command == "buffer":
+        return buffer_command.run(arguments, config)
     if arguments.edge_command == "check":
         return 0 if arguments.offline else _run(arguments.config, _check(config))
     agent = Agent(config, arguments.config.read_bytes())
