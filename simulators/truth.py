@@ -135,8 +135,9 @@ class TruthWriter:
         unknown = facts.columns.keys() - set(schema.names) - {"begin_ms", "end_ms"}
         if unknown:
             raise ValueError(f"{facts.table} has no column {', '.join(sorted(unknown))}")
-        begins = np.atleast_1d(np.asarray(facts.columns["begin_ms"]))
-        if not len(begins):
+        begins = _length(facts.columns["begin_ms"])
+        rows = 1 if begins is None else begins
+        if not rows:
             return
         columns: dict[str, Column] = dict(facts.columns)
         own = columns.get("asset")
@@ -147,15 +148,12 @@ class TruthWriter:
                 asset(own) if isinstance(own, str) else [asset(str(each)) for each in _list(own)]
             )
         for name, column in columns.items():
-            if (
-                isinstance(column, np.ndarray | list | tuple)
-                and np.ndim(column)
-                and len(column) != len(begins)
-            ):
-                raise ValueError(f"{facts.table}: {len(column)} values of {name} for {len(begins)} rows")
-        self._waiting[facts.table].append((len(begins), columns))
-        self._waiting_rows[facts.table] += len(begins)
-        self.rows_total += len(begins)
+            length = _length(column)
+            if length is not None and length != rows:
+                raise ValueError(f"{facts.table}: {length} values of {name} for {rows} rows")
+        self._waiting[facts.table].append((rows, columns))
+        self._waiting_rows[facts.table] += rows
+        self.rows_total += rows
         if self._waiting_rows[facts.table] >= _GROUP_ROWS:
             self._write(facts.table)
 
@@ -245,11 +243,7 @@ def _merged(rows: pa.Table, table: str) -> pa.Table:
 def _array(field: pa.Field, waiting: Sequence[tuple[int, Mapping[str, Column]]]) -> pa.Array:
     """Return one column of many row sets; a row set gives values row by row, or one for all."""
     if field.type == _TEXT:
-        texts: list[str | None] = []
-        for rows, columns in waiting:
-            value = columns.get(field.name)
-            texts += [value] * rows if value is None or isinstance(value, str) else _list(value)
-        return pa.array(texts, pa.string()).dictionary_encode()
+        return _texts(field.name, waiting)
     timed = field.type == _TIME
     name = f"{field.name}_ms" if timed else field.name
     parts: list[npt.NDArray[np.generic]] = []
@@ -263,6 +257,29 @@ def _array(field: pa.Field, waiting: Sequence[tuple[int, Mapping[str, Column]]])
     # No figure is NaN: where one would stand, the asset does not measure it.
     numbers = pa.array(joined, from_pandas=True)
     return numbers.cast(field.type)
+
+
+def _texts(name: str, waiting: Sequence[tuple[int, Mapping[str, Column]]]) -> pa.Array:
+    """Return a column of words: each stands once, a row has its number."""
+    words: dict[object, int] = {None: -1}
+    parts = []
+    for rows, columns in waiting:
+        value = columns.get(name)
+        each = [value] if value is None or isinstance(value, str) else _list(value)
+        numbers = [words.setdefault(word, len(words) - 1) for word in each]
+        parts.append(np.full(rows, numbers[0]) if len(numbers) == 1 else np.array(numbers))
+    joined = np.concatenate(parts).astype(np.int32)
+    del words[None]
+    return pa.DictionaryArray.from_arrays(
+        pa.array(joined, mask=joined < 0), pa.array(list(words), pa.string())
+    )
+
+
+def _length(column: Column) -> int | None:
+    """Return how many rows a column has; None where it is one value for all."""
+    if isinstance(column, np.ndarray):
+        return len(column) if column.ndim else None
+    return len(column) if isinstance(column, list | tuple) else None
 
 
 def _list(column: Column) -> list[Any]:

@@ -44,7 +44,7 @@ class Barrel:
             for zone in zones
         ]
         self._wander = np.array([zone.wander_k for zone in zones])
-        self._block = self._measure()
+        self._centre, self._answer, self._of_state, self._of_kicks = self._measure()
 
     def cold(self) -> BarrelState:
         """Return the state of a barrel that was off for long."""
@@ -85,17 +85,16 @@ class Barrel:
         kicks[:-1] *= math.sqrt(STEP_S / 60.0)
         kicks[-1] *= math.sqrt(rest_ms / 60_000.0)
         rows = [_row(state)]
-        done = 0
-        while done < whole:
-            steps = min(whole - done, BLOCK_STEPS)
-            part = kicks[done : done + steps]
+        pushes = self.pushes(kicks[:-1])
+        for block, push in enumerate(pushes):
+            done = block * BLOCK_STEPS
+            part = kicks[done : min(done + BLOCK_STEPS, whole)]
             found = None
             if setpoints is not None and upsets is None:
-                found = self._jump(state, setpoints, load, part)
+                found = self.jump(state, setpoints, load, push[: len(part)])
             if found is None:
                 found = self.steps(state, STEP_S, setpoints, load, part, upsets, done * STEP_S)
             rows.append(found)
-            done += steps
         if rest_ms:
             last = self.steps(state, rest_ms / 1000.0, setpoints, load, kicks[-1:], upsets, whole * STEP_S)
             rows.append(last)
@@ -192,25 +191,35 @@ class Barrel:
         pull = self.coupling * sum(each - held for each in beside)
         return max((held - AMBIENT_C - zone.shear_k * load - pull) / zone.gain_k, 0.0)
 
-    def _jump(
+    def pushes(self, kicks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return what kicks (kelvin, shape (steps, zones)) do to blocks of steps that are taken in one go.
+
+        Shape (blocks, `BLOCK_STEPS`, 2, zones): temperatures and duties.
+        """
+        blocks = -(-len(kicks) // BLOCK_STEPS)
+        padded = np.zeros((blocks * BLOCK_STEPS, len(self.zones)))
+        padded[: len(kicks)] = kicks
+        pushes = padded.reshape(blocks, BLOCK_STEPS * len(self.zones)) @ self._of_kicks
+        return pushes.reshape(blocks, BLOCK_STEPS, 2, len(self.zones))
+
+    def jump(
         self,
         state: BarrelState,
         setpoints: Sequence[float],
         load: float,
-        kicks: npt.NDArray[np.float64],
+        push: npt.NDArray[np.float64],
     ) -> npt.NDArray[np.float64] | None:
-        """Do as `steps` does, all at once; None (and ``state`` as it was) where a heater would come to a limit."""
-        centre, answer, linear = self._block
-        given = np.zeros(len(centre))
-        given[: 4 * len(self.zones)] = (
-            *state.temperature_c,
-            *state.integral,
-            *state.duty,
-            *setpoints,
-        )
-        given[4 * len(self.zones)] = load
-        given[4 * len(self.zones) + 1 :][: kicks.size] = kicks.ravel()
-        rows = (answer + linear @ (given - centre)).reshape(BLOCK_STEPS, 2, -1)[: len(kicks)]
+        """Do as `steps` does, all at once; None (and ``state`` as it was) where a heater would come to a limit.
+
+        Args:
+            state: of the zones at the begin.
+            setpoints: degrees Celsius.
+            load: how much is plasticised, 0 to about 1.
+            push: the kicks' part, one of `pushes`, cut to as many steps as are taken.
+        """
+        given = np.array((*state.temperature_c, *state.integral, *state.duty, *setpoints, load))
+        rows = ((given - self._centre) @ self._of_state + self._answer).reshape(BLOCK_STEPS, 2, -1)
+        rows = rows[: len(push)] + push
         temperature, duty = rows[:, 0], rows[:, 1]
         if duty.min() <= 0.0 or duty.max() >= 1.0:
             return None
@@ -226,19 +235,17 @@ class Barrel:
         ]
         return rows
 
-    def _measure(
-        self,
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _measure(self) -> tuple[npt.NDArray[np.float64], ...]:
         """Return where the step was measured, what it gave there, and how that changes with each input.
 
-        Inputs are temperatures, integrals, duties, set points, the load, and the kicks of `BLOCK_STEPS` steps.
+        Inputs are temperatures, integrals, duties, set points and the load; and by themselves the kicks of
+        `BLOCK_STEPS` steps.
         """
         count = len(self.zones)
         points = [200.0] * count
         still = np.zeros((BLOCK_STEPS, count))
         base = self.settled(points)
-        centre = np.zeros(4 * count + 1 + still.size)
-        centre[: 4 * count] = (*base.temperature_c, *base.integral, *base.duty, *points)
+        centre = np.array((*base.temperature_c, *base.integral, *base.duty, *points, 0.0))
         answer = self.steps(msgspec.structs.replace(base), STEP_S, points, 0.0, still)
         columns = []
         for number in range(4 * count + 1):
@@ -246,17 +253,20 @@ class Barrel:
             given = centre.copy()
             given[number] += nudge
             state = BarrelState(*given[: 3 * count].reshape(3, count).tolist())
-            found = self.steps(state, STEP_S, given[3 * count :][:count].tolist(), given[4 * count], still)
+            found = self.steps(
+                state, STEP_S, given[3 * count :][:count].tolist(), float(given[4 * count]), still
+            )
             columns.append(((found - answer) / nudge).ravel())
         # A kick is a temperature that changes a step later: its answer is known, shifted.
+        kicked = []
         zones = [columns[number].reshape(answer.shape) for number in range(count)]
         for step in range(BLOCK_STEPS):
             for zone in range(count):
                 shifted = np.zeros_like(answer)
                 shifted[step, 0, zone] = 1.0
                 shifted[step + 1 :] = zones[zone][: BLOCK_STEPS - step - 1]
-                columns.append(shifted.ravel())
-        return centre, answer.ravel(), np.ascontiguousarray(np.array(columns).T)
+                kicked.append(shifted.ravel())
+        return centre, answer.ravel(), np.array(columns), np.array(kicked)
 
 
 def _row(state: BarrelState) -> npt.NDArray[np.float64]:

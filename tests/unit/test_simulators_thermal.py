@@ -53,7 +53,7 @@ def test_a_jump_is_many_steps(
     slow, quick = state_near(points, off_by, duty), state_near(points, off_by, duty)
     expected = BARREL.steps(slow, STEP_S, points, load, kicks)
     before = msgspec.structs.replace(quick)
-    found = BARREL._jump(quick, points, load, kicks)
+    found = BARREL.jump(quick, points, load, BARREL.pushes(kicks)[0, :steps])
     if found is None:
         limited = (expected[:, 1] <= 1e-9).any() or (expected[:, 1] >= 1.0 - 1e-9).any()
         far = (np.array(points) - expected[:, 0]).max() > 45.0
@@ -69,7 +69,7 @@ def test_a_jump_into_a_limit_falls_back_and_leaves_the_state() -> None:
     for off_by in (-60.0, 90.0):
         state = state_near(POINTS, [off_by] * COUNT, [0.0] * COUNT)
         before = msgspec.structs.replace(state)
-        assert BARREL._jump(state, POINTS, 0.0, STILL) is None
+        assert BARREL.jump(state, POINTS, 0.0, BARREL.pushes(STILL)[0]) is None
         assert state == before
 
 
