@@ -48,6 +48,8 @@ class Nodes:
         self._complained: set[tuple[int, str]] = set()
         self.ids: dict[int, ua.NodeId] = {}
         """NodeIds of the nodes that work in this session."""
+        self.changes = 0
+        """Grows whenever other nodes work, or the same under other NodeIds."""
         self.readable: set[int] = set()
         """Nodes with a history that can be read."""
         self._failures: dict[int, _Failure] = {}
@@ -56,12 +58,14 @@ class Nodes:
 
     def begin(self) -> None:
         """Forget what belongs to a session."""
+        self.changes += 1
         self.ids.clear()
         self.readable.clear()
         self._failures.clear()
 
     def works(self, number: int, node_id: ua.NodeId) -> None:
         """Note that a node is being read."""
+        self.changes += 1
         self.ids[number] = node_id
         failure = self._failures.pop(number, None)
         if failure is not None:
@@ -70,6 +74,7 @@ class Nodes:
 
     def fails(self, number: int, reason: str, now_s: float, sink: BlockSink) -> None:
         """Note why a node can't be read, and when to try again."""
+        self.changes += 1
         self.ids.pop(number, None)
         before = self._failures.get(number)
         delay = self._retry_s if before is None else min(before.delay_s * 2, max(_MAX_RETRY_S, self._retry_s))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Never
+from collections import deque
+from typing import Final, NamedTuple, Never
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,32 @@ from edge_agent.sources.opcua.coverage import Mark
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings, read_header, read_values
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
+from edge_agent.sources.opcua.requests import EncodedRequest, encode
 from edge_agent.sources.opcua.session import ServiceFault, read_request
 from edge_agent.sources.opcua.subscription import GONE, TOO_MUCH
+from shopfloor.block import SampleBlock, UInt32, concat
 from shopfloor.errors import SourceUnavailable
 
 _STATE_INTERVAL_NS: Final = 3 * 1_000_000_000
+_PUT_SAMPLES: Final = 10_000
+"""So many are put at once: as many as a batch of the uplink."""
+
+
+class _Batch(NamedTuple):
+    """Nodes that are read with one request, encoded once."""
+
+    numbers: UInt32
+    request: EncodedRequest
+
+
+class _Answer(NamedTuple):
+    """What one request brought."""
+
+    mark: Mark
+    news: SampleBlock
+    readings: Readings
+    gone: list[int]
+    """Nodes that have disappeared."""
 
 
 class Poll:
@@ -34,6 +56,9 @@ class Poll:
         self._seen_value = np.zeros(count, dtype=np.float64)
         self._seen_status = np.zeros(count, dtype=np.uint32)
         self._last_saved_ns = 0
+        self._requests: list[_Batch] = []
+        self._made_for: tuple[int, int] | None = None
+        """State of the nodes, and how many go into a request."""
 
     async def run(self) -> Never:
         """Read for ever, at times that do not drift; what can't be kept up with is skipped and counted."""
@@ -50,42 +75,75 @@ class Poll:
             await asyncio.sleep(max(0.0, due_s - loop.time()))
 
     async def _read(self) -> None:
-        active = self._live.nodes.active(self._group)
-        start = 0
-        while start < len(active):
-            part = active[start : start + self._live.session.limits.read]
+        """Read every node once and put what is news, in as few puts as the size of a block allows."""
+        waiting = deque(self._current_batches())
+        gathered: list[_Answer] = []
+        while waiting:
+            batch = waiting.popleft()
             try:
-                body = await self._live.session.call(
-                    read_request([self._live.nodes.ids[number] for number in part], AttributeIds.Value)
-                )
+                body = await self._live.session.call(batch.request)
             except ServiceFault as fault:
-                if len(part) == 1 or fault.code not in TOO_MUCH:
+                if len(batch.numbers) == 1 or fault.code not in TOO_MUCH:
                     raise SourceUnavailable(str(fault)) from fault
-                self._live.session.limits.read = max(1, len(part) // 2)
+                self._live.session.limits.read = max(1, len(batch.numbers) // 2)
+                left = [batch.numbers, *(other.numbers for other in waiting)]
+                waiting = deque(self._batches(np.concatenate(left)))
                 continue
-            start += len(part)
-            await self._take(part, body, last=start >= len(active))
+            gathered.append(self._answer(batch, body))
+            if not waiting or sum(len(answer.news) for answer in gathered) >= _PUT_SAMPLES:
+                await self._put(gathered, last=not waiting)
+                gathered = []
 
-    async def _take(self, part: list[int], body: bytes, *, last: bool) -> None:
+    def _current_batches(self) -> list[_Batch]:
+        """Return the requests for the nodes that work now, the same as the last time if they are the same."""
+        nodes = self._live.nodes
+        made_for = (nodes.changes, self._live.session.limits.read)
+        if made_for != self._made_for:
+            self._requests = self._batches(np.array(nodes.active(self._group), np.uint32))
+            self._made_for = made_for
+        return self._requests
+
+    def _batches(self, numbers: UInt32) -> list[_Batch]:
+        limit, ids = self._live.session.limits.read, self._live.nodes.ids
+        parts = (numbers[start : start + limit] for start in range(0, len(numbers), limit))
+        return [
+            _Batch(
+                part,
+                encode(read_request([ids[number] for number in part.tolist()], AttributeIds.Value)),
+            )
+            for part in parts
+        ]
+
+    def _answer(self, batch: _Batch, body: bytes) -> _Answer:
         received = self._live.clock()
         columns = Columns()
         try:
-            read_values(body, part, columns)
+            read_values(body, batch.numbers, columns)
             mark = Mark(self._live.session.server_time(read_header(body).server_time), received)
         except MalformedMessage as error:
             raise SourceUnavailable(str(error)) from error
         block, readings = self._live.block(columns, received)
         gone = np.isin(readings.status, GONE)
-        block = block.take(self._news(readings) & ~gone)
+        wanted = self._news(readings) & ~gone
+        return _Answer(
+            mark, block if wanted.all() else block.take(wanted), readings, readings.handle[gone].tolist()
+        )
+
+    async def _put(self, answers: list[_Answer], *, last: bool) -> None:
+        """Put what is news; ``last`` says that with it everything has been read up to the last answer."""
+        block = concat([answer.news for answer in answers])
+        mark = answers[-1].mark
         state = {}
-        if last and (len(block) or received - self._last_saved_ns >= _STATE_INTERVAL_NS):
+        if last and (len(block) or mark.agent - self._last_saved_ns >= _STATE_INTERVAL_NS):
             state = self._live.coverage.advance(self._group, mark)
-            self._last_saved_ns = received
+            self._last_saved_ns = mark.agent
         if len(block) or state:
             await self._live.sink.put(block if len(block) else NO_SAMPLES, state)
-        self._remember(readings)
-        if gone.any():
-            await self._live.lose(readings.handle[gone].tolist(), "the node has disappeared")
+        for answer in answers:
+            self._remember(answer.readings)
+        gone = [number for answer in answers for number in answer.gone]
+        if gone:
+            await self._live.lose(gone, "the node has disappeared")
 
     def _news(self, readings: Readings) -> npt.NDArray[np.bool_]:
         """Mask what is not simply the reading of the last time: same source time, value and status."""

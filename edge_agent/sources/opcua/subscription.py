@@ -19,6 +19,7 @@ from edge_agent.sources.opcua.coverage import Mark, State
 from edge_agent.sources.opcua.decode import MalformedMessage, Notification, read_header, read_publish
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
+from edge_agent.sources.opcua.requests import publish_request
 from edge_agent.sources.opcua.resolve import Problem
 from edge_agent.sources.opcua.session import YES, ServiceFault, Session, status_name
 from shopfloor.block import UInt32
@@ -59,7 +60,7 @@ class Subscriptions:
         self._by_id: dict[int, _Subscription] = {}
         self._id_of: dict[str, int] = {}
         self._items: dict[int, int] = {}
-        self._acknowledge: list[ua.SubscriptionAcknowledgement] = []
+        self._acknowledge: list[tuple[int, int]] = []
         self._arrived: asyncio.Queue[Notification] = asyncio.Queue()
         self._outstanding = 0
 
@@ -164,9 +165,8 @@ class Subscriptions:
 
     async def _publish(self) -> None:
         """Send one Publish request, with the acknowledgements that have come up, and hand on what it brings."""
-        request = ua.PublishRequest()
         acknowledged, self._acknowledge = self._acknowledge, []
-        request.Parameters.SubscriptionAcknowledgements = acknowledged
+        request = publish_request(acknowledged)
         self._outstanding += 1
         try:
             while True:
@@ -232,12 +232,7 @@ class Subscriptions:
             subscription.last_saved_ns = received
         await self._live.sink.put(block, state)
         subscription.last_sequence = notification.sequence
-        self._acknowledge.append(
-            ua.SubscriptionAcknowledgement(
-                SubscriptionId=ua.UInt32(notification.subscription),
-                SequenceNumber=ua.UInt32(notification.sequence),
-            )
-        )
+        self._acknowledge.append((notification.subscription, notification.sequence))
         gone = _nodes_where(readings.handle, np.isin(readings.status, GONE))
         if gone:
             await self._forget(subscription, gone)
