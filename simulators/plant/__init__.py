@@ -206,6 +206,10 @@ class Plant:
                 _look(playback.unit, live=False)
                 moments += _at_least(playback.skip(now_ns), self._now_ns + MS)
                 _look(playback.unit, live=True)
+                for cell in playback.unit.cells:
+                    if cell in self._outlet_of:
+                        # What it would have said on its own meanwhile, such as answers to polls.
+                        self._outlet_of[cell].pass_over(cell, [], until_ms)
             else:
                 for metered in self._metered:
                     if metered.playback is not playback:
