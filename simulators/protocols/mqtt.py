@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,10 +13,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from simulators.protocols.mqtt_dialects import METER_SIGNALS, Message, Said, meter_payload
 from simulators.scenario import BrokerConfig
 
-__all__ = ["METER_SIGNALS", "MeterPublisher", "MqttPublisher", "meter_payload"]
+__all__ = ["METER_SIGNALS", "MqttPublisher", "meter_payload"]
 
 _WINDOW: Final = 200
 """Messages handed to paho at a time: its message ids are 16 bits wide, an outage may last longer than that."""
+_SETTLE_S: Final = 0.02
+"""paho sends again what was under way just after it has called back: what is handed on meanwhile would overtake it."""
 _KEEPALIVE_S: Final = 10
 
 
@@ -26,7 +29,7 @@ class MqttPublisher:
     on as a message of its own, without DUP (MQTT 3.1.1 §3.3.1.1). With QoS 0 a message is lost where there is no
     connection.
 
-    All methods are for one thread. paho's own thread only appends to a deque, so that no lock is held across paho's.
+    All methods are for one thread. paho's own thread only notes what happened, so that no lock is held across paho's.
 
     Args:
         broker: where to.
@@ -41,6 +44,7 @@ class MqttPublisher:
         self._waiting: deque[Message] = deque()
         self._under_way: set[int] = set()
         self._confirmed: deque[int] = deque()
+        self._opened_s: float | None = time.monotonic()
         self.published_total = 0
         """Messages given to `publish`, each copy counted."""
         self.lost_total = 0
@@ -57,6 +61,7 @@ class MqttPublisher:
         # Our own window is the bound; with a second one paho holds messages back that it may forget to send later.
         self._client.max_inflight_messages_set(0)
         self._client.reconnect_delay_set(min_delay=1, max_delay=2)
+        self._client.on_connect = self._connected
         self._client.on_publish = self._acknowledged
 
     @property
@@ -105,6 +110,8 @@ class MqttPublisher:
         while self._confirmed:
             # With QoS 0 "sent" is all there is; nobody waits for it.
             self._under_way.discard(self._confirmed.popleft())
+        if not self._ready():
+            return
         while self._waiting and len(self._under_way) < _WINDOW:
             topic, payload, qos, retain = self._waiting[0]
             handed = self._client.publish(topic, payload, qos=qos, retain=retain)
@@ -116,13 +123,26 @@ class MqttPublisher:
             elif handed.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self.lost_total += 1
 
+    def _ready(self) -> bool:
+        """Tell whether more may be handed on: not before what an earlier connection left has been sent again."""
+        if not self._client.is_connected():
+            while self._waiting and not self._waiting[0].qos:
+                self._waiting.popleft()
+                self.lost_total += 1
+            return False
+        if self._opened_s is not None:
+            if self._under_way or time.monotonic() - self._opened_s < _SETTLE_S:
+                return False
+            self._opened_s = None
+        return True
+
     def stop(self) -> None:
         """Disconnect, and forget what is not acknowledged."""
         self._client.disconnect()
         self._client.loop_stop()
 
+    def _connected(self, *_: Any) -> None:
+        self._opened_s = time.monotonic()
+
     def _acknowledged(self, _client: object, _data: object, mid: int, *_: Any) -> None:
         self._confirmed.append(mid)
-
-
-MeterPublisher = MqttPublisher

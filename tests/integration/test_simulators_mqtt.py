@@ -128,6 +128,7 @@ async def test_an_outage_longer_than_the_window_is_kept(tmp_path: Path) -> None:
     async with nats(tmp_path) as broker:
         with listener(broker.port) as heard, publisher(broker.port) as meters:
             meters.publish(TOPIC, payload(0))
+            await drained(meters)
             await until(lambda: bool(heard), "the listener's session stands")
             await broker.stop(signal.SIGKILL)
             for number in range(1, 3000):
