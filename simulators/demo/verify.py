@@ -12,6 +12,7 @@ import numpy.typing as npt
 from shopfloor.block import Int64, SampleBlock, concat
 from shopfloor.signal import SeriesKey
 from simulators.demo import untimed as untimed_series
+from simulators.demo.contact import without_contact
 
 _NULL: Final = 0x7FF8_0000_0000_0000
 _FIRST_TEXT: Final = 0x7FF8_0000_0000_0001
@@ -109,7 +110,8 @@ def compare(
     emissions. That a value is stored out of order is counted apart: brokers put what they send again behind newer
     messages.
 
-    Qualities and status codes are not compared.
+    Qualities and status codes are not compared. What a host writes about contact, and no machine said, is left out:
+    see `without_contact`.
 
     Args:
         emitted: what was said; without a time in the order of publishing, where times are equal.
@@ -118,6 +120,7 @@ def compare(
         since_ns: rows before this time (UTC ns) are left out, but emissions without a time may explain rows that
             were received after it: give some hours of them.
     """
+    stored = without_contact(emitted, stored)
     joined = concat([emitted, stored])
     tokens, texts = _tokens(joined)
     rows = _Rows(joined.series_index.astype(np.int64), joined.source_time, tokens)

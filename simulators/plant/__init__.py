@@ -95,6 +95,7 @@ class Plant:
         self._outages = self._make_past()
         by_cell = {cell: playback for playback in self._playbacks for cell in playback.unit.cells}
         self._metered, rows = fit_meters(scenario, site, by_cell, self.outlets, self._now_ns)
+        rows += [row for outlet in self.outlets for row in outlet.begin(self._now_ns // MS)]
         if rows:
             self.log.append(rows)
         # What an earlier life left unfinished is told anew from its last checkpoint on.

@@ -80,6 +80,11 @@ class MqttOutlet:
             cell, dialect.asset, dialect.moments(moments, until_ms), numbered=bool(dialect.untimed)
         )
 
+    def begin(self, now_ms: int) -> list[Row]:
+        """See `Outlet`; what has no value is not said."""
+        del now_ms
+        return []
+
     def take_reading(self, cell: str, reading: MeterReading) -> list[Row]:
         """See `Outlet`."""
         dialect = self._meters[cell]

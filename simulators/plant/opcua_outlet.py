@@ -15,7 +15,7 @@ from simulators.physics.unit import MS, CycleEnd, Moment
 from simulators.plant.typed import raw_of
 from simulators.protocols.euromap77_events import CycleEvent, InjectionUnitCycle
 from simulators.protocols.opcua import PlantServer, Written
-from simulators.protocols.opcua_variable import Raw, Variable
+from simulators.protocols.opcua_variable import TEXTS, Raw, Variable
 
 
 @dataclass(slots=True)
@@ -49,6 +49,7 @@ class OpcuaOutlet:
                 series = log.series(SeriesKey(assets[cell], variable.signal))
                 self.series_total += 1
             self._shown[cell].setdefault(variable.signal, []).append(_Shown(number, variable, series))
+        self._logged = [variable.logged for _, variable in server.variables]
         self._is_down = False
         self._written: list[Written] = []
         self._cycles: list[CycleEvent] = []
@@ -108,6 +109,23 @@ class OpcuaOutlet:
                     rows.append(Row(shown.log_series, time_ms * MS, shown.variable.sample(raw)))
         return rows
 
+    def begin(self, now_ms: int) -> list[Row]:
+        """See `Outlet`; a variable whose signal has no value yet shows 0, or no text."""
+        rows: list[Row] = []
+        for shown in [
+            each for by_signal in self._shown.values() for own in by_signal.values() for each in own
+        ]:
+            if shown.last_raw is None:
+                kind = shown.variable.kind
+                raw: Raw = (
+                    "" if kind in TEXTS else False if kind == "Boolean" else 0.0 if kind == "Double" else 0
+                )
+                shown.last_ms, shown.last_raw = max(now_ms, shown.last_ms + 1), raw
+                self._written.append(Written(shown.number, shown.last_ms, raw))
+                if shown.log_series >= 0:
+                    rows.append(Row(shown.log_series, shown.last_ms * MS, shown.variable.sample(raw)))
+        return rows
+
     def take_reading(self, cell: str, reading: MeterReading) -> list[Row]:
         """See `Outlet`; there is no meter on OPC UA."""
         raise NotImplementedError(f"{cell}: no meter on OPC UA at {reading.time_ns}")
@@ -123,7 +141,7 @@ class OpcuaOutlet:
         else:
             await self.server.write(written)
             await self.server.fire(cycles)
-        return len(written)
+        return sum(self._logged[value.number] for value in written)
 
     async def start(self) -> None:
         """See `Outlet`."""

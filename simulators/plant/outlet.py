@@ -51,6 +51,10 @@ class Outlet(Protocol):
         """Take what is to be seen of a cell, in order of time; return the log's rows of what will be said of it."""
         ...
 
+    def begin(self, now_ms: int) -> list[Row]:
+        """Take what is to be seen at ``now_ms`` (UTC ms) of signals that have had no value in all their past."""
+        ...
+
     def take_reading(self, cell: str, reading: MeterReading) -> list[Row]:
         """The same for a meter's reading."""
         ...

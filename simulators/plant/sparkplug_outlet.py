@@ -162,6 +162,11 @@ class SparkplugOutlet:
                 rows += self._say(cell, moment.signal, moment.time_ns, moment.value)
         return rows
 
+    def begin(self, now_ms: int) -> list[Row]:
+        """See `Outlet`; what has no value is not said."""
+        del now_ms
+        return []
+
     def take_reading(self, cell: str, reading: MeterReading) -> list[Row]:
         """See `Outlet`."""
         rows: list[Row] = []

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from simulators.command import chosen_scenario
 from simulators.emissions import read_emissions, read_series
 from simulators.plant import emission_folder
-from simulators.scenario import load_scenario
+from simulators.scenario import SCENARIOS, load_scenario
+from simulators.truth import TABLES
 from tests.integration.mqtt_brokers import free_port, mosquitto, until
 
 SCENARIO = """
@@ -47,7 +50,8 @@ async def simulate(folder: Path, *options: str) -> AsyncIterator[Process]:
     if not path.exists():
         path.write_text(SCENARIO)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "shopfloor", "simulate", str(path), "--data", str(folder / "data"), *options),
+        *(sys.executable, "-m", "shopfloor", "simulate", "run", str(path)),
+        *("--data", str(folder / "data"), *options),
         stderr=PIPE,
     )
     try:
@@ -87,7 +91,7 @@ async def test_freezing_flushes_everything_and_counts_it(tmp_path: Path) -> None
             logs = {asset: read_emissions(folder) for asset, folder in folders.items()}
             for asset, log in logs.items():
                 site = stopped["sites"][asset]
-                assert len(log) == site["opcua_total"] + site["mqtt_total"] == site["logged_total"]
+                assert len(log) == site["values_total"] == site["logged_total"]
                 assert int(log.source_time.max()) == site["last_time_ns"]
             await asyncio.sleep(0.6)
             for asset, folder in folders.items():
@@ -121,6 +125,7 @@ async def test_a_kill_and_a_new_start_continue_the_same_past(tmp_path: Path) -> 
         process.kill()
         await process.wait()
     old = read_series(folder)
+    (data / "ready").unlink()
     async with simulate(tmp_path, *options) as process:
         await until(
             lambda: len(read_emissions(folder)) > sum(map(len, (row.value for row in old.values()))) + 20,
@@ -142,21 +147,105 @@ def load_and_choose(folder: Path) -> Any:
     return chosen_scenario(load_scenario(folder / "scenario.yaml"), sites=["acme/vn01"])
 
 
-async def test_a_taken_port_and_a_wrong_file_are_one_line_each(tmp_path: Path) -> None:
+def shopfloor(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``shopfloor simulate`` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "shopfloor", "simulate", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("action", ["run", "check"])
+def test_a_taken_port_is_named_with_its_line_and_site_before_anything_starts(
+    tmp_path: Path, action: str
+) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        async with simulate(tmp_path, "--site", "acme/hk01", "--port-base", str(port)) as process:
-            _, errors = await process.communicate()
-            assert process.returncode == 1
-            assert errors.decode().splitlines() == [
-                f"shopfloor simulate: can't listen on opc.tcp://127.0.0.1:{port}: Address already in use"
-            ]
-    (tmp_path / "scenario.yaml").write_text(SCENARIO.replace("opcua_port: 4841", "opcua_port: 4840"))
-    async with simulate(tmp_path) as process:
-        _, errors = await process.communicate()
-        assert process.returncode == 2
-        assert errors.decode().splitlines() == [
-            f"{tmp_path}/scenario.yaml:2:1: (the whole file): two sites on the port 4840"
+        path = tmp_path / "scenario.yaml"
+        path.write_text(SCENARIO.replace("opcua_port: 4841", f"opcua_port: {port}"))
+        done = shopfloor(action, str(path), folder=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.splitlines() == [
+            f"{path}:5:83: sites.1.opcua_port: port {port} of 127.0.0.1 is in use [acme/vn01]"
         ]
+        if action == "run":
+            done = shopfloor("run", str(path), "--port-base", str(port), folder=tmp_path)
+            assert done.returncode == 2
+            assert done.stderr.startswith(f"--port-base: port {port} of 127.0.0.1 is in use [acme/hk01]")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("action", ["run", "check", "truth"])
+def test_a_wrong_scenario_is_refused_by_every_action(tmp_path: Path, action: str) -> None:
+    path = tmp_path / "scenario.yaml"
+    path.write_text(SCENARIO.replace("opcua_port: 4841", "opcua_port: 4840"))
+    done = shopfloor(action, str(path), folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"{path}:5:83: sites.1.opcua_port: two sites on the port 4840\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "nowhere"], "nowhere: No such file or directory"),
+        (["check", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+        (["run", "--speed", "61"], "argument --speed: must be between 1 and 60"),
+        (["run", "--speed", "0.5"], "argument --speed: must be between 1 and 60"),
+        (["run", "--ago", "-1"], "argument --ago: must be between 0 and 8784"),
+        (["truth", "--days", "0"], "argument --days: must be above 0 and at most 3660"),
+        (["truth", "--start", "tomorrow"], "'tomorrow' is not an ISO 8601 time"),
+        (["run", "microfactory", "--site", "acme/dg01"], "--site acme/dg01: the scenario has acme/hk01"),
+        (["run", "microfactory", "--seed", "-1"], "--seed -1: must not be negative"),
+        (["run", "microfactory", "--broker", "http://x"], "--broker: a broker is written mqtt://HOST[:PORT]"),
+    ],
+)
+def test_a_wrong_command_line_says_what_is_wrong(tmp_path: Path, words: list[str], said: str) -> None:
+    done = shopfloor(*words, folder=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_says_what_a_scenario_holds(tmp_path: Path) -> None:
+    path = tmp_path / "scenario.yaml"
+    text = (SCENARIOS / "three_plants.yaml").read_text()
+    base = port_base()
+    for number, port in enumerate((4840, 4841, 4842)):
+        text = text.replace(f"opcua_port: {port}", f"opcua_port: {base + number % 2 + number // 2 * 2}")
+    path.write_text(text)
+    done = shopfloor("check", str(path), folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
+        "acme/hk01",
+        "acme/dg01",
+        "acme/vn01",
+    ]
+    assert any("GEAR-24T pom" in line and "tasmota" in line for line in lines)
+    for word in ("line of u1-mould", "garment cell of sew-1", "temperature control unit", "compressor"):
+        assert any(word in line for line in lines)
+    assert sum("sparkplug" in line for line in lines) == 6
+
+
+def test_the_same_truth_is_the_same_bytes(tmp_path: Path) -> None:
+    def truth(out: str, *options: str) -> dict[str, bytes]:
+        words = ("truth", "microfactory", "--days", "0.5", "--out", out, "--json", *options)
+        done = shopfloor(*words, folder=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        report = json.loads(done.stdout)
+        assert (report["folder"], report["units"], report["unit_days"]) == (out, 5, 2.5)
+        assert report["rows"] > 1_000
+        return {file.name: file.read_bytes() for file in (tmp_path / out).iterdir()}
+
+    first = truth("first")
+    assert set(first) == {f"{table}.parquet" for table in TABLES}
+    assert truth("second") == first
+    other = truth("other", "--seed", "8")
+    assert other["cycles.parquet"] != first["cycles.parquet"]

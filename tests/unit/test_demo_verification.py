@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from shopfloor.asset import parse_asset
-from shopfloor.block import Sample, SampleBlock, block_of
+from shopfloor.block import Sample, SampleBlock, block_of, make_block
 from shopfloor.signal import SeriesKey
+from simulators.demo.contact import BAD_NO_COMMUNICATION, GOOD_COMMUNICATION_EVENT
 from simulators.demo.verify import compare
 
 TEMPERATURE = SeriesKey(parse_asset("acme/hk01/moulding/cell-a/imm-01"), "barrel.zone_1.temperature")
@@ -165,3 +166,22 @@ def test_faults_scattered_over_many_rows_are_all_found() -> None:
     kept += [(rows[number][0], rows[number][1], 2.0) for number in changed]
     stored = block(*kept)
     assert counts(block(*rows), stored.take(random.permutation(len(stored)))) == (20, 10, 10)
+
+
+def test_what_a_host_writes_about_contact_is_no_difference() -> None:
+    said = make_block((TEMPERATURE,), [0, 0, 0], [1_000, 2_000, 3_000], 0, [1.0, 2.0, 3.0])
+    stored = make_block(
+        (TEMPERATURE,),
+        np.zeros(6, np.uint32),
+        np.array([1_000, 2_000, 2_500, 2_600, 2_600, 3_000]),
+        0,
+        np.array([1.0, 2.0, np.nan, 2.0, 9.0, 3.0]),
+        0,
+        np.array(
+            [0, 0, BAD_NO_COMMUNICATION, GOOD_COMMUNICATION_EVENT, 0, GOOD_COMMUNICATION_EVENT], np.uint32
+        ),
+    )
+    comparison = compare(said, stored)
+    # The value that stood already and nobody said is left out; a value that nobody said is still wrong.
+    assert (comparison.missing, comparison.duplicated, comparison.wrong) == (0, 0, 1)
+    assert (comparison.emitted, comparison.stored) == (3, 4)

@@ -126,6 +126,20 @@ async def test_the_opc_ua_past_is_history_and_cycles_are_events() -> None:
     assert (event.job_name, event.cycle_time_s, event.cavity_quality) == ("J-1", 20.5, (1, 1, 2, 1))
 
 
+async def test_opc_ua_variables_without_a_value_begin_with_what_a_server_shows() -> None:
+    log = FakeLog()
+    outlet, server = opcua_outlet(log, [COUNT, FLOW, NAME, POWER])
+    outlet.take(CELL, [change(FLOW.signal, 0, 14.5)], T0)
+    rows = outlet.begin(T0 + 5)
+    assert log.named(rows) == [(COUNT.signal, 5, 0.0), (NAME.signal, 5, ""), (POWER.signal, 5, 0.0)]
+    assert outlet.begin(T0 + 6) == []
+    assert await outlet.expose(past=True) == 4
+    assert [written.raw for written in server.past] == [14.5, 0, "", False]
+    assert outlet.take(CELL, [change(COUNT.signal, 7, 0.0)], T0 + 7) == [], (
+        "nothing that a subscriber hears of"
+    )
+
+
 async def test_what_happens_while_the_opc_ua_server_is_down_is_its_history() -> None:
     outlet, server = opcua_outlet(FakeLog(), [COUNT])
     await outlet.start()
