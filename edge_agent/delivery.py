@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Never
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _SPANS_AT_ONCE: Final = 500
 _BACKLOG_POLL_S: Final = 0.5
+_MAX_STREAMS: Final = 16
+"""Waiting streams, beyond which the live one is sent in order, however far behind it is."""
 _GROWTH_SHARE: Final = 32
 """After a 413 each full batch that is taken lets the next one be larger by this fraction."""
 
@@ -72,6 +75,8 @@ class Delivery:
     uplink: Uplink
     limits: DeliveryLimits = field(default_factory=DeliveryLimits)
     report: DeliveryReport = field(default_factory=DeliveryReport)
+    now_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _lane_limit: dict[Lane, int] = field(default_factory=dict)
     _said: deque[str] = field(default_factory=lambda: deque(maxlen=8))
 
@@ -93,17 +98,17 @@ class Delivery:
                     async with asyncio.timeout(1.0):
                         await self.intake.arrived.wait()
                 continue
-            await asyncio.sleep(self.limits.linger_s)
+            await self.sleep(self.limits.linger_s)
 
     async def run_backlog(self) -> Never:
         """Send what an outage or an earlier life of the process left, beside the live lane."""
         backoff = Backoff(self.limits.retry_first_s, self.limits.retry_limit_s)
         share = self.limits.backlog_share
         while True:
-            started = time.monotonic()
+            started = self.now_s()
             sent = await self._attempt(Lane.BACKLOG, backoff)
-            took_s = time.monotonic() - started
-            await asyncio.sleep(took_s * (1.0 - share) / share if sent else _BACKLOG_POLL_S)
+            took_s = self.now_s() - started
+            await self.sleep(took_s * (1.0 - share) / share if sent else _BACKLOG_POLL_S)
 
     async def _attempt(self, lane: Lane, backoff: Backoff) -> int | None:
         """Send one batch of a lane; return its samples, 0 where nothing waits, None after a failure, waited out."""
@@ -113,18 +118,22 @@ class Delivery:
             batch = await self.buffer.call(lambda buffer: buffer.peek(self._limit(lane), lane))
             if batch is None:
                 return 0
-            await self._deliver(batch, lane)
+            settled = await self._deliver(batch, lane)
         except NotAuthorised as error:
             self._failed(str(error), unauthorised=True)
-            await asyncio.sleep(backoff.next_s() + (error.retry_after_s or 0.0))
+            await self.sleep(backoff.next_s() + (error.retry_after_s or 0.0))
             return None
         except UplinkUnavailable as error:
             self._failed(str(error))
-            await asyncio.sleep(max(backoff.next_s(), error.retry_after_s or 0.0))
+            await self.sleep(max(backoff.next_s(), error.retry_after_s or 0.0))
             return None
         except StoreUnavailable as error:
             log.error("the buffer can't be read: %s", error)  # noqa: TRY400  expected trouble, no trace wanted
-            await asyncio.sleep(backoff.next_s())
+            await self.sleep(backoff.next_s())
+            return None
+        if not settled:
+            # Received but not durable yet: sent again until it is, at the pace of a failure.
+            await self.sleep(backoff.next_s())
             return None
         backoff.reset()
         return len(batch.block)
@@ -138,7 +147,8 @@ class Delivery:
             sent = [span.record_id for span in spans]
             await self.buffer.call(partial(_commit_spans, record_ids=sent))
 
-    async def _deliver(self, batch: Batch, lane: Lane) -> None:
+    async def _deliver(self, batch: Batch, lane: Lane) -> bool:
+        """Send a batch; return whether anything of it is settled, or a smaller one has to be tried at once."""
         samples = len(batch.block)
         try:
             receipt = await self.uplink.send(batch)
@@ -149,12 +159,12 @@ class Delivery:
                 if str(error) not in self._said:
                     self._said.append(str(error))
                     log.warning("%s; sending at most %d samples at once", error, self._lane_limit[lane])
-                return
+                return True
             await self._quarantine(batch, f"a single sample is too large: {error}")
-            return
+            return True
         except BatchRefused as error:
             await self._quarantine(batch, str(error))
-            return
+            return True
         self.connected()
         self.report.last_receipt_ns = time.time_ns()
         self.report.batches_total += 1
@@ -168,6 +178,7 @@ class Delivery:
             # Slowly: doubling would run into the service's limit with every second request.
             grown = samples + max(1, samples // _GROWTH_SHARE)
             self._lane_limit[lane] = min(self.limits.batch_samples, grown)
+        return through >= batch.first_seq
 
     async def _quarantine(self, batch: Batch, reason: str) -> None:
         log.error("batch %s %d-%d refused: %s", batch.stream_id, batch.first_seq, batch.last_seq, reason)
@@ -175,9 +186,9 @@ class Delivery:
         await self.buffer.call(lambda buffer: buffer.quarantine(batch, reason))
 
     async def _stay_live(self) -> None:
-        """Begin a new stream when the live one is far behind and no backlog drains yet."""
+        """Begin a new stream when the live one is far behind: also after a second outage, while the first still drains."""
         stats = await self.buffer.call(lambda buffer: buffer.stats())
-        if stats.streams == 1 and stats.live_samples > 2 * self.limits.batch_samples:
+        if stats.streams < _MAX_STREAMS and stats.live_samples > 2 * self.limits.batch_samples:
             log.info(
                 "%d samples behind: they drain as backlog, new ones are sent at once", stats.live_samples
             )

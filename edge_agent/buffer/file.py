@@ -64,6 +64,7 @@ class BufferFile:
             self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA journal_size_limit = 4194304")
             self._db.execute("PRAGMA temp_store = MEMORY")
             self._db.execute("PRAGMA cache_size = -4096")
         except sqlite3.OperationalError:
@@ -116,7 +117,8 @@ class BufferFile:
 
     def give_back(self) -> None:
         """Return free pages to the disk; not inside a transaction. Waits for no reader."""
-        self._db.execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()
+        # As a script: execute() stops a statement without columns after its first step, which is one page.
+        self._db.executescript(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK});")
         self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def take_over(self, found: Salvaged) -> None:

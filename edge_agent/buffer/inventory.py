@@ -135,12 +135,12 @@ class Inventory:
         return sum(1 for stream in self.streams.values() if stream.waiting)
 
     def delivered_beyond(self, samples: int) -> list[Row]:
-        """Return delivered rows that lie behind the newest ``samples`` samples."""
+        """Return delivered rows of which nothing is among the newest ``samples`` samples."""
         seen, found = 0, []
         for row in self.newest_first():
-            seen += row.count
-            if seen > samples and row.last_seq <= self.streams[row.stream].committed:
+            if seen >= samples and row.last_seq <= self.streams[row.stream].committed:
                 found.append(row)
+            seen += row.count
         return found
 
     def droppable(self, to_free: int) -> list[Row]:

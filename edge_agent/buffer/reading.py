@@ -57,13 +57,18 @@ class BufferReader:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open read-only; creates nothing."""
+        """Open read-only; creates nothing.
+
+        Without a write-ahead log nobody has the file open, and SQLite is told that nothing changes: else it would make
+        a log and an index of it, owned by whoever looks, that the agent's own user could then not open.
+        """
         self._path = path
         if not path.exists():
             raise StoreUnavailable(f"{path}: there is no buffer yet; the agent makes it when it first runs")
+        mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
         try:
             self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0
+                f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=5.0
             )
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:

@@ -54,6 +54,7 @@ def salvage(path: Path) -> Salvaged:
     try:
         found.streams = _readable(database, "stream", "number")
         found.blocks = _readable(database, "block", "number")
+        found.streams += _named_by_index(database, found)
         found.state = _all(database, "SELECT scope, key, value FROM state")
         found.spans = [body for (body,) in _all(database, "SELECT body FROM span ORDER BY number")]
     finally:
@@ -65,6 +66,22 @@ def salvage(path: Path) -> Salvaged:
         log.error("%s: %d rows belong to streams that can't be read", path, len(orphans))
     found.missing = _holes(found)
     return found
+
+
+def _named_by_index(database: sqlite3.Connection, found: Salvaged) -> list[Row]:
+    """Return streams whose own row can't be read, but whose rows and name can: the index of names holds the number too.
+
+    What was delivered of them is not known any more; it is sent again under its numbers, and dropped there as a repeat.
+    """
+    lost = {row[1] for row in found.blocks} - {row[0] for row in found.streams}
+    if not lost:
+        return []
+    names = _all(
+        database,
+        "SELECT number, stream_id FROM stream INDEXED BY sqlite_autoindex_stream_1 ORDER BY stream_id",
+    )
+    first_seq = {number: min(row[2] for row in found.blocks if row[1] == number) for number in lost}
+    return [(number, name, first_seq[number] - 1) for number, name in names if number in lost]
 
 
 def _all(database: sqlite3.Connection, query: str) -> list[Row]:

@@ -41,6 +41,7 @@ FILE_NAME: Final = "buffer.sqlite3"
 _MAINTENANCE_APPENDS: Final = 256
 _DISK_CHECK_INTERVAL_S: Final = 1.0
 _DROP_LOG_INTERVAL_S: Final = 60.0
+_IDLE_COMMIT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class BufferLimits:
     """Free space that is left to others on the buffer's disk."""
     when_full: WhenFull = WhenFull.DROP_OLDEST
     repeat_window_samples: int = 200_000
+    floor_bytes: int = 4 * 2**20
+    """What may lie here even while others fill the disk: what is on its way up has to lie somewhere."""
 
 
 class SqliteBuffer:
@@ -83,6 +86,7 @@ class SqliteBuffer:
         self._decoded: dict[Lane, tuple[Row, SampleBlock]] = {}
         """The row that each lane read last: the next batch often begins inside it."""
         self._appends_since_maintenance = 0
+        self._written_s = time.monotonic()
         self._disk_checked_s = 0.0
         self._drop_logged_s = -_DROP_LOG_INTERVAL_S
         self._disk_short = False
@@ -163,6 +167,7 @@ class SqliteBuffer:
             stream = self._held.current if lane is Lane.LIVE else self._held.backlog()
             rows = self._held.next_rows(stream, limit) if stream is not None else []
             if stream is None or not rows:
+                self._write_idle_commits()
                 return None
             blocks: list[SampleBlock] = []
             texts = 0
@@ -186,6 +191,12 @@ class SqliteBuffer:
             batch = Batch(self._agent_id, stream.stream_id, lane, first_seq + skip, joined)
             stream.in_flight = batch.last_seq
             return batch
+
+    def _write_idle_commits(self) -> None:
+        """Write down what was delivered when no append has done so for a while: a restart would send it again."""
+        if self._dirty_commits and time.monotonic() - self._written_s >= _IDLE_COMMIT_S:
+            with self._transaction():
+                pass
 
     def _read(self, row: Row, lane: Lane) -> SampleBlock | None:
         """Return a row's block, None where it is damaged; a row larger than a batch is decoded once, not for each."""
@@ -278,6 +289,8 @@ class SqliteBuffer:
     def _is_full(self) -> bool:
         if self._held.used_bytes > self._limits.max_bytes:
             return True
+        if self._held.used_bytes <= self._limits.floor_bytes:
+            return False
         now_s = time.monotonic()
         if now_s - self._disk_checked_s >= _DISK_CHECK_INTERVAL_S:
             self._disk_checked_s = now_s
@@ -381,6 +394,7 @@ class SqliteBuffer:
             yield
             self._file.write_committed([self._held.streams[number] for number in self._dirty_commits])
         self._dirty_commits.clear()
+        self._written_s = time.monotonic()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 from edge_agent.buffer import Buffer, Parcel, WhenFull
+from shopfloor import wire
 from shopfloor.asset import AssetPath
-from shopfloor.block import STATUS_CLOCK_AHEAD, Quality, Sample, SampleBlock, block_of
+from shopfloor.block import (
+    STATUS_CLOCK_AHEAD,
+    STATUS_NOT_CONVERTIBLE,
+    Quality,
+    Sample,
+    SampleBlock,
+    block_of,
+    make_block,
+)
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Lane, SpanKind
 from shopfloor.signal import SeriesKey
@@ -252,3 +261,102 @@ class BufferContract:
         )  # fmt: skip
         assert span.stream_id == batch.stream_id
         buffer.close()
+
+    def test_a_large_block_comes_out_whole_and_in_order(self, buffer: Buffer) -> None:
+        count = 70_000
+        block = make_block(SERIES, np.arange(count) % 4, np.arange(count), 5, np.arange(count) / 8)
+        assert buffer.append([Parcel(block)]).seq == count
+        times: list[int] = []
+        while (batch := buffer.peek(9_000)) is not None:
+            assert batch.first_seq == len(times) + 1
+            assert len(batch.block) <= 9_000
+            assert np.array_equal(batch.block.value, batch.block.source_time / 8)
+            times += batch.block.source_time.tolist()
+            buffer.commit(batch.stream_id, batch.last_seq)
+        assert times == list(range(count))
+        buffer.close()
+
+    def test_long_texts_are_taken_and_travel_in_batches_that_a_service_takes(self, buffer: Buffer) -> None:
+        rows = {time: f"{time:05}" + "ü" * 30_000 for time in range(400)}
+        buffer.append([Parcel(texts(rows))])
+        got: dict[int, str] = {}
+        while (batch := buffer.peek(10_000)) is not None:
+            got |= dict(zip(batch.block.source_time.tolist(), batch.block.text.values(), strict=True))
+            # The decoder of a service bounds what a message may hold: this one has to read it.
+            assert wire.decode_batch(wire.encode_batch(batch)).last_seq == batch.last_seq
+            buffer.commit(batch.stream_id, batch.last_seq)
+        assert got == rows
+        assert buffer.spans(10) == []
+        buffer.close()
+
+    @pytest.mark.parametrize(
+        "text", ["x" * 70_000, "ü" * 33_000, "\ud800"], ids=["long", "long in UTF-8", "surrogate"]
+    )
+    def test_a_text_that_no_decoder_takes_costs_itself_and_no_other(self, buffer: Buffer, text: str) -> None:
+        buffer.append([Parcel(texts({1: "before", 2: text, 3: "after"}))])
+        batch = buffer.peek(10)
+        assert batch is not None
+        assert dict(batch.block.text) == {0: "before", 2: "after"}
+        assert batch.block.quality.tolist() == [Quality.GOOD, Quality.BAD, Quality.GOOD]
+        assert batch.block.status.tolist() == [0, STATUS_NOT_CONVERTIBLE, 0]
+        buffer.append([Parcel(texts({2: text}))])
+        assert buffer.stats().repeats_total == 1
+        buffer.close()
+
+    def test_a_few_values_of_a_source_with_many_series_take_little_space(self, buffer: Buffer) -> None:
+        series = tuple(SeriesKey(AssetPath(f"acme/hk01/a/l/c{n % 97}"), f"zone_{n}.t") for n in range(10_000))
+        block = make_block(series, np.arange(100) * 97, np.arange(100), 5, np.arange(100))
+        buffer.append([Parcel(block)])
+        assert buffer.stats().used_bytes < 2_000
+        batch = buffer.peek(100)
+        assert batch is not None
+        assert [sample.series for sample in batch.block.rows()] == [series[n * 97] for n in range(100)]
+        buffer.close()
+
+    def test_what_waits_together_keeps_the_order_of_each_source(self, buffer: Buffer) -> None:
+        sources = [
+            tuple(SeriesKey(AssetPath(f"acme/hk01/a/l/p{n}"), f"s_{k}") for k in range(3)) for n in range(3)
+        ]
+        parcels, expected = [], []
+        for poll in range(3_000):
+            for number, series in enumerate(sources):
+                if number < 2 or poll < 5:
+                    parcels.append(Parcel(make_block(series, [0, 2], [poll, poll], poll + 1, [number, poll])))
+                    expected += [(series[0], poll, float(number)), (series[2], poll, float(poll))]
+        last = buffer.append(parcels)
+        assert last.seq == len(expected)
+        got: list[tuple[SeriesKey, int, float]] = []
+        while (batch := buffer.peek(5_000)) is not None:
+            assert batch.first_seq == len(got) + 1
+            got += [(row.series, row.source_time, row.value) for row in batch.block.rows()]
+            buffer.commit(batch.stream_id, batch.last_seq)
+        assert sorted(got) == sorted(expected)
+        for series in sources:
+            mine = [row for row in got if row[0] in series]
+            assert mine == [row for row in expected if row[0] in series]
+        buffer.close()
+
+    def test_each_dropped_span_says_what_when_and_why(self, tmp_path: Path) -> None:
+        buffer = self.open(tmp_path, max_bytes=50_000)
+        for time in range(1000):
+            buffer.append([Parcel(samples([time]))])
+        spans = buffer.spans(1000)
+        assert spans
+        for span in spans:
+            assert (span.reason, span.at_least) == ("buffer full", False)
+            # samples() receives each five nanoseconds after its time, and its number is one more.
+            assert (span.from_time, span.to_time) == (span.first_seq - 1 + 5, span.last_seq - 1 + 5)
+            assert span.stream_id
+        buffer.close()
+
+    def test_a_newer_window_is_kept_however_large_its_rows_are(self, tmp_path: Path) -> None:
+        buffer = self.open(tmp_path, window=1_000)
+        for time in range(300):
+            buffer.append([Parcel(samples([time]))])
+        buffer.append([Parcel(samples(list(range(1_000, 4_000))))])
+        times_of(buffer)
+        buffer.close()
+        again = self.open(tmp_path, window=1_000)
+        again.append([Parcel(samples([3_500, 3_000, 3_999]))])
+        assert again.stats().repeats_total == 3
+        again.close()
