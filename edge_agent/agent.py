@@ -20,7 +20,7 @@ from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from edge_agent.config import Config
 from edge_agent.delivery import Delivery, DeliveryLimits
 from edge_agent.intake import BufferThread, Intake
-from edge_agent.processing.stage import Stage
+from edge_agent.processing.stage import make_stage
 from edge_agent.sink import SourceSink
 from edge_agent.sources import Source
 from edge_agent.status import Snapshot, StatusServer
@@ -129,8 +129,7 @@ class Agent:
                     )
                 for source, scope in make_sources(config):
                     saved = await thread.call(lambda buffer, scope=scope: buffer.state(scope))  # type: ignore[misc]
-                    rules = config.processing
-                    stage = Stage(rules, source.name, source.protocol, saved) if rules else None
+                    stage = make_stage(config.processing, source.name, source.protocol, saved)
                     self._sinks.append(SourceSink(source, intake, scope, saved, self._events, stage))
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(intake.run(), name="intake")

@@ -144,7 +144,7 @@ def check_rules(rules: Sequence[RuleConfig]) -> Sequence[RuleConfig]:
             if before.selector in (rule.selector, Selector(EVERYTHING, EVERYTHING)):
                 why = f"never counts: processing.{earlier} takes all of it before; put this one first"
                 kind = PydanticCustomError("rule", "{why}", {"why": why})
-                wrong.append(InitErrorDetails(type=kind, loc=(later,), input=rule.asset))
+                wrong.append(InitErrorDetails(type=kind, loc=(later,), input=None))
                 break
     if wrong:
         raise ValidationError.from_exception_data("processing", wrong)

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_agent.processing.config import FRESHNESS, RuleConfig
 from edge_agent.processing.freshness import Freshness
+from edge_agent.processing.held import PREFIX
 from edge_agent.processing.step import NOTHING, Step, joined
 from edge_agent.processing.thinning import Thinner
 from edge_agent.processing.transform import Conversion, Converter, conversion_of, renamed
@@ -215,4 +216,13 @@ class Stage:
         return number
 
 
-__all__ = ["CONFIRMS_WHILE_RUNNING", "Moment", "Stage"]
+def make_stage(
+    rules: Sequence[RuleConfig], source: str, protocol: str, saved: Mapping[str, bytes]
+) -> Stage | None:
+    """Return the stage of a source; None where there are no rules, and none held anything back before."""
+    if not rules and not any(key.startswith(PREFIX) for key in saved):
+        return None
+    return Stage(rules, source, protocol, saved)
+
+
+__all__ = ["CONFIRMS_WHILE_RUNNING", "Moment", "Stage", "make_stage"]

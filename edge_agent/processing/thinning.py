@@ -84,6 +84,7 @@ class Thinner:
         after = release_held(before)
         if interrupted:
             after["begun"] = False
+            after["in_minute"] = 0
         step.thinned = int((before["waits"] & ~release).sum())
         released = numbers[release]
         if len(released):

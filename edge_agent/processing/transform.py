@@ -91,7 +91,7 @@ class Converter:
                 number = numbers.get(said)
                 if number is None:
                     unmapped[row] = True
-                    self._complain(block, position, f"{said:.100r} is not in to_number")
+                    self._complain(block, position, f"{said[:100]!r} is not in to_number")
                 else:
                     columns.value[row] = number
         columns.spoil(unmapped, STATUS_NOT_CONVERTIBLE)
