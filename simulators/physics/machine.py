@@ -33,6 +33,7 @@ class _Snapshot(msgspec.Struct):
 class _ToShow(NamedTuple):
     detail: Detail
     before: Callable[[], Mapping[str, Value]]
+    anew: bool
 
 
 class InjectionMachine:
@@ -61,6 +62,8 @@ class InjectionMachine:
         )
         self._state = self._first(start_ms, rng)
         self._shown: Callable[[], Mapping[str, Value]] = dict
+        """Tells what is shown at the begin of the next stretch."""
+        self._anew = False
 
     @property
     def cells(self) -> Sequence[str]:
@@ -90,7 +93,8 @@ class InjectionMachine:
         ]
         detail = stretch.detail
         assert isinstance(detail, Detail)
-        stretch.detail = _ToShow(detail, self._shown)
+        stretch.detail = _ToShow(detail, self._shown, self._anew)
+        self._anew = False
         self._shown = partial(shown_at_end, machine, detail)
         return stretch
 
@@ -99,11 +103,13 @@ class InjectionMachine:
         to_show = stretch.detail
         if not isinstance(to_show, _ToShow):
             raise TypeError("not a stretch of a moulding machine")
-        return show(self._equipment, to_show.detail, to_show.before(), lambda: self.sampling)
+        return show(
+            self._equipment, to_show.detail, to_show.before(), lambda: self.sampling, anew=to_show.anew
+        )
 
     def say_anew(self) -> None:
         """Say every signal again in the next stretch: whoever listens from now on knows none."""
-        self._shown = dict
+        self._anew = True
 
     def snapshot(self) -> bytes:
         """See `simulators.physics.unit.Unit`."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from simulators.physics import faults as process_faults
 from simulators.physics.interruptions import work_end_ms
 from simulators.physics.machine_state import Detail, Equipment, LastCycle, State
-from simulators.physics.shots import QUALITIES, TEST, Shots, drive_kwh, fire
+from simulators.physics.shots import QUALITIES, TEST, Shots, drive_kwh, fire, usual_cycle_ms
 from simulators.physics.surroundings import Surroundings, pass_time
 from simulators.physics.unit import Energy, Facts, Stretch
 
@@ -27,17 +27,17 @@ def run(machine: Equipment, state: State, horizon_ms: int, rng: np.random.Genera
     faults = machine.at_work(begin_ms)
     effects = process_faults.effects(faults, begin_ms)
     start_up = state.start_up_shots > 0
-    cycle_ms = standard.cycle_s * 1000.0 * effects.cycle
+    cycle_ms = usual_cycle_ms(standard, effects, semi_automatic=spec.semi_automatic)
     room_ms = work_end_ms(machine, begin_ms, horizon_ms) - begin_ms
     wanted = state.start_up_shots if start_up else math.ceil(job.left / mould.cavities)
-    likely = (room_ms if start_up else min(room_ms, state.stop_in_ms)) / cycle_ms
-    count = max(min(wanted, math.ceil(1.03 * likely) + 2), 1)
+    most_ms = room_ms if start_up else min(room_ms, state.stop_in_ms + round(cycle_ms))
+    count = max(min(wanted, math.ceil(1.02 * most_ms / cycle_ms) + 2), 1)
     surroundings = pass_time(
         machine.barrel,
         state.barrel,
         state.around_k,
         begin_ms,
-        begin_ms + max(round(count * cycle_ms), 1),
+        begin_ms + max(min(most_ms, round(count * cycle_ms)), 1),
         setpoints,
         1.0,
         faults,

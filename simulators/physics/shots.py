@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -23,6 +24,9 @@ _SLOW_SHARE: Final = 0.012
 """Cycles lengthened by a part that hesitates or a robot that waits."""
 _BEHIND: Final = 0.07
 """How far behind the standard, which is the best that was ever seen, a machine usually stays."""
+_BY_HAND: Final = 0.12
+_BY_HAND_SIGMA: Final = 0.7
+"""A hand at the guard adds a lognormal time: its median, as a share of the standard cycle, and its sigma."""
 _ALL_CAVITIES_SHARE: Final = 0.4
 """Of the bad shots, those all of whose parts are bad."""
 FIGURES: Final = (
@@ -106,6 +110,13 @@ class Shots:
         return [float(getattr(self, name)[number]) for name in FIGURES]
 
 
+def usual_cycle_ms(standard: Standard, effects: Effects, *, semi_automatic: bool) -> float:
+    """Return how long a cycle takes on average while these faults are at work."""
+    by_hand = semi_automatic or effects.semi_automatic
+    more = _BY_HAND * math.exp(0.5 * _BY_HAND_SIGMA**2) if by_hand else 0.0
+    return 1000.0 * standard.cycle_s * (effects.cycle + _BEHIND + more)
+
+
 def fire(
     count: int,
     mould: Mould,
@@ -141,24 +152,24 @@ def fire(
     thinner = np.exp(-VISCOSITY_PER_K * melt_k) * viscosity
     fill_s = np.maximum(standard.fill_s * effects.fill * (1.0 + 0.026 * noise[0]), 0.2)
     dose_s = standard.dose_s * (0.7 + 0.3 * thinner) * (1.0 + 0.016 * noise[1])
-    cool_s = np.full(count, standard.cool_s)
+    # Faults lengthen the wait for a part that is firm.
+    cool_s = standard.cool_s + (effects.cycle - 1.0) * standard.cycle_s
     # What the operator, the robot or the part's own mood add comes while the mould is open.
     open_s = standard.open_s * (1.0 + 0.02 * noise[2]) + standard.cycle_s * (_BEHIND + 0.0045 * noise[3])
     open_s = np.maximum(open_s, 0.5)
     slow = rng.random(count)
-    open_s = open_s + np.where(slow < _SLOW_SHARE, standard.cycle_s * (0.02 + 0.08 * slow / _SLOW_SHARE), 0.0)
+    open_s += np.where(slow < _SLOW_SHARE, standard.cycle_s * (0.02 + 0.08 * slow / _SLOW_SHARE), 0.0)
     if semi_automatic or effects.semi_automatic:
-        open_s = open_s + 0.12 * standard.cycle_s * rng.lognormal(0.0, 0.7, count)
-    # Faults lengthen the wait for a part that is firm.
-    cool_s = cool_s + (effects.cycle - 1.0) * standard.cycle_s
+        open_s += _BY_HAND * standard.cycle_s * rng.lognormal(0.0, _BY_HAND_SIGMA, count)
+    phase_s = np.empty((6, count))
+    phase_s[0] = standard.close_s * (1.0 + 0.01 * noise[4])
+    phase_s[1] = fill_s
+    phase_s[2] = standard.hold_s
+    phase_s[3] = dose_s
+    phase_s[4] = cool_s - dose_s
+    phase_s[5] = open_s
     phase_ms = np.zeros((count, 7), dtype=np.int64)
-    phase_ms[:, 0] = np.rint(standard.close_s * (1.0 + 0.01 * noise[4]) * 1000.0)
-    phase_ms[:, 1] = np.rint(fill_s * 1000.0)
-    phase_ms[:, 2] = round(standard.hold_s * 1000.0)
-    phase_ms[:, 3] = np.rint(dose_s * 1000.0)
-    phase_ms[:, 4] = np.rint(np.maximum(cool_s - dose_s, 0.0) * 1000.0)
-    phase_ms[:, 5] = np.rint(open_s * 1000.0)
-    np.maximum(phase_ms[:, :6], 1, out=phase_ms[:, :6])
+    phase_ms[:, :6] = np.maximum(np.rint(1000.0 * phase_s.T), 1.0)
     cycle_ms = phase_ms.sum(axis=1)
     end_ms = np.cumsum(cycle_ms)
     if not test:

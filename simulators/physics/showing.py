@@ -32,7 +32,12 @@ COARSE: Final = Sampling(25_000, 30_000)
 
 
 def show(
-    machine: Equipment, detail: Detail, before: Mapping[str, Value], sampling: Callable[[], Sampling]
+    machine: Equipment,
+    detail: Detail,
+    before: Mapping[str, Value],
+    sampling: Callable[[], Sampling],
+    *,
+    anew: bool = False,
 ) -> Iterator[Moment]:
     """Yield what is to be seen of a stretch, in order of time; see `simulators.physics.unit.Unit.play`.
 
@@ -44,8 +49,10 @@ def show(
         detail: of the stretch.
         before: what it shows already, by signal.
         sampling: asked before each look: whoever looks may look more often from now on.
+        anew: say also at the begin what it shows already.
     """
-    view, shown, cell = View(machine, detail), dict(before), machine.spec.cell
+    view, cell = View(machine, detail), machine.spec.cell
+    shown = {} if anew else dict(before)
     rng = random.Random(f"{machine.seed}:{detail.number}")
 
     def say(time_ms: int, values: Mapping[str, Value]) -> Iterator[Change]:
@@ -56,7 +63,8 @@ def show(
                 yield Change(cell, name, time_ns, value)
 
     begin_ms, last_ms = detail.begin_ms, detail.end_ms - 1
-    yield from say(begin_ms, {**status(machine, detail, begin_ms), **view.counters(0)})
+    now_shown = {**status(machine, detail, begin_ms), **view.counters(0)}
+    yield from say(begin_ms, {**before, **now_shown} if anew else now_shown)
     off = detail.pending is not None and detail.pending.kind == "off"
     next_slow = next_fast = due = begin_ms - 1
     turns = iter(_turns(machine, detail, view))
