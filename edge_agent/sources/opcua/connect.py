@@ -15,9 +15,10 @@ from typing import Any, Final
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.crypto import security_policies
-from asyncua.ua.uaerrors._base import UaError
+from asyncua.ua.uaerrors._base import UaError, UaStatusCodeError
 
 from edge_agent.sources.opcua.config import OpcUaConfig
+from edge_agent.sources.opcua.decode import MalformedMessage, read_header
 from edge_agent.sources.opcua.endpoints import (
     TOKENS,
     describe,
@@ -245,7 +246,32 @@ def _client(config: OpcUaConfig, applicant: Applicant, credentials: Credentials 
 async def _open_channel(client: Client) -> None:
     await open_socket(client)
     await client.send_hello()
-    await client.open_secure_channel()
+    protocol = client.uaclient.protocol
+    assert protocol is not None
+    answers: list[Any] = []
+    hand_on = protocol._call_callback  # noqa: SLF001
+
+    def note(request_id: int, body: Any) -> None:
+        answers.append(body)
+        hand_on(request_id, body)
+
+    # asyncua asserts that a channel was granted, and forgets the fault that it was answered with.
+    protocol._call_callback = note  # type: ignore[method-assign]  # noqa: SLF001
+    try:
+        await client.open_secure_channel()
+    except AssertionError as error:
+        raise _fault(answers) from error
+    finally:
+        protocol._call_callback = hand_on  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _fault(answers: list[Any]) -> Exception:
+    try:
+        status = read_header(bytes(answers[-1])).status
+    except (MalformedMessage, LookupError, TypeError, ValueError):
+        return ConnectionError("the server refuses the channel")
+    fault: Exception = UaStatusCodeError(status)  # type: ignore[no-untyped-call]
+    return fault
 
 
 @asynccontextmanager

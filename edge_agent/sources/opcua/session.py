@@ -206,8 +206,10 @@ class Session:
             try:
                 await self.client.open_secure_channel(renew=True)
                 self.client.uaclient.revolve_security_token()
-            except (UaError, OSError, TimeoutError) as error:
-                raise SourceUnavailable(f"the secure channel could not be renewed: {error}") from error
+            except (UaError, OSError, TimeoutError, AssertionError) as error:
+                # asyncua asserts that it was granted.
+                reason = str(error) or "the server refuses"
+                raise SourceUnavailable(f"the secure channel could not be renewed: {reason}") from error
 
 
 _LOST: Final = frozenset(
