@@ -11,7 +11,7 @@ import numpy as np
 from edge_agent.processing.records import Records
 from edge_agent.processing.step import NOTHING
 from shopfloor.asset import parse_asset
-from shopfloor.block import SampleBlock, make_block
+from shopfloor.block import Int64, SampleBlock, make_block
 from shopfloor.errors import InvalidName
 from shopfloor.signal import SeriesKey, parse_signal
 
@@ -28,19 +28,27 @@ _RECORD: Final = np.dtype(
 )
 
 
-def held_page(memory: Records) -> bytes:
-    """Return what is held of a page's series (MEMORY[at most PAGE]); empty if nothing is."""
-    slots = np.flatnonzero(memory["held"])
-    page = np.empty(len(slots), dtype=_RECORD)
-    page["slot"] = slots
+def held_pages(memory: Records, pages: Int64) -> dict[str, bytes]:
+    """Return state to save: what is held of pages' series; empty where nothing is.
+
+    Args:
+        memory: MEMORY[n] of all series.
+        pages: int64, ascending.
+    """
+    held = memory["held"]
+    numbers = np.flatnonzero(held)
+    numbers = numbers[np.isin(numbers // PAGE, pages)]
+    rows = np.empty(len(numbers), dtype=_RECORD)
+    rows["slot"] = numbers % PAGE
     for name in ("time", "received", "value", "status"):
-        page[name] = memory[f"seen_{name}"][slots]
-    return page.tobytes()
-
-
-def held_key(page: int) -> str:
-    """Return the key of a page."""
-    return f"{_HELD}{page}"
+        rows[name] = memory[f"seen_{name}"][numbers]
+    content, size = rows.tobytes(), _RECORD.itemsize
+    starts = (np.searchsorted(numbers, pages * PAGE) * size).tolist()
+    ends = (np.searchsorted(numbers, (pages + 1) * PAGE) * size).tolist()
+    return {
+        f"{_HELD}{page}": content[start:end]
+        for page, start, end in zip(pages.tolist(), starts, ends, strict=True)
+    }
 
 
 def series_key(page: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.processing.config import RuleConfig
+from shopfloor.block import Int64
 
 Records: TypeAlias = npt.NDArray[np.void]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -46,7 +47,8 @@ MEMORY: Final = np.dtype(
         ("high", np.float64),
         ("minute", np.int64),
         ("in_minute", np.int64),
-    ]
+    ],
+    align=True,
 )
 """Times are UTC ns, of the machine's clock except ``seen_received``; ``held_since`` is monotonic ns."""
 
@@ -62,7 +64,8 @@ LIMITS: Final = np.dtype(
         ("max_ns", np.int64),
         ("per_minute", np.int64),
         ("hold_ns", np.int64),
-    ]
+    ],
+    align=True,
 )
 
 
@@ -73,6 +76,27 @@ def nothing_seen(count: int) -> Records:
     memory["low"], memory["high"] = -np.inf, np.inf
     memory["seen_row"] = -1
     return memory
+
+
+def gathered(records: Records, numbers: Int64) -> Records:
+    """Return a copy of some rows; numpy copies records field by field, and plain bytes ten times as fast."""
+    rows: Records = _plain(records)[numbers].view(records.dtype)
+    return rows
+
+
+def scatter(records: Records, numbers: Int64, rows: Records) -> None:
+    """Write rows to their numbers; see `gathered`."""
+    _plain(records)[numbers] = _plain(rows)
+
+
+def copied(records: Records) -> Records:
+    """Return a copy; see `gathered`."""
+    rows: Records = _plain(records).copy().view(records.dtype)
+    return rows
+
+
+def _plain(records: Records) -> Records:
+    return records.view(np.dtype((np.void, records.dtype.itemsize)))
 
 
 def limits_of(rule: RuleConfig) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edge_agent.processing.records import MINUTE_NS, TEXT_TAG, Mask, Records
+from edge_agent.processing.records import MINUTE_NS, TEXT_TAG, Mask, Records, copied
 from shopfloor.block import Float64, Int64, UInt32, UInt64
 
 
@@ -65,94 +65,95 @@ def decide(before: Records, limits: Records, new: Readings, now_ns: int) -> Deci
 
 
 def _decide(before: Records, limits: Records, new: Readings, now_ns: int) -> Decision:
-    time, value, tag = new.time, new.value, new.tag
-    seen, kept_time, kept_value = before["seen_time"], before["kept_time"], before["kept_value"]
-    begun, waits, door, max_ns = before["begun"], before["waits"], limits["door"], limits["max_ns"]
-    text = tag >= TEXT_TAG
+    time, value = new.time, new.value
+    seen_time, kept_time = before["seen_time"].copy(), before["kept_time"].copy()
+    kept_value, waits = before["kept_value"].copy(), before["waits"].copy()
+    door, max_ns = limits["door"].copy(), limits["max_ns"]
+    text = new.tag >= TEXT_TAG
 
     # What is out of order, or the same again, or no plain reading.
-    same_kind = begun & (tag == before["tag"])
-    late = new.plain & (time < seen)
-    tie = new.plain & (time == seen)
-    again = tie & same_kind & (text | (value == before["seen_value"]))
-    stop = ~new.plain | (tie & ~again)
-    follows = new.plain & (time > seen)
-    start = follows & ~same_kind
-    judged = follows & same_kind
-    behind = late & begun & (time > kept_time)
+    same_kind = before["begun"] & (new.tag == before["tag"])
+    since_seen = time - seen_time
+    follows = new.plain & (time > seen_time)
+    start, judged = follows & ~same_kind, follows & same_kind
+    late = new.plain & (time < seen_time)
+    again = new.plain & (time == seen_time) & same_kind & (text | (value == before["seen_value"]))
+    stop = ~(follows | late | again)
+    behind = late & before["begun"] & (time > kept_time)
 
-    # Deadband and intervals.
     since_kept = time - kept_time
     heartbeat = since_kept >= max_ns
-    reach = np.fmax(limits["absolute"], limits["relative"] * np.abs(kept_value))
-    within = limits["banded"] & (text | (np.abs(value - kept_value) <= reach))
-    soon = (since_kept < limits["min_ns"]) | (
-        (before["in_minute"] >= limits["per_minute"]) & (time - before["minute"] < MINUTE_NS)
-    )
-    banded = judged & ~door
-    exception = banded & (~within | heartbeat)
-    keep_banded = exception & ~soon
-    hold_banded = exception & soon & ~text
-    quiet = (banded & ~exception) | (exception & soon & text)
-
-    # The door.
-    slope = (value - kept_value) / since_kept
-    inside = text | ((before["low"] <= slope) & (slope <= before["high"]))
-    swings = judged & door
-    keep_inside = swings & inside & heartbeat
-    hold_inside = swings & inside & ~heartbeat & ~text
-    outside = swings & ~inside
-    keep_outside = outside & (time - seen >= max_ns)
-    hold_outside = outside & ~keep_outside
-    quiet |= swings & inside & ~heartbeat & text
-
+    step = value - kept_value
+    nothing = np.zeros(len(time), dtype=np.bool_)
+    within = keep_banded = hold_banded = outside = nothing
+    keep = start
+    if not door.all():
+        banded = judged & ~door
+        reach = np.fmax(limits["absolute"], limits["relative"] * np.abs(kept_value))
+        within = limits["banded"] & (text | (np.abs(step) <= reach))
+        soon = (since_kept < limits["min_ns"]) | (
+            (before["in_minute"] >= limits["per_minute"]) & (time - before["minute"] < MINUTE_NS)
+        )
+        exception = banded & (~within | heartbeat)
+        keep_banded = exception & ~soon
+        hold_banded = exception & soon & ~text
+        keep = keep | keep_banded
+    hold = hold_banded
+    if door.any():
+        swings = judged & door
+        slope = step / since_kept
+        inside = text | ((before["low"] <= slope) & (slope <= before["high"]))
+        outside = swings & ~inside
+        keep_swinging = np.where(outside, since_seen, since_kept) >= max_ns
+        keep = keep | (swings & keep_swinging)
+        hold = hold | (swings & ~keep_swinging & ~text)
+    previous = limits["previous"]
     release = waits & (
-        outside
-        | behind
-        | ((stop | start) & (before["held"] | limits["previous"]))
-        | (keep_banded & limits["previous"] & ~within)
+        outside | behind | ((stop | start) & (before["held"] | previous)) | (keep_banded & previous & ~within)
     )
-    anchors = start | keep_banded | keep_inside | keep_outside
-    held = hold_banded | hold_inside | hold_outside
-    newest = start | judged
 
-    after = before.copy()
+    after = copied(before)
     # A late reading between two that stand for a text would be taken for a change back that never comes.
-    after["begun"] = (begun & ~stop & ~(late & (before["tag"] >= TEXT_TAG))) | start
+    after["begun"] &= ~(stop | (late & (before["tag"] >= TEXT_TAG)))
+    after["begun"] |= start
+    newest = start | judged
+    after["waits"] = hold | (judged & ~keep & ~text) | (waits & ~newest & ~stop & ~release)
+    after["held"] &= after["waits"] & ~newest
+    after["held"] |= hold
+    for name, column in (
+        ("seen_time", time), ("seen_value", value), ("seen_received", new.received),
+        ("seen_status", new.status), ("seen_row", new.row),
+    ):  # fmt: skip
+        np.copyto(after[name], column, where=newest)
+    np.copyto(after["held_since"], now_ns, where=hold)
+    np.copyto(after["tag"], new.tag, where=start)
     from_seen = outside | (release & behind)
-    after["kept_time"] = np.where(anchors, time, np.where(from_seen, seen, kept_time))
-    after["kept_value"] = np.where(anchors, value, np.where(from_seen, before["seen_value"], kept_value))
-    after["tag"] = np.where(start, tag, before["tag"])
-    after["seen_time"] = np.where(newest, time, seen)
-    after["seen_value"] = np.where(newest, value, before["seen_value"])
-    after["seen_received"] = np.where(newest, new.received, before["seen_received"])
-    after["seen_status"] = np.where(newest, new.status, before["seen_status"])
-    after["seen_row"] = np.where(newest, new.row, before["seen_row"])
-    after["waits"] = held | (quiet & ~text) | (waits & (again | (late & ~release)))
-    after["held"] = held | (before["held"] & after["waits"] & ~newest)
-    after["held_since"] = np.where(held, now_ns, before["held_since"])
-
-    after["low"] = np.where(anchors | from_seen | stop, -np.inf, before["low"])
-    after["high"] = np.where(anchors | from_seen | stop, np.inf, before["high"])
-    base_time = np.where(outside, seen, kept_time)
-    base_value = np.where(outside, before["seen_value"], kept_value)
-    narrows = hold_inside | hold_outside
-    step = time - base_time
-    deviation = limits["deviation"]
-    low, high = (value - deviation - base_value) / step, (value + deviation - base_value) / step
-    after["low"] = np.where(narrows, np.maximum(after["low"], low), after["low"])
-    after["high"] = np.where(narrows, np.minimum(after["high"], high), after["high"])
+    np.copyto(kept_time, seen_time, where=from_seen)
+    np.copyto(kept_value, before["seen_value"], where=from_seen)
+    if door.any():
+        anew = keep | from_seen | stop
+        np.copyto(after["low"], -np.inf, where=anew)
+        np.copyto(after["high"], np.inf, where=anew)
+        run, narrows = time - kept_time, hold & door
+        low = (value - limits["deviation"] - kept_value) / run
+        high = (value + limits["deviation"] - kept_value) / run
+        np.copyto(after["low"], np.maximum(after["low"], low), where=narrows)
+        np.copyto(after["high"], np.minimum(after["high"], high), where=narrows)
+    np.copyto(kept_time, time, where=keep)
+    np.copyto(kept_value, value, where=keep)
+    after["kept_time"], after["kept_value"] = kept_time, kept_value
 
     counts = start | keep_banded
-    fresh_minute = counts & ((before["in_minute"] == 0) | (time - before["minute"] >= MINUTE_NS))
-    after["minute"] = np.where(fresh_minute, time, before["minute"])
-    after["in_minute"] = np.where(fresh_minute, 1, before["in_minute"] + counts)
-    return Decision(stop | late | anchors, release, after)
+    opens = counts & ((before["in_minute"] == 0) | (time - before["minute"] >= MINUTE_NS))
+    np.copyto(after["minute"], time, where=opens)
+    after["in_minute"] += counts
+    np.copyto(after["in_minute"], 1, where=opens)
+    return Decision(stop | late | keep, release, after)
 
 
 def release_held(before: Records) -> Records:
     """Return the memory of series after their waiting reading was kept: others are compared to it from now on."""
-    after = before.copy()
+    after = copied(before)
     after["kept_time"], after["kept_value"] = before["seen_time"], before["seen_value"]
     after["waits"] = after["held"] = False
     after["low"], after["high"] = -np.inf, np.inf

@@ -11,7 +11,16 @@ import numpy as np
 
 from edge_agent.processing import held
 from edge_agent.processing.config import RuleConfig
-from edge_agent.processing.records import LIMITS, Mask, Records, limits_of, nothing_seen, text_tag
+from edge_agent.processing.records import (
+    LIMITS,
+    Mask,
+    Records,
+    gathered,
+    limits_of,
+    nothing_seen,
+    scatter,
+    text_tag,
+)
 from edge_agent.processing.rounds import Readings, decide, release_held
 from edge_agent.processing.single import decide_run
 from edge_agent.processing.step import NOTHING, Step
@@ -80,7 +89,7 @@ class Thinner:
             release = np.ones(len(numbers), dtype=np.bool_)
         if not len(numbers):
             return step
-        before = memory[numbers]
+        before = gathered(memory, numbers)
         after = release_held(before)
         if interrupted:
             after["begun"] = False
@@ -106,31 +115,21 @@ class Thinner:
         if not len(rows):
             return Step(block)
         mine = numbers[rows]
-        order = np.argsort(mine, kind="stable")
-        grouped = mine[order]
-        starts = np.flatnonzero(np.concatenate([[True], grouped[1:] != grouped[:-1]]))
-        touched, runs = grouped[starts], np.diff(starts, append=len(grouped))
-        occurrence = np.arange(len(grouped)) - np.repeat(starts, runs)
-        before = self._memory[touched]
-        self._memory["seen_row"][touched] = -1
         readings = _readings(block, rows)
         keep = np.ones(len(block), dtype=np.bool_)
         keep[rows] = False
         earlier: list[_Earlier] = []
+        # In the blocks of a poll each series stands once, in one order.
+        alone = len(rows) >= WIDE and bool((mine[1:] > mine[:-1]).all())
+        touched = mine if alone else np.unique(mine)
+        before = gathered(self._memory, touched)
+        self._memory["seen_row"][touched] = -1
+        if alone:
+            self._decide_round(block, mine, readings, now_ns, keep, earlier)
+        else:
+            self._decide_mixed(block, mine, readings, now_ns, keep, earlier)
 
-        by_round = np.argsort(occurrence, kind="stable")
-        done = 0
-        for size in np.bincount(occurrence).tolist():
-            if size < WIDE:
-                break
-            chosen = order[by_round[done : done + size]]
-            self._decide_round(block, mine[chosen], readings, chosen, now_ns, keep, earlier)
-            done += size
-        rest = order[np.sort(by_round[done:])]
-        if len(rest):
-            self._decide_runs(block, mine[rest], readings, rest, now_ns, keep, earlier)
-
-        after = self._memory[touched]
+        after = gathered(self._memory, touched)
         came = sum(len(each.position) for each in earlier)
         step = Step(block)
         if not keep.all():
@@ -148,20 +147,44 @@ class Thinner:
         self._remember(touched, before, after, step)
         return step
 
-    def _decide_round(
+    def _decide_mixed(
         self,
         block: SampleBlock,
         numbers: Int64,
-        readings: Readings,
-        chosen: Int64,
+        new: Readings,
         now_ns: int,
         keep: Mask,
         earlier: list[_Earlier],
     ) -> None:
-        before = self._memory[numbers]
-        new = readings.take(chosen)
-        decision = decide(before, self._limits[numbers], new, now_ns)
-        self._memory[numbers] = decision.after
+        """Decide on the first reading of every series, then on the second, while there are many; then on the rest."""
+        order = np.argsort(numbers, kind="stable")
+        grouped = numbers[order]
+        starts = np.flatnonzero(np.diff(grouped, prepend=-1))
+        occurrence = np.arange(len(grouped)) - np.repeat(starts, np.diff(starts, append=len(grouped)))
+        by_round = np.argsort(occurrence, kind="stable")
+        done = 0
+        for size in np.bincount(occurrence).tolist():
+            if size < WIDE:
+                break
+            chosen = order[by_round[done : done + size]]
+            self._decide_round(block, numbers[chosen], new.take(chosen), now_ns, keep, earlier)
+            done += size
+        rest = order[np.sort(by_round[done:])]
+        if len(rest):
+            self._decide_runs(block, numbers[rest], new.take(rest), now_ns, keep, earlier)
+
+    def _decide_round(
+        self,
+        block: SampleBlock,
+        numbers: Int64,
+        new: Readings,
+        now_ns: int,
+        keep: Mask,
+        earlier: list[_Earlier],
+    ) -> None:
+        before = gathered(self._memory, numbers)
+        decision = decide(before, gathered(self._limits, numbers), new, now_ns)
+        scatter(self._memory, numbers, decision.after)
         keep[new.row[decision.keep]] = True
         if decision.release.any():
             row = before["seen_row"]
@@ -174,13 +197,12 @@ class Thinner:
         self,
         block: SampleBlock,
         numbers: Int64,
-        readings: Readings,
-        chosen: Int64,
+        new: Readings,
         now_ns: int,
         keep: Mask,
         earlier: list[_Earlier],
     ) -> None:
-        columns = [column[chosen].tolist() for column in readings]
+        columns = [column.tolist() for column in new]
         bounds = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1)).tolist()
         for start, end in pairwise(bounds):
             number = int(numbers[start])
@@ -200,11 +222,15 @@ class Thinner:
 
     def _remember(self, numbers: Int64, before: Records, after: Records, step: Step) -> None:
         """Make ``after`` what is known, add to ``step`` what has to be saved of it, and the way back."""
-        self._memory[numbers] = after
+        scatter(self._memory, numbers, after)
         step.back.append(partial(self._go_back, numbers, before))
-        for page in np.unique(numbers[before["held"] | after["held"]] // held.PAGE).tolist():
+        changed = before["held"] | after["held"]
+        if not changed.any():
+            return
+        pages = np.unique(numbers[changed] // held.PAGE)
+        step.state |= held.held_pages(self._memory[: len(self._keys)], pages)
+        for page in pages.tolist():
             start, end = page * held.PAGE, min(len(self._keys), (page + 1) * held.PAGE)
-            step.state[held.held_key(page)] = held.held_page(self._memory[start:end])
             known = self._named.get(page, 0)
             if known < end - start:
                 step.state[held.series_key(page)] = held.series_names(self._keys[start:end])
@@ -212,7 +238,7 @@ class Thinner:
                 self._named[page] = end - start
 
     def _go_back(self, numbers: Int64, before: Records) -> None:
-        self._memory[numbers] = before
+        scatter(self._memory, numbers, before)
 
     def _unrestore(self, restored: SampleBlock, outdated: list[str]) -> None:
         self._restored, self._outdated = restored, outdated

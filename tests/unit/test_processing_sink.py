@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Never
+from typing import Any, Final
 
 import pytest
 
 from edge_agent import sink as sink_module
 from edge_agent.buffer import Parcel
-from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
-from edge_agent.intake import BufferThread, Intake
-from edge_agent.processing.config import RuleConfig
-from edge_agent.processing.stage import Moment, make_stage
+from edge_agent.processing.stage import Moment
 from edge_agent.processing.step import NOTHING
-from edge_agent.sink import SourceSink
-from edge_agent.sources import BlockSink
-from shopfloor.block import Sample, block_of
+from shopfloor.block import block_of
 from shopfloor.errors import StoreUnavailable
-from shopfloor.messages import Lane, SeriesDeclaration, SourceState
-from tests.unit.processing_runs import BEGIN, S, at, plain, values
+from shopfloor.messages import SourceState
+from tests.unit.processing_folder import SCOPE, Folder, make
+from tests.unit.processing_runs import BEGIN, S, at, values
 
 DOOR: Final = {"swinging_door": {"deviation": 0.5}}
-SCOPE: Final = "scope"
-
-
-class Quiet:
-    """A source of which only its name and protocol matter."""
-
-    name, assets = "s", ()
-
-    def __init__(self, protocol: str = "mqtt") -> None:
-        self.protocol = protocol
-
-    def declarations(self) -> tuple[SeriesDeclaration, ...]:
-        return ()
-
-    async def run(self, sink: BlockSink) -> Never:
-        raise AssertionError(sink)
 
 
 class Disk:
@@ -56,14 +32,6 @@ class Disk:
         if self.full:
             raise StoreUnavailable("full")
         self.parcels.append(parcel)
-
-
-def make(
-    disk: Any, *rules: Mapping[str, Any], saved: dict[str, bytes] | None = None, protocol: str = "mqtt"
-) -> SourceSink:
-    saved = saved or {}
-    stage = make_stage([RuleConfig.model_validate(rule) for rule in rules], "s", protocol, saved)
-    return SourceSink(Quiet(protocol), disk, SCOPE, saved, Counter(), stage, lambda: Moment(BEGIN, 0))
 
 
 @pytest.mark.parametrize("rules", [(), ({"signal": "other", "deadband": {}, "scale": 3, "freshness_s": 9},)])
@@ -156,41 +124,6 @@ async def test_looking_goes_on_while_the_disk_is_full(monkeypatch: pytest.Monkey
     looking.cancel()
     await asyncio.wait([looking])
     assert values(disk.parcels[1].block.rows()) == [2.0]
-
-
-class Folder:
-    """An agent's disk, over several lives of its process."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.stored: list[Sample] = []
-        self.repeats = 0
-
-    @asynccontextmanager
-    async def life(self, *rules: Mapping[str, Any]) -> AsyncIterator[SourceSink]:
-        """One life; leaving the context is a kill."""
-        with ThreadPoolExecutor(1) as executor:
-            loop = asyncio.get_running_loop()
-            limits = BufferLimits(disk_reserve_bytes=0)
-            buffer = await loop.run_in_executor(executor, SqliteBuffer, self._folder, limits, "a")
-            thread = BufferThread(buffer, executor)
-            intake = Intake(thread)
-            saved = await thread.call(lambda buffer: buffer.state(SCOPE))
-            writing = asyncio.create_task(intake.run())
-            try:
-                yield make(intake, *rules, saved=saved)
-            finally:
-                writing.cancel()
-                await asyncio.wait([writing])
-                await loop.run_in_executor(executor, self._drain, buffer)
-
-    def _drain(self, buffer: SqliteBuffer) -> None:
-        for lane in Lane:
-            while (batch := buffer.peek(1_000, lane)) is not None:
-                self.stored += map(plain, batch.block.rows())
-                buffer.commit(batch.stream_id, batch.last_seq)
-        self.repeats += buffer.stats().repeats_total
-        buffer.close()
 
 
 async def test_a_held_reading_survives_a_kill_and_is_stored_once(tmp_path: Path) -> None:
