@@ -345,6 +345,10 @@ def choose_token(client: Client, config: OpcUaConfig) -> None:
             f"{config.endpoint}: the server wants the password of {config.user!r} unencrypted; "
             "use SignAndEncrypt, or set allow_insecure_user to this name"
         )
+    if not plain and not client.security_policy.peer_certificate:
+        raise SourceMisconfigured(
+            f"{config.endpoint}: the server wants {TOKENS[kind]} encrypted, but shows no certificate to do it with"
+        )
     client._policy_ids = [best] if best is not None else []  # noqa: SLF001
 
 

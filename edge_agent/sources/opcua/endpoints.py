@@ -34,7 +34,9 @@ async def discover(config: OpcUaConfig) -> list[ua.EndpointDescription]:
         await open_socket(client)
         await client.send_hello()
         await client.open_secure_channel()
-        return await client.get_endpoints()
+        endpoints = await client.get_endpoints()
+        await client.close_secure_channel()
+        return endpoints
     finally:
         await drop(client)
 

@@ -89,6 +89,6 @@ async def _close(client: Client, orphan: _Left) -> bool:
         await session.close_session(True)
     except UaStatusCodeError as error:
         return error.code in _GONE
-    except UaError:
+    except (UaError, TimeoutError):
         return False
     return True
