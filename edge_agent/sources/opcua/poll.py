@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple, Never
 
 import numpy as np
@@ -25,6 +26,8 @@ from shopfloor.errors import SourceUnavailable
 _STATE_INTERVAL_NS: Final = 3 * 1_000_000_000
 _PUT_SAMPLES: Final = 10_000
 """So many are put at once: as many as a batch of the uplink."""
+_CAUTIOUS: Final = 500
+"""Nodes in a request after one was not answered in time."""
 
 
 class _Batch(NamedTuple):
@@ -86,8 +89,14 @@ class Poll:
                 if len(batch.numbers) == 1 or fault.code not in TOO_MUCH:
                     raise SourceUnavailable(str(fault)) from fault
                 self._live.session.limits.read = max(1, len(batch.numbers) // 2)
-                left = [batch.numbers, *(other.numbers for other in waiting)]
-                waiting = deque(self._batches(np.concatenate(left)))
+                waiting = self._smaller(batch, waiting)
+                continue
+            except SourceUnavailable as error:
+                # A server that takes more than it can answer in time is asked for less, once a session.
+                if not isinstance(error.__cause__, TimeoutError) or len(batch.numbers) <= _CAUTIOUS:
+                    raise
+                self._live.session.limits.read = _CAUTIOUS
+                waiting = self._smaller(batch, waiting)
                 continue
             gathered.append(self._answer(batch, body))
             if not waiting or sum(len(answer.news) for answer in gathered) >= _PUT_SAMPLES:
@@ -102,6 +111,10 @@ class Poll:
             self._requests = self._batches(np.array(nodes.active(self._group), np.uint32))
             self._made_for = made_for
         return self._requests
+
+    def _smaller(self, refused: _Batch, waiting: Iterable[_Batch]) -> deque[_Batch]:
+        """Return what is left to be read, in requests of the size that counts now."""
+        return deque(self._batches(np.concatenate([refused.numbers, *(batch.numbers for batch in waiting)])))
 
     def _batches(self, numbers: UInt32) -> list[_Batch]:
         limit, ids = self._live.session.limits.read, self._live.nodes.ids

@@ -26,8 +26,10 @@ from shopfloor.errors import SourceUnavailable
 _HISTORY_TIMEOUT_FACTOR: Final = 4.0
 _DEFAULT_LIMIT: Final = 500
 """Nodes in a request where the server states no limit: small controllers get far slower above a few hundred."""
+_LARGEST_READ: Final = 10_000
 _LARGEST_LIMIT: Final = 2_000
-"""Nodes in a request where the server states that it takes so many or more."""
+"""Nodes in a request where the server states that it takes so many or more. Reads are decoded as columns, whatever
+their size; what asyncua encodes and decodes must not hold up everything else."""
 _DEFAULT_HISTORY_LIMIT: Final = 50
 _KEEP_ALIVE_SHARE: Final = 0.3
 """Of a session's timeout: two requests may fail to come in time before it ends."""
@@ -140,8 +142,9 @@ class Session:
     ) -> list[ua.DataValue]:
         """Read one attribute of many nodes, in batches; one DataValue a node, in order."""
         values: list[ua.DataValue] = []
-        for start in range(0, len(nodes), self.limits.read):
-            request = read_request(nodes[start : start + self.limits.read], attribute)
+        size = min(self.limits.read, _LARGEST_LIMIT)
+        for start in range(0, len(nodes), size):
+            request = read_request(nodes[start : start + size], attribute)
             answer = await self.ask(request, ua.ReadResponse)
             values.extend(answer.Results)
         if len(values) != len(nodes):
@@ -174,8 +177,8 @@ class Session:
         for name, value in zip(_LIMIT_NODES, values, strict=True):
             number = value.Value.Value if value.Value is not None else None
             if isinstance(number, int) and number > 0:
-                largest = _DEFAULT_HISTORY_LIMIT if name == "history" else _LARGEST_LIMIT
-                setattr(self.limits, name, min(number, largest))
+                largest = {"history": _DEFAULT_HISTORY_LIMIT, "read": _LARGEST_READ}
+                setattr(self.limits, name, min(number, largest.get(name, _LARGEST_LIMIT)))
 
     async def measure_clock(self) -> None:
         """Estimate the server's clock from the header of an answer and the middle of its round trip."""
