@@ -26,6 +26,7 @@ _HISTORY_NS: Final = 2 * _H_NS
 _CATCH_UP_NS: Final = 60_000_000_000
 """A computer that slept longer than this says only where its machines are now: nobody was there to look."""
 _CHECKPOINT_NS: Final = _H_NS
+_AHEAD_NS: Final = 60_000_000_000
 _REPLAY_NS: Final = 600_000_000_000
 
 
@@ -265,8 +266,10 @@ class Plant:
         for playback in self._playbacks:
             _look(playback.unit, live=False)
             opening = _at_least(self._live_again(playback, quiet_ns), quiet_ns + MS)
-            later = playback.advance(self._now_ns)
+            # What a unit has worked out ahead stays coarse: it must not last into the present.
+            later = playback.advance(max(self._now_ns - _AHEAD_NS, playback.begin_ms * MS, quiet_ns))
             _look(playback.unit, live=True)
+            later += playback.advance(self._now_ns)
             for cell in playback.unit.cells:
                 if cell not in self._outlet_of:
                     continue
