@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -159,7 +159,8 @@ class Config(ConfigModel):
 
     agent: AgentConfig
     """Who this agent is."""
-    data: FilePath = Field(default=Path("data"), validate_default=True)
+    # As text, as a file would have it: only that is taken relative to the file.
+    data: FilePath = Field(default=cast("Path", "data"), validate_default=True)
     """Folder of the buffer; it survives restarts and upgrades. Relative to this file."""
     uplink: UplinkConfig
     """Where the data goes."""
