@@ -8,11 +8,11 @@ from typing import Final
 
 from shopfloor.asset import AssetPath
 from simulators.emissions import EmissionLog, Row, read_series
-from simulators.physics.machine import COARSE, LIVE, InjectionMachine
 from simulators.physics.unit import MS, Change, Facts, Moment, Unit
 from simulators.plant.checkpoint import Checkpoint, CheckpointFile, TimeMark
 from simulators.plant.live_truth import LiveTruth
 from simulators.plant.meters import fit_meters
+from simulators.plant.moments import at_least, look, newest_of
 from simulators.plant.opcua_outlet import OpcuaOutlet
 from simulators.plant.outlet import Outlet
 from simulators.plant.outlets import make_outlets
@@ -205,9 +205,9 @@ class Plant:
         for playback in self._playbacks:
             moments: list[Moment] = []
             if slept:
-                _look(playback.unit, live=False)
-                moments += _at_least(playback.skip(now_ns), self._now_ns + MS)
-                _look(playback.unit, live=True)
+                look(playback.unit, live=False)
+                moments += at_least(playback.skip(now_ns), self._now_ns + MS)
+                look(playback.unit, live=True)
                 for cell in playback.unit.cells:
                     if cell in self._outlet_of:
                         # What it would have said on its own meanwhile, such as answers to polls.
@@ -264,11 +264,11 @@ class Plant:
         self._now_ns = max(self._now_ns, quiet_ns)
         rows: list[Row] = []
         for playback in self._playbacks:
-            _look(playback.unit, live=False)
-            opening = _at_least(self._live_again(playback, quiet_ns), quiet_ns + MS)
+            look(playback.unit, live=False)
+            opening = at_least(self._live_again(playback, quiet_ns), quiet_ns + MS)
             # What a unit has worked out ahead stays coarse: it must not last into the present.
             later = playback.advance(max(self._now_ns - _AHEAD_NS, playback.begin_ms * MS, quiet_ns))
-            _look(playback.unit, live=True)
+            look(playback.unit, live=True)
             later += playback.advance(self._now_ns)
             for cell in playback.unit.cells:
                 if cell not in self._outlet_of:
@@ -279,7 +279,7 @@ class Plant:
                     rows += outlet.take(cell, self._said(outlet, mine), self._now_ns // MS)
                 else:
                     self._pass_over(cell, [moment for moment in later if moment.cell == cell], self._now_ns)
-                    self._opening[cell] = list(_newest(mine, self._now_ns + MS))
+                    self._opening[cell] = list(newest_of(mine, self._now_ns + MS))
         rows.sort(key=lambda row: row.time_ns)
         if rows:
             self.log.append(rows)
@@ -321,23 +321,3 @@ class Plant:
                 self._faults.snapshot(),
             )
         )
-
-
-def _look(unit: Unit, *, live: bool) -> None:
-    if isinstance(unit, InjectionMachine):
-        unit.sampling = LIVE if live else COARSE
-
-
-def _at_least(changes: Sequence[Change], time_ns: int) -> list[Change]:
-    """Return changes none of which is before a time."""
-    return [change if change.time_ns >= time_ns else change._replace(time_ns=time_ns) for change in changes]
-
-
-def _newest(moments: Iterable[Moment], time_ns: int) -> Iterator[Moment]:
-    """Yield the newest change of each signal, as if it came at that time."""
-    newest: dict[str, Change] = {}
-    for moment in moments:
-        if isinstance(moment, Change):
-            newest[moment.signal] = moment
-    for change in newest.values():
-        yield change._replace(time_ns=time_ns)
