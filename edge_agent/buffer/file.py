@@ -182,6 +182,26 @@ class BufferFile:
         assert number is not None
         return Row(number, stream.number, first_seq, count, oldest, len(payload) + ROW_OVERHEAD_BYTES)
 
+    def merge_blocks(self, rows: Sequence[Row], block: SampleBlock) -> Row:
+        """Write neighbours as one row, which has the number of the last of them."""
+        first, last = rows[0], rows[-1]
+        payload = wire.encode_block(block)
+        oldest = min(row.oldest_time for row in rows)
+        self._db.execute(
+            "UPDATE block SET first_seq = ?, count = ?, oldest_time = ?, checksum = ?, payload = ? WHERE number = ?",
+            (
+                first.first_seq,
+                len(block),
+                oldest,
+                _checksum(first.stream, first.first_seq, len(block), payload),
+                payload,
+                last.number,
+            ),
+        )
+        self.delete_blocks(rows[:-1])
+        size = len(payload) + ROW_OVERHEAD_BYTES
+        return Row(last.number, first.stream, first.first_seq, len(block), oldest, size)
+
     def read_block(self, row: Row) -> SampleBlock | None:
         """Return a row's block, None where it is not what was written."""
         found = self._db.execute(

@@ -171,6 +171,22 @@ class Inventory:
             if any(row.number in gone for row in stream.waiting):
                 stream.waiting = deque(row for row in stream.waiting if row.number not in gone)
 
+    def replace(self, rows: Sequence[Row], merged: Row) -> None:
+        """Let neighbours be one row, which has the number of the last of them; delivered or undelivered, all alike."""
+        stream = self.streams[merged.stream]
+        before = sum(row.size for row in rows)
+        for row in rows[:-1]:
+            del self._rows[row.number]
+        self._rows[merged.number] = merged
+        self.used_bytes += merged.size - before
+        if merged.last_seq > stream.committed:
+            gone = {row.number for row in rows}
+            self.pending_bytes += merged.size - before
+            kept = [row for row in stream.waiting if row.number not in gone]
+            # Rows of a stream wait in the order of their numbers.
+            place = next((n for n, row in enumerate(kept) if row.first_seq > merged.first_seq), len(kept))
+            stream.waiting = deque([*kept[:place], merged, *kept[place:]])
+
     def empty_streams(self, without: Sequence[Row] = ()) -> list[int]:
         """Return streams other than the live one that have no row (once ``without`` are gone)."""
         gone = {row.number for row in without}

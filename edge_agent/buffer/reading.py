@@ -133,9 +133,14 @@ class BufferReader:
             "AND b.first_seq + b.count - 1 > s.committed AND (? IS NULL OR s.stream_id = ?) ORDER BY b.number LIMIT 1"
         )
         number = -(2**62)
+        done: dict[str, int] = {}
         while found := self._all(query, number, stream_id, stream_id):
             number, name, stream, committed, first_seq, count, checksum, payload = found[0]
-            skip = max(0, committed + 1 - first_seq)
+            # A row that was read may have become part of a larger one with a higher number meanwhile.
+            skip = max(0, max(committed, done.get(name, 0)) + 1 - first_seq)
+            if skip >= count:
+                continue
+            done[name] = first_seq + count - 1
             block = decode_row(stream, first_seq, count, checksum, payload)
             if block is not None and skip:
                 block = block.take(np.arange(skip, count))

@@ -27,9 +27,10 @@ from edge_agent.buffer import BufferStats, Parcel, Position, WhenFull
 from edge_agent.buffer.file import BufferFile, Checkpoint
 from edge_agent.buffer.inventory import Inventory, Row, Stream
 from edge_agent.buffer.losses import dropped, extended, span_of, unknown_loss
+from edge_agent.buffer.merging import mergeable
 from edge_agent.buffer.repeats import RepeatIndex
 from edge_agent.buffer.salvage import salvage, set_aside
-from edge_agent.buffer.shape import ROW_TEXT_BYTES, gathered, row_blocks, storable, text_bytes
+from edge_agent.buffer.shape import ROW_TEXT_BYTES, gathered, named_only, row_blocks, storable, text_bytes
 from shopfloor import wire
 from shopfloor.block import SampleBlock, concat
 from shopfloor.errors import StoreUnavailable, WireError
@@ -305,10 +306,23 @@ class SqliteBuffer:
 
     def _maintain(self, newest: Sequence[Row]) -> None:
         """Forget delivered rows beyond the window; where that is not enough, drop by policy."""
+        is_due = self._appends_since_maintenance >= _MAINTENANCE_APPENDS
         self._appends_since_maintenance = 0
         self._trim()
         if self._is_full() and self._limits.when_full is not WhenFull.BLOCK:
             self._drop(newest)
+        if is_due:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Make few large rows of the many small ones that came since the last time."""
+        for run in mergeable(self._held, 2 * _MAINTENANCE_APPENDS):
+            with self._reading():
+                blocks = [block for row in run if (block := self._file.read_block(row)) is not None]
+            if len(blocks) == len(run):
+                with self._transaction():
+                    merged = self._file.merge_blocks(run, named_only(concat(blocks)))
+                self._held.replace(run, merged)
 
     def _trim(self) -> None:
         """Delete delivered rows, newest kept for the repeat window unless space is short."""

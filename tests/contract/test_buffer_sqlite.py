@@ -342,3 +342,56 @@ def test_what_was_delivered_is_written_down_also_when_nothing_follows(
         (stream,) = reader.streams()
     assert (stream.committed, stream.pending_samples) == (3, 0)
     buffer.close()
+
+
+def test_a_long_outage_in_small_commits_leaves_few_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.buffer.sqlite._MAINTENANCE_APPENDS", 32)
+    buffer = _open(tmp_path)
+    for time in range(330):
+        buffer.append(
+            [Parcel(texts({time: f"text {time}"}) if time % 5 else samples([time], series=time % 4))]
+        )
+        if time == 100:
+            batch = buffer.peek(40)
+            assert batch is not None
+            buffer.commit(batch.stream_id, 20)
+            batch = buffer.peek(40)
+    rows = list(buffer._held.newest_first())
+    assert len(rows) < 110
+    assert sum(row.size for row in rows) == buffer.stats().used_bytes
+    assert buffer.stats().pending_samples == 310
+    with BufferReader(tmp_path / FILE_NAME) as reader:
+        (stream,) = reader.streams()
+        assert (stream.pending_samples, stream.used_bytes) == (310, buffer.stats().used_bytes)
+        assert [
+            n for row in reader.pending() for n in range(row.first_seq, row.first_seq + row.count)
+        ] == list(range(21, 331))
+    buffer.close()
+    again = _open(tmp_path)
+    assert again.stats().used_bytes == sum(row.size for row in rows)
+    assert times_of(again, Lane.BACKLOG) == list(range(20, 330))
+    again.append([Parcel(samples([time], series=time % 4)) for time in range(0, 330, 5)])
+    assert again.stats().repeats_total == 66
+    again.close()
+
+
+def test_an_export_is_not_confused_by_rows_that_are_merged_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.buffer.sqlite._MAINTENANCE_APPENDS", 32)
+    buffer = _open(tmp_path)
+    for time in range(30):
+        buffer.append([Parcel(samples([time]))])
+    with BufferReader(tmp_path / FILE_NAME) as reader:
+        rows = reader.pending()
+        seen = [next(rows) for _ in range(10)]
+        for time in range(30, 40):
+            buffer.append([Parcel(samples([time]))])
+        seen += rows
+    assert len(seen) < 30
+    assert [time for row in seen if row.block is not None for time in row.block.source_time.tolist()] == list(
+        range(40)
+    )
+    buffer.close()

@@ -5,11 +5,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edge_agent.buffer import Parcel, WhenFull, shape
+from edge_agent.buffer import Parcel, WhenFull, merging, shape, sqlite
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Batch, Lane
@@ -19,12 +20,20 @@ _MAX_BYTES = 3_000
 
 
 class BoundedBufferMachine(RuleBasedStateMachine):
-    @initialize(policy=st.sampled_from(WhenFull), row_samples=st.sampled_from([2, 20_000]))
-    def open(self, policy: WhenFull, row_samples: int) -> None:
+    @initialize(
+        policy=st.sampled_from(WhenFull),
+        row_samples=st.sampled_from([2, 20_000]),
+        appends=st.sampled_from([3, 256]),
+    )
+    def open(self, policy: WhenFull, row_samples: int, appends: int) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="buffer-machine-"))
         self.folder = self.root / "0"
         self.lives = 0
-        self.usual_row_samples, shape.ROW_SAMPLES = shape.ROW_SAMPLES, row_samples  # type: ignore[misc]
+        self.patches = pytest.MonkeyPatch()
+        self.patches.setattr(shape, "ROW_SAMPLES", row_samples)
+        self.patches.setattr(merging, "ROW_SAMPLES", 30)
+        self.patches.setattr(merging, "_FEWEST", 2)
+        self.patches.setattr(sqlite, "_MAINTENANCE_APPENDS", appends)
         self.free = 10**9
         self.policy = policy
         self.limits = BufferLimits(_MAX_BYTES, 10**6, policy, 1_000, floor_bytes=500)
@@ -113,7 +122,7 @@ class BoundedBufferMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "buffer"):
             return
-        shape.ROW_SAMPLES = self.usual_row_samples  # type: ignore[misc]
+        self.patches.undo()
         for lane in (Lane.BACKLOG, Lane.LIVE):
             while (batch := self.buffer.peek(50, lane)) is not None:
                 self.receive(batch)

@@ -5,11 +5,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edge_agent.buffer import Parcel
+from edge_agent.buffer import Parcel, merging, sqlite
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from shopfloor.messages import Lane
 from tests.contract.buffer_contract import samples
@@ -20,6 +21,10 @@ LIMITS = BufferLimits(disk_reserve_bytes=0, repeat_window_samples=1_000)
 class BufferMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
+        # Maintenance with every third append: rows are merged while their neighbours are on their way.
+        self.patches = pytest.MonkeyPatch()
+        self.patches.setattr(sqlite, "_MAINTENANCE_APPENDS", 3)
+        self.patches.setattr(merging, "_FEWEST", 2)
         self.root = Path(tempfile.mkdtemp(prefix="buffer-machine-"))
         self.folder = self.root / "0"
         self.lives = 0
@@ -87,6 +92,7 @@ class BufferMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "buffer"):
             return
+        self.patches.undo()
         for lane in (Lane.BACKLOG, Lane.LIVE):
             while (batch := self.buffer.peek(5, lane)) is not None:
                 self._receive(batch)
