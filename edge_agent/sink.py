@@ -27,9 +27,10 @@ log = logging.getLogger(__name__)
 _MAX_MESSAGE: Final = 900
 LOOK_EVERY_S: Final = 1.0
 """How often held readings and verdicts are looked at."""
-_CONFIRM_BY_EMPTY_PUTS: Final = frozenset({"opcua"})
-"""Protocols whose keep-alives reach the sink as puts of state without samples (OPC 10000-4 §5.14.1.1: a keep-alive says
-that nothing has changed). An MQTT broker's says nothing of the machines behind it."""
+_CONFIRM_BY_PUTS: Final = frozenset({"opcua"})
+"""Protocols of which every put confirms what was said before: an OPC UA notification, with data or as a keep-alive, says
+that nothing else has changed (OPC 10000-4 §5.14.1.1), and a subscription that falls silent ends the source. An MQTT
+broker's message says nothing of other machines."""
 
 
 def _moment() -> Moment:
@@ -60,12 +61,13 @@ class SourceSink:
             since=time.time_ns(),
             assets=self.source.assets,
         )
-        self.declarations()
+        if self.stage is not None:
+            self.stage.declare(self.source.declarations())
 
     async def put(self, block: SampleBlock, state: Mapping[str, bytes] | None = None) -> None:
         """See BlockSink.put."""
         stage = self.stage
-        if stage is not None and not len(block) and self.source.protocol in _CONFIRM_BY_EMPTY_PUTS:
+        if stage is not None and self.source.protocol in _CONFIRM_BY_PUTS:
             stage.confirm(self.moment().now_ns)
         if stage is None or stage.passes(block):
             await self._store(block, state or {})

@@ -113,7 +113,7 @@ class Stage:
         )
 
     def confirm(self, now_ns: int) -> None:
-        """Take note that the source would have reported any change (a subscription's keep-alive)."""
+        """Take note that the source would have reported any change."""
         self._freshness.confirm(now_ns)
 
     def interrupt(self) -> None:

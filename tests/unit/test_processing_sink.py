@@ -12,11 +12,12 @@ from edge_agent import sink as sink_module
 from edge_agent.buffer import Parcel
 from edge_agent.processing.stage import Moment
 from edge_agent.processing.step import NOTHING
-from shopfloor.block import block_of
+from shopfloor.block import SampleBlock, block_of
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import SourceState
+from shopfloor.signal import SeriesKey
 from tests.unit.processing_folder import SCOPE, Folder, make
-from tests.unit.processing_runs import BEGIN, S, at, values
+from tests.unit.processing_runs import ASSET, BEGIN, S, at, values
 
 DOOR: Final = {"swinging_door": {"deviation": 0.5}}
 
@@ -93,14 +94,17 @@ async def test_an_interruption_writes_what_was_held_and_keeps_what_comes_first()
     assert [(time - BEGIN) // S for time in kept] == [0, 1, 60]
 
 
+@pytest.mark.parametrize("block", [NOTHING, block_of([at(11, 1.0, key=SeriesKey(ASSET, "w"))])])
 @pytest.mark.parametrize(("protocol", "verdict"), [("opcua", "unchanged"), ("mqtt", "stale")])
-async def test_a_keep_alive_of_opc_ua_confirms(protocol: str, verdict: str) -> None:
+async def test_a_notification_of_opc_ua_confirms_what_it_does_not_change(
+    protocol: str, verdict: str, block: SampleBlock
+) -> None:
     disk = Disk()
-    sink = make(disk, {"freshness_s": 10}, protocol=protocol)
+    sink = make(disk, {"signal": "v", "freshness_s": 10}, protocol=protocol)
     sink.report(SourceState.RUNNING)
     await sink.put(block_of([at(0, 1.0)]))
     sink.moment = lambda: Moment(BEGIN + 11 * S, 11 * S)
-    await sink.put(NOTHING, {"mark": b"1"})
+    await sink.put(block, {"mark": b"1"})
     await sink.look()
     assert values(disk.parcels[-1].block.rows()) == [verdict]
 
