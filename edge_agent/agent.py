@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Never
+from typing import Never
 
 import msgspec
 
 from edge_agent.backoff import Backoff
 from edge_agent.buffer import BufferStats
+from edge_agent.buffer.filling import FillRate
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from edge_agent.config import Config
 from edge_agent.delivery import Delivery, DeliveryLimits
@@ -33,7 +34,6 @@ from shopfloor.wire import WIRE_VERSION
 
 log = logging.getLogger(__name__)
 
-_FILL_RATE_WINDOW_S: Final = 60.0
 
 
 def agent_version() -> str:
@@ -86,7 +86,7 @@ class Agent:
         self._events: Counter[tuple[str, str]] = Counter()
         self._sinks: list[SourceSink] = []
         self._stats = BufferStats()
-        self._fill: list[tuple[float, int]] = []
+        self._fill = FillRate()
 
     async def run(self, ready: asyncio.Event | None = None) -> Never:
         """Run until cancelled; then everything is closed, and what is not delivered waits on disk.
@@ -154,18 +154,10 @@ class Agent:
 
     async def _refresh(self, thread: BufferThread) -> None:
         self._stats = await thread.call(lambda buffer: buffer.stats())
-        now_s = time.monotonic()
-        self._fill.append((now_s, self._stats.used_bytes))
-        while self._fill[0][0] < now_s - _FILL_RATE_WINDOW_S:
-            self._fill.pop(0)
+        self._fill.note(self._stats.pending_bytes, self._stats.dropped_samples_total)
 
     def _hours_left(self) -> float | None:
-        """Bytes left divided by the rate at which the buffer filled during the last minute."""
-        (then_s, then_bytes), (now_s, now_bytes) = self._fill[0], self._fill[-1]
-        if now_s - then_s < 1.0 or now_bytes <= then_bytes or self._stats.pending_samples == 0:
-            return None
-        rate = (now_bytes - then_bytes) / (now_s - then_s)
-        return round(max(0, self._stats.limit_bytes - now_bytes) / rate / 3600, 2)
+        return self._fill.hours_left(self._stats.left_bytes) if self._stats.pending_samples else None
 
     async def _heartbeats(self, thread: BufferThread, delivery: Delivery, uplink: HttpUplink) -> Never:
         interval_s = self._config.uplink.heartbeat_s

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 _POINTS: Final = 120
+_YEAR_HOURS: Final = 8_766
 
 
 class FillRate:
@@ -49,5 +50,11 @@ class FillRate:
 
 
 def hours(left_bytes: int, bytes_per_s: float) -> float | None:
-    """Return hours until ``left_bytes`` are used up, None while nothing grows."""
-    return round(max(0, left_bytes) / bytes_per_s / 3600, 2) if bytes_per_s > 0 else None
+    """Return hours until ``left_bytes`` are used up, None while nothing grows or where that is over a year away.
+
+    (What is on its way up differs from moment to moment: that is no filling.)
+    """
+    if bytes_per_s <= 0:
+        return None
+    left = max(0, left_bytes) / bytes_per_s / 3600
+    return round(left, 2) if left <= _YEAR_HOURS else None

@@ -82,3 +82,5 @@ def test_points_are_bounded_however_often_it_is_told() -> None:
 def test_hours_of_nothing() -> None:
     assert hours(10**9, 0.0) is None
     assert hours(-5, 1.0) == 0.0
+    assert hours(8_766 * 3_600, 1.0) == 8_766.0
+    assert hours(2 * 10**9, 1.0) is None, "a few bytes more on their way are no filling"
