@@ -12,7 +12,7 @@ from simulators.physics.unit import MS, Change, Facts, Moment, Unit
 from simulators.plant.checkpoint import Checkpoint, CheckpointFile, TimeMark
 from simulators.plant.live_truth import LiveTruth
 from simulators.plant.meters import fit_meters
-from simulators.plant.moments import at_least, look, newest_of
+from simulators.plant.moments import at_least, fast_forward, look, newest_of
 from simulators.plant.opcua_outlet import OpcuaOutlet
 from simulators.plant.outlet import Outlet
 from simulators.plant.outlets import make_outlets
@@ -254,18 +254,26 @@ class Plant:
     def _make_past(self) -> Outages:
         """Let the units live up to now: unseen where an earlier life told of it, else as their past."""
         last_ns = self.log.last_time_ns
-        quiet_ns = 0
+        seen_ns = quiet_ns = 0
         if last_ns is not None:
             past = read_series(self.log.folder, last_ns - _HISTORY_NS)
             for outlet in self.outlets:
                 outlet.remember(past)
             # Frozen machines were still looked at: their silence is past as well, and must stay silent.
-            quiet_ns = max(last_ns, min(self._served.load(), self._now_ns), self._now_ns - _HISTORY_NS)
+            seen_ns = max(last_ns, min(self._served.load(), self._now_ns))
+            quiet_ns = max(seen_ns, self._now_ns - _HISTORY_NS)
         self._now_ns = max(self._now_ns, quiet_ns)
         rows: list[Row] = []
-        for playback in self._playbacks:
+        for number, playback in enumerate(self._playbacks):
             look(playback.unit, live=False)
-            opening = at_least(self._live_again(playback, quiet_ns), quiet_ns + MS)
+            newest = self._live_again(playback, seen_ns)
+            if quiet_ns - seen_ns > _HISTORY_NS:
+                playback = fast_forward(playback, self._told, quiet_ns // MS)  # noqa: PLW2901 - the same unit
+                self._playbacks[number] = playback
+            newest += self._live_again(playback, quiet_ns)
+            opening = at_least(
+                list({(each.cell, each.signal): each for each in newest}.values()), quiet_ns + MS
+            )
             # What a unit has worked out ahead stays coarse: it must not last into the present.
             later = playback.advance(max(self._now_ns - _AHEAD_NS, playback.begin_ms * MS, quiet_ns))
             look(playback.unit, live=True)

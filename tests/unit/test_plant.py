@@ -16,6 +16,7 @@ from simulators.plant.checkpoint import TimeMark
 from simulators.run import Clock
 from simulators.scenario import Scenario
 from simulators.truth import read_truth
+from simulators.truth_run import write_truth
 
 MS = 1_000_000
 H_NS = 3_600 * 10**9
@@ -141,6 +142,35 @@ async def test_a_kill_before_anything_was_said_does_not_begin_other_lives(
             assert (np.diff(after[key].value) > 0).all(), "another life would count from 0"
     kept = json.loads((tmp_path / "checkpoints" / "acme_dg01.json").read_text())
     assert kept["life_ms"] == (T0 - H_NS // 4) // MS
+
+
+async def test_a_site_that_was_off_for_days_lived_on_and_is_soon_back(tmp_path: Path) -> None:
+    site = plant(tmp_path, T0)
+    now_ns = await live(site, T0, 0.05)
+    site.log.close()
+    before = read_series(emission_folder(tmp_path, site.site))
+    back_ns = now_ns + 72 * H_NS
+    site = plant(tmp_path, back_ns)
+    end_ns = await live(site, back_ns, 0.05)
+    await site.stop()
+    said = read_series(emission_folder(tmp_path, site.site))
+    for key, columns in said.items():
+        old = before.get(key)
+        if old is not None:
+            assert columns.value[: len(old.value)].tobytes() == old.value.tobytes(), key
+        untold = (columns.time_ns > now_ns) & (columns.time_ns <= back_ns - 2 * H_NS)
+        assert not untold.any(), f"{key}: nobody was there to hear of it"
+        if key.signal in {"cycle.counter", "energy.active_energy", "gateway.cycle"} and "imm-02" in key.asset:
+            assert (np.diff(columns.value) >= 0).all(), key
+    truth = truth_folder(tmp_path) / "acme_dg01"
+    days = (end_ns - (T0 - H_NS // 4)) / H_NS / 24
+    write_truth(SCENARIO, tmp_path / "never-off", (T0 - H_NS // 4) // MS, days)
+    for table in ("cycles", "states", "energy", "jobs"):
+        assert rows_of(truth, table) == rows_of(tmp_path / "never-off", table), table
+
+
+def rows_of(folder: Path, table: str) -> list[str]:
+    return sorted(map(str, read_truth(folder, table).to_pylist()))
 
 
 async def test_what_a_computer_slept_through_nobody_saw(tmp_path: Path) -> None:
