@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Sec
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
+from shopfloor import plainyaml
 from shopfloor.asset import AssetPath, parse_asset
 from shopfloor.errors import ConfigError, InvalidName
 from shopfloor.signal import parse_signal
@@ -96,8 +97,6 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 """A path; relative ones start at the configuration file's folder."""
 
 Model = TypeVar("Model", bound=ConfigModel)
-_FAST_LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's where PyYAML was built with it: ten thousand nodes in half a second instead of several."""
 
 
 def load(path: Path | str, model: type[Model]) -> Model:
@@ -121,18 +120,18 @@ def load(path: Path | str, model: type[Model]) -> Model:
 
 def parse(text: str, model: type[Model], path: Path) -> Model:
     """Read YAML text as `load` does; ``path`` stands in the messages and anchors relative paths."""
-    document = _Document(str(path), text, _FAST_LOADER, positions=False)
-    data = document.build()
-    if document.problems:
-        # The slower parser has better words for what is not YAML.
+    try:
+        data = plainyaml.read(text)
+        data = {} if data is None else data
+    except plainyaml.Unusual:
         document = _Document(str(path), text)
         data = document.build()
         if document.problems:
-            raise ConfigError(document.problems)
+            raise ConfigError(document.problems) from None
     try:
         return model.model_validate(data, context={"folder": path.parent})
     except ValidationError as error:
-        document = _Document(str(path), text, _FAST_LOADER)
+        document = _Document(str(path), text)
         document.build()
         lines = {
             (document.position(found), _describe(found, model)): None
@@ -162,17 +161,14 @@ def _genuine(errors: list[ErrorDetails]) -> list[ErrorDetails]:
 
 
 class _Document:
-    """A composed YAML document that remembers where each key and value stands, unless told not to."""
+    """A composed YAML document that remembers where each key and value stands."""
 
-    def __init__(
-        self, name: str, text: str, loader: type[Any] = yaml.SafeLoader, *, positions: bool = True
-    ) -> None:
+    def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.problems: list[str] = []
         self._keys: dict[Location, yaml.Mark] = {}
         self._values: dict[Location, yaml.Mark] = {}
-        self._loader = loader(text)
-        self._positions = positions
+        self._loader = yaml.SafeLoader(text)
         self._open: set[int] = set()
         self._built = 0
 
@@ -213,8 +209,7 @@ class _Document:
             raise yaml.MarkedYAMLError(
                 problem="an alias contains itself, or far too many values", problem_mark=node.start_mark
             )
-        if self._positions:
-            self._values[at] = node.start_mark
+        self._values[at] = node.start_mark
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
@@ -235,11 +230,10 @@ class _Document:
                 continue
             here = (*at, key)
             if key in built:
-                first = f", first at line {self._keys[here].line + 1}" if here in self._keys else ""
-                self._problem(key_node, here, f"duplicate key{first}")
+                first = self._keys[here]
+                self._problem(key_node, here, f"duplicate key, first at line {first.line + 1}")
                 continue
-            if self._positions:
-                self._keys[here] = key_node.start_mark
+            self._keys[here] = key_node.start_mark
             built[key] = self._build(value_node, here)
         return built
 
@@ -301,4 +295,15 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-__all__ = ["Asset", "AssetPath", "ConfigModel", "FilePath", "Secret", "Signal", "load", "locate", "parse", "resolve"]
+__all__ = [
+    "Asset",
+    "AssetPath",
+    "ConfigModel",
+    "FilePath",
+    "Secret",
+    "Signal",
+    "load",
+    "locate",
+    "parse",
+    "resolve",
+]
