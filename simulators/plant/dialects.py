@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from shopfloor import signal
-from simulators.physics import compressor_signals, line_signals, signals
-from simulators.physics.line_spec import TestSpec
 from simulators.protocols.mqtt_dialects import (
     CellDialect,
     Gateway,
@@ -15,74 +12,25 @@ from simulators.protocols.mqtt_dialects import (
     PackML,
     PlainMeter,
     Shelly,
-    Shown,
     Tasmota,
     Topic,
     Umh,
     distinct_topics,
 )
-from simulators.protocols.mqtt_dialects.gateway import POLLED, Field
+from simulators.protocols.mqtt_dialects.cells import (
+    COMPRESSOR,
+    GATEWAY_STATUS,
+    STATION,
+    STATION_TEST,
+    STATION_UNIT,
+    WORKPLACE,
+)
+from simulators.protocols.mqtt_dialects.gateway import POLLED
 from simulators.scenario import MachineConfig, SiteConfig
 
 METER_INTERVAL_MS: Final[Mapping[str, int]] = {"plain": 1_000, "tasmota": 10_000, "shelly": 5_000}
 """Time between two readings of a meter, by its dialect."""
 _POLL_MS: Final = 2_000
-_STATUS: Final = (
-    Field("modus", signal.MACHINE_MODE, 0),
-    Field("prod", signal.PRODUCTION_STATUS, 0),
-    Field("ein", signal.POWER_ON, 0),
-)
-"""What the gateway's maker worked out of the machine's lamps, in the numbers of EUROMAP 83."""
-_STATION: Final[Mapping[str, Shown]] = {
-    line_signals.PACKML_STATE: Shown("StateCurrent"),
-    line_signals.PACKML_MODE: Shown("UnitModeCurrent"),
-    line_signals.PACKML_SPEED: Shown("CurMachSpeed", "/min"),
-    line_signals.PACKML_STOP_REASON: Shown("StopReason"),
-    signal.STANDSTILL_REASON: Shown("StopReasonText"),
-    signal.JOB_NAME: Shown("Batch"),
-    signals.JOB_PRODUCT: Shown("Product"),
-    signal.EXPECTED_CYCLE_TIME: Shown("IdealCycle", "s"),
-    signal.ACTIVE_POWER: Shown("Power", "kW"),
-}
-"""A station's status message."""
-_UNIT: Final[Mapping[str, Shown]] = {
-    signal.CYCLE_COUNTER: Shown("Count", "1"),
-    line_signals.STATION_CYCLE_TIME: Shown("CycleTime", "s"),
-    line_signals.UNIT_SERIAL: Shown("Serial", "1"),
-    line_signals.UNIT_RESULT: Shown("Result"),
-    signal.GOOD_PARTS_COUNTER: Shown("Good", "1"),
-    signal.BAD_PARTS_COUNTER: Shown("Bad", "1"),
-}
-"""A station's message about a finished unit."""
-_TESTED: Final[Mapping[str, Shown]] = {
-    TestSpec().signal: Shown("Value", "N"),
-    line_signals.TEST_LOWER_LIMIT: Shown("Lower", "N"),
-    line_signals.TEST_UPPER_LIMIT: Shown("Upper", "N"),
-}
-"""What the last station adds to it."""
-_WORKPLACE: Final[Mapping[str, Shown]] = {
-    line_signals.WORKPLACE_STATUS: Shown("status"),
-    line_signals.OPERATION_NAME: Shown("operation"),
-    signal.STANDSTILL_REASON: Shown("reason"),
-    signal.JOB_NAME: Shown("batch"),
-    signals.JOB_PRODUCT: Shown("style"),
-    signal.EXPECTED_CYCLE_TIME: Shown("standard", "s"),
-    signal.CYCLE_COUNTER: Shown("pieces", "1"),
-    signal.CYCLE_TIME: Shown("piece_time", "s"),
-    signal.PARTS_COUNTER: Shown("batch_pieces", "1"),
-    signal.GOOD_PARTS_COUNTER: Shown("batch_good", "1"),
-    signal.BAD_PARTS_COUNTER: Shown("batch_bad", "1"),
-    signal.ACTIVE_POWER: Shown("power", "kW"),
-}
-_COMPRESSOR: Final[Mapping[str, Shown]] = {
-    compressor_signals.PRESSURE: Shown("pressure", "bar"),
-    compressor_signals.STATE: Shown("state"),
-    compressor_signals.FLOW: Shown("flow", "m3/min"),
-    compressor_signals.RUNNING_HOURS: Shown("running_hours", "h"),
-    compressor_signals.LOADED_HOURS: Shown("loaded_hours", "h"),
-    compressor_signals.OIL_TEMPERATURE: Shown("oil_temperature", "Cel"),
-    signal.ACTIVE_POWER: Shown("power", "kW"),
-}
 _REGISTER_AGE_NS: Final = 400 * 86_400 * 1_000_000_000
 
 
@@ -110,7 +58,7 @@ def make_dialects(site: SiteConfig, now_ns: int) -> Dialects:
                 f"gateway/{site.key}/{machine.cell}",
                 now_ms,
                 _POLL_MS,
-                (*_STATUS, *POLLED),
+                (*GATEWAY_STATUS, *POLLED),
                 numbered=True,
             )
         if machine.protocol != "sparkplug" and machine.meter != "none":
@@ -118,13 +66,13 @@ def make_dialects(site: SiteConfig, now_ns: int) -> Dialects:
     paths = site.cells
     for line in site.lines:
         for station in line.stations:
-            tested = {**_UNIT, **_TESTED} if station is line.stations[-1] else _UNIT
-            cells[station.cell] = PackML(paths[station.cell], site.time_zone, _STATION, tested)
+            tested = {**STATION_UNIT, **STATION_TEST} if station is line.stations[-1] else STATION_UNIT
+            cells[station.cell] = PackML(paths[station.cell], site.time_zone, STATION, tested)
     for cell in site.garment_cells:
         for operator in cell.operators:
-            cells[operator.cell] = Umh(paths[operator.cell], _WORKPLACE)
+            cells[operator.cell] = Umh(paths[operator.cell], WORKPLACE)
     for compressor in site.compressors:
-        cells[compressor.cell] = Umh(paths[compressor.cell], _COMPRESSOR)
+        cells[compressor.cell] = Umh(paths[compressor.cell], COMPRESSOR)
     return Dialects(cells, meters)
 
 
