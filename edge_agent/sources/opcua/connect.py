@@ -20,23 +20,22 @@ from asyncua.ua.uaerrors._base import UaError, UaStatusCodeError
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.decode import MalformedMessage, read_header
 from edge_agent.sources.opcua.endpoints import (
-    TOKENS,
     describe,
-    describe_tokens,
     discover,
     drop,
     find,
     mode_of,
     new_client,
     open_socket,
-    policy_name,
 )
 from edge_agent.sources.opcua.orphans import Orphans
-from edge_agent.sources.opcua.pki import OwnCertificate, Pki, load_certificate, load_key, thumbprint
+from edge_agent.sources.opcua.own import OwnCertificate
+from edge_agent.sources.opcua.pki import Pki, thumbprint
 from edge_agent.sources.opcua.refusals import Step, refusal
-from edge_agent.sources.opcua.security import KEY_BITS, Policy
+from edge_agent.sources.opcua.security import Policy
 from edge_agent.sources.opcua.session import Session
 from edge_agent.sources.opcua.trust import Verdict, judge
+from edge_agent.sources.opcua.users import choose_token, identify
 from shopfloor.errors import SourceMisconfigured
 
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -51,7 +50,6 @@ _POLICIES: Final[dict[Policy, Any]] = {
     "Aes128_Sha256_RsaOaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
     "Aes256_Sha256_RsaPss": security_policies.SecurityPolicyAes256Sha256RsaPss,
 }
-_RANK: Final = {name: rank for rank, name in enumerate(("None", *KEY_BITS))}
 
 
 @dataclass(slots=True)
@@ -205,34 +203,11 @@ def _remarks(credentials: Credentials, clock: Callable[[], int]) -> list[str]:
     return credentials.remarks(datetime.fromtimestamp(clock() / 1e9, UTC))
 
 
-def _identify(client: Client, config: OpcUaConfig) -> None:
-    if config.user is not None:
-        client.set_user(config.user)
-        client.set_password(config.password.get_secret_value() if config.password is not None else "")
-    if config.user_certificate is None or config.user_key is None:
-        return
-    try:
-        certificate = load_certificate(config.user_certificate)
-    except (OSError, ValueError) as error:
-        raise _unusable("user_certificate", config.user_certificate, error) from error
-    try:
-        key = load_key(config.user_key)
-    except (OSError, ValueError) as error:
-        raise _unusable("user_key", config.user_key, error) from error
-    if key.public_key() != certificate.public_key():
-        raise SourceMisconfigured(f"user_key: {config.user_key} is not the key of {config.user_certificate}")
-    client.user_certificate, client.user_private_key = certificate, key
-
-
-def _unusable(option: str, file: Path, error: OSError | ValueError) -> SourceMisconfigured:
-    return SourceMisconfigured(f"{option}: {file}: {getattr(error, 'strerror', None) or error}")
-
-
 def _client(config: OpcUaConfig, applicant: Applicant, credentials: Credentials | None) -> Client:
     client = new_client(config)
     client.secure_channel_timeout = CHANNEL_LIFETIME_MS
     client.application_uri = f"urn:shopfloor:edge-agent:{applicant.agent_id or config.name}"
-    _identify(client, config)
+    identify(client, config)
     if credentials is not None:
         own = credentials.own
         client.application_uri = own.application_uri
@@ -310,50 +285,6 @@ async def _misses_none(config: OpcUaConfig, error: Exception) -> bool:
         return find(await discover(config), config.security) is None
     except (UaError, OSError, TimeoutError):
         return False
-
-
-def choose_token(client: Client, config: OpcUaConfig) -> None:
-    """Choose how the server is told who we are: as the server asks for it, and never readable against our will.
-
-    Raises:
-        SourceMisconfigured: the server takes nobody of this kind here, or would get the password unencrypted.
-    """
-    kind = ua.UserTokenType.Anonymous
-    if config.user is not None:
-        kind = ua.UserTokenType.UserName
-    elif config.user_certificate is not None:
-        kind = ua.UserTokenType.Certificate
-    offered = list(client._policy_ids or ())  # noqa: SLF001  asyncua takes the first that fits, usable or not
-    fitting = [token for token in offered if token.TokenType == kind]
-    if offered and not fitting:
-        raise SourceMisconfigured(
-            f"{config.endpoint}: the server refuses {TOKENS[kind]} here; it takes {describe_tokens(offered)}"
-        )
-    ranked = sorted(
-        (rank, number)
-        for number, token in enumerate(fitting)
-        if (rank := _RANK.get(_token_policy(token, config))) is not None  # type: ignore[call-overload]
-    )
-    if fitting and not ranked:
-        names = ", ".join(sorted({_token_policy(token, config) for token in fitting}))
-        raise SourceMisconfigured(f"{config.endpoint}: the server wants {TOKENS[kind]} secured with {names}")
-    best = fitting[ranked[-1][1]] if ranked else None
-    plain = best is None or _token_policy(best, config) == "None"
-    readable = plain and mode_of(config.security) != ua.MessageSecurityMode.SignAndEncrypt
-    if kind is ua.UserTokenType.UserName and readable and config.allow_insecure_user != config.user:
-        raise SourceMisconfigured(
-            f"{config.endpoint}: the server wants the password of {config.user!r} unencrypted; "
-            "use SignAndEncrypt, or set allow_insecure_user to this name"
-        )
-    if not plain and not client.security_policy.peer_certificate:
-        raise SourceMisconfigured(
-            f"{config.endpoint}: the server wants {TOKENS[kind]} encrypted, but shows no certificate to do it with"
-        )
-    client._policy_ids = [best] if best is not None else []  # noqa: SLF001
-
-
-def _token_policy(token: ua.UserTokenPolicy, config: OpcUaConfig) -> str:
-    return policy_name(token.SecurityPolicyUri) if token.SecurityPolicyUri else config.security.policy
 
 
 async def _close(client: Client, orphans: Orphans) -> None:

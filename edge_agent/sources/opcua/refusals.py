@@ -9,7 +9,8 @@ from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors._base import UaStatusCodeError
 
 from edge_agent.sources.opcua.config import OpcUaConfig
-from edge_agent.sources.opcua.pki import OwnCertificate, thumbprint
+from edge_agent.sources.opcua.own import OwnCertificate
+from edge_agent.sources.opcua.pki import thumbprint
 from edge_agent.sources.opcua.session import status_name
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 

@@ -17,8 +17,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from edge_agent.sources.opcua.own import RENEW_BEFORE
 from edge_agent.sources.opcua.pki import (
-    RENEW_BEFORE,
     Kept,
     Pki,
     alternative_names,
