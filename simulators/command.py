@@ -61,7 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     truth.add_argument(
         "--start", type=_moment, default=_moment(_TRUTH_START), help=f"ISO 8601; default: {_TRUTH_START}"
     )
-    truth.add_argument("--out", type=Path, help="folder; default: SCENARIO.truth beside the scenario")
+    truth.add_argument(
+        "--out",
+        type=Path,
+        help="folder; default: SCENARIO.truth beside the scenario, here for those of the package",
+    )
     truth.add_argument("--json", action="store_true", help="print one line of JSON")
     load_command.add_arguments(
         actions.add_parser("load", help="a load generator: many machines, many signals")
@@ -156,7 +160,9 @@ def _check(arguments: argparse.Namespace, scenario: Scenario) -> int:
 
 
 def _truth(arguments: argparse.Namespace, scenario: Scenario) -> int:
-    out = arguments.out or arguments.scenario.with_suffix(".truth")
+    beside = arguments.scenario.with_suffix(".truth")
+    # The package's own scenarios lie where nobody looks, and perhaps nobody may write.
+    out = arguments.out or (Path(beside.name) if beside.parent == SCENARIOS else beside)
     written = write_truth(scenario, out, arguments.start, arguments.days)
     if arguments.json:
         print(msgspec.json.encode(written).decode())

@@ -14,18 +14,22 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from shopfloor.errors import ShopfloorError
 from simulators.emissions import EmissionLog
 from simulators.plant import Plant, emission_folder
 from simulators.scenario import Scenario
 
 _TICK_S: Final = 0.25
 _FLUSH_S: Final = 3.0
+_MAX_STEP_NS: Final = 15_000_000_000
+_LATE_NS: Final = 1_800_000_000_000
+"""Half an hour of the plants' time that did not pass as fast as asked is worth a word."""
 _log = logging.getLogger(__name__)
 
 
@@ -63,18 +67,39 @@ class Stopped(msgspec.Struct):
 class Clock:
     """The plants' time: from some hours ago at ``speed`` times the real one, until it has caught up with that.
 
-    It never runs ahead of the real time: no collector believes a machine that lives in the future.
+    It never runs ahead of the real time: no collector believes a machine that lives in the future. It stands until
+    `start`; then, while it is behind, one tick never moves it by more than `_MAX_STEP_NS`: a computer that is too slow
+    for the speed gets a slower one, and no plant sleeps through its past.
     """
 
-    def __init__(self, speed: float, ago_h: float) -> None:
+    def __init__(self, speed: float, ago_h: float, real_ns: Callable[[], int] = time.time_ns) -> None:
         self._speed = speed
-        self._real_ns = time.time_ns()
-        self._begin_ns = self._real_ns - round(ago_h * 3.6e12)
+        self._real_ns = real_ns
+        self._behind = ago_h > 0.0
+        self._now_ns = real_ns() - round(ago_h * 3.6e12)
+        self._ticked_ns: int | None = None
+        self._late_ns = 0
+
+    def start(self) -> None:
+        """Begin to run."""
+        self._ticked_ns = self._real_ns()
 
     def now_ns(self) -> int:
-        """Return the plants' time, UTC ns."""
-        real_ns = time.time_ns()
-        return min(self._begin_ns + round((real_ns - self._real_ns) * self._speed), real_ns)
+        """Return the plants' time, UTC ns, and let it go on."""
+        real_ns = self._real_ns()
+        if not self._behind:
+            self._now_ns = real_ns
+        elif self._ticked_ns is not None:
+            passed_ns = round((real_ns - self._ticked_ns) * self._speed)
+            step_ns = min(max(passed_ns, 0), _MAX_STEP_NS)
+            self._late_ns += max(passed_ns - step_ns, 0)
+            self._now_ns = min(self._now_ns + step_ns, real_ns)
+            self._behind = self._now_ns < real_ns
+            self._ticked_ns = real_ns
+            if self._late_ns > _LATE_NS:
+                _log.warning("this computer is too slow for a speed of %g; time passes slower", self._speed)
+                self._late_ns = 0
+        return self._now_ns
 
 
 async def run(scenario: Scenario, data: Path, clock: Clock, nodeset_dir: Path | None = None) -> None:
@@ -116,15 +141,15 @@ async def run(scenario: Scenario, data: Path, clock: Clock, nodeset_dir: Path | 
             sum(plant.values_total for plant in plants),
             round(time.monotonic() - began, 3),
         )
+        clock.start()
         _write(data / "ready", ready)
         _log.info("%d series at %s", ready.series_total, ", ".join(ready.endpoints.values()) or ready.broker)
         await _run(plants, data, clock, stop, freeze)
         await _flush(plants)
     finally:
         gc.enable()
-        for plant in plants:
-            await plant.stop()
         (data / "ready").unlink(missing_ok=True)
+        await _stop(plants)
 
 
 async def _run(
@@ -143,6 +168,18 @@ async def _run(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(_TICK_S - (time.monotonic() - began), 0.01)):
                 await stop.wait()
+
+
+async def _stop(plants: Sequence[Plant]) -> None:
+    """Stop every plant, whatever becomes of the others; raises the first error."""
+    errors: list[Exception] = []
+    for plant in plants:
+        try:
+            await plant.stop()
+        except (ShopfloorError, OSError) as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 async def _flush(plants: Sequence[Plant]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from simulators.data_faults import DataFaults
 from simulators.emissions import EmissionLog
+from simulators.physics.interruptions import PLANNED_REASONS
+from simulators.physics.stops import REASONS
 from simulators.plant.dialects import make_dialects
 from simulators.plant.mqtt_outlet import MqttOutlet
 from simulators.plant.opcua_outlet import OpcuaOutlet
@@ -16,6 +19,9 @@ from simulators.protocols.mqtt import MqttPublisher
 from simulators.protocols.opcua import PlantServer
 from simulators.protocols.tcd import Tcu
 from simulators.scenario import Scenario, SiteConfig
+
+_REASONS: Final = {text: text for text in (*(reason.text for reason in REASONS), *sorted(PLANNED_REASONS))}
+"""What the machines' StandstillReasonId can be; the ids are words already."""
 
 
 def make_outlets(
@@ -47,7 +53,12 @@ def make_outlets(
             for unit in site.tcus
         ]
         server = PlantServer(
-            on_opcua, scenario.listen, tcus=tcus, security=site.opcua, nodeset_dir=nodeset_dir
+            on_opcua,
+            scenario.listen,
+            tcus=tcus,
+            security=site.opcua,
+            nodeset_dir=nodeset_dir,
+            standstill_reasons=_REASONS,
         )
         names = [*(machine.cell for machine in on_opcua.machines), *(unit.cell for unit in site.tcus)]
         cells = {name: paths[name] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from typing import Any, Final
@@ -13,10 +14,15 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from simulators.protocols.mqtt_dialects import METER_SIGNALS, Message, Said, meter_payload
 from simulators.scenario import BrokerConfig
 
+_log = logging.getLogger(__name__)
+
 __all__ = ["METER_SIGNALS", "MqttPublisher", "meter_payload"]
 
 _WINDOW: Final = 200
 """Messages handed to paho at a time: its message ids are 16 bits wide, an outage may last longer than that."""
+_MAX_WAITING: Final = 2_000_000
+"""Messages that wait for a broker at most; then the oldest are lost, and counted."""
+_AWAY_S: Final = 10.0
 _SETTLE_S: Final = 0.02
 """paho sends again what was under way just after it has called back: what is handed on meanwhile would overtake it."""
 _KEEPALIVE_S: Final = 10
@@ -44,11 +50,13 @@ class MqttPublisher:
         self._waiting: deque[Message] = deque()
         self._under_way: set[int] = set()
         self._confirmed: deque[int] = deque()
-        self._opened_s: float | None = time.monotonic()
+        self._opened_s: float | None = None
+        self._away_s: float | None = None
+        self._complained = False
         self.published_total = 0
         """Messages given to `publish`, each copy counted."""
         self.lost_total = 0
-        """Messages with QoS 0 that there was no connection for."""
+        """Messages with QoS 0 that there was no connection for, and those that waited longer than there was room."""
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False, protocol=paho.MQTTv311
         )
@@ -126,15 +134,29 @@ class MqttPublisher:
     def _ready(self) -> bool:
         """Tell whether more may be handed on: not before what an earlier connection left has been sent again."""
         if not self._client.is_connected():
-            while self._waiting and not self._waiting[0].qos:
+            while self._waiting and (not self._waiting[0].qos or len(self._waiting) > _MAX_WAITING):
                 self._waiting.popleft()
                 self.lost_total += 1
+            self._complain()
             return False
+        self._away_s = None
+        if self._complained:
+            _log.info("the broker %s:%d is there again", self._host, self._port)
+            self._complained = False
         if self._opened_s is not None:
             if self._under_way or time.monotonic() - self._opened_s < _SETTLE_S:
                 return False
             self._opened_s = None
         return True
+
+    def _complain(self) -> None:
+        """Say once that there has been no broker for a while."""
+        now_s = time.monotonic()
+        if self._away_s is None:
+            self._away_s = now_s
+        elif not self._complained and now_s - self._away_s > _AWAY_S:
+            self._complained = True
+            _log.warning("no connection to the broker %s:%d; messages wait", self._host, self._port)
 
     def stop(self) -> None:
         """Disconnect, and forget what is not acknowledged."""

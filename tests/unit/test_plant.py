@@ -13,7 +13,6 @@ import pytest
 from simulators.emissions import EmissionLog, read_series
 from simulators.plant import Plant, emission_folder, truth_folder
 from simulators.plant.checkpoint import TimeMark
-from simulators.run import Clock
 from simulators.scenario import Scenario
 from simulators.truth import read_truth
 from simulators.truth_run import write_truth
@@ -191,21 +190,6 @@ async def test_frozen_machines_say_nothing(tmp_path: Path) -> None:
     await live(site, now_ns, 0.01)
     assert (site.log.rows_total, site.values_total) == (rows, values)
     await site.stop()
-
-
-@pytest.mark.parametrize(
-    ("speed", "ago_h", "after_s", "behind_s"),
-    [(1.0, 0.0, 100, 0.0), (1.0, 2.0, 100, 7_200.0), (60.0, 2.0, 60, 7_200 - 59 * 60), (60.0, 2.0, 200, 0.0)],
-)
-def test_a_clock_catches_up_and_never_runs_ahead(
-    monkeypatch: pytest.MonkeyPatch, speed: float, ago_h: float, after_s: int, behind_s: float
-) -> None:
-    now: list[int] = [T0]
-    monkeypatch.setattr("simulators.run.time.time_ns", lambda: now[0])
-    clock = Clock(speed, ago_h)
-    assert clock.now_ns() == T0 - round(ago_h * H_NS)
-    now[0] = T0 + after_s * 10**9
-    assert now[0] - clock.now_ns() == round(behind_s * 10**9)
 
 
 def test_a_mark_that_cannot_be_read_or_written_is_none(tmp_path: Path) -> None:
