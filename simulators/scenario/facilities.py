@@ -12,7 +12,8 @@ from simulators.physics.compressor_spec import AirLeak, CompressorSpec
 from simulators.physics.garment_spec import GarmentSpec, OperatorSpec, StyleSpec
 from simulators.physics.line_spec import LineProduct, LineSpec, StationSpec
 from simulators.physics.tcu_spec import TcuSpec
-from simulators.scenario.machines import Name, Segment
+from simulators.scenario.machines import Segment
+from simulators.scenario.moulds import Name
 from simulators.scenario.refusal import names_in, refuse, refuse_twice
 
 _H_MS: Final = 3_600_000.0
