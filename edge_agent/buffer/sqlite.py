@@ -10,13 +10,11 @@ docs/specs/delivery.md says in MUSTs what this file keeps.
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -26,12 +24,13 @@ import numpy as np
 from edge_agent.buffer import BufferStats, Parcel, Position, WhenFull
 from edge_agent.buffer.file import BufferFile, Checkpoint
 from edge_agent.buffer.inventory import Inventory, Row, Stream
-from edge_agent.buffer.losses import dropped, extended, span_of, unknown_loss
+from edge_agent.buffer.losses import dropped, extended, span_of
 from edge_agent.buffer.merging import mergeable
+from edge_agent.buffer.quarantine import set_batch_aside, set_row_aside
+from edge_agent.buffer.repair import repaired
 from edge_agent.buffer.repeats import RepeatIndex
-from edge_agent.buffer.salvage import salvage, set_aside
+from edge_agent.buffer.room import BufferLimits, Room, disk_free_bytes
 from edge_agent.buffer.shape import ROW_TEXT_BYTES, gathered, named_only, row_blocks, storable, text_bytes
-from shopfloor import wire
 from shopfloor.block import SampleBlock, concat
 from shopfloor.errors import StoreUnavailable, WireError
 from shopfloor.messages import Batch, Lane, SpanKind, SpanRecord, new_id
@@ -40,22 +39,8 @@ log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "buffer.sqlite3"
 _MAINTENANCE_APPENDS: Final = 256
-_DISK_CHECK_INTERVAL_S: Final = 1.0
 _DROP_LOG_INTERVAL_S: Final = 60.0
 _IDLE_COMMIT_S: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class BufferLimits:
-    """How much the buffer may take, and what it does then."""
-
-    max_bytes: int = 2 * 2**30
-    disk_reserve_bytes: int = 256 * 2**20
-    """Free space that is left to others on the buffer's disk."""
-    when_full: WhenFull = WhenFull.DROP_OLDEST
-    repeat_window_samples: int = 200_000
-    floor_bytes: int = 4 * 2**20
-    """What may lie here even while others fill the disk: what is on its way up has to lie somewhere."""
 
 
 class SqliteBuffer:
@@ -68,7 +53,7 @@ class SqliteBuffer:
         agent_id: str,
         *,
         now_ns: Callable[[], int] = time.time_ns,
-        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+        free_bytes: Callable[[Path], int] = disk_free_bytes,
     ) -> None:
         """Open or create the buffer; a damaged file is set aside and salvaged.
 
@@ -77,7 +62,8 @@ class SqliteBuffer:
         """
         self._folder, self._limits, self._agent_id = folder, limits, agent_id
         self._path = folder / FILE_NAME
-        self._now_ns, self._free_bytes = now_ns, free_bytes
+        self._now_ns = now_ns
+        self._room = Room(folder, limits, free_bytes)
         self._stats = BufferStats(limit_bytes=limits.max_bytes)
         self._held = Inventory()
         self._repeats = RepeatIndex(limits.repeat_window_samples)
@@ -88,9 +74,7 @@ class SqliteBuffer:
         """The row that each lane read last: the next batch often begins inside it."""
         self._appends_since_maintenance = 0
         self._written_s = time.monotonic()
-        self._disk_checked_s = 0.0
         self._drop_logged_s = -_DROP_LOG_INTERVAL_S
-        self._disk_short = False
         self._closed = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -221,21 +205,17 @@ class SqliteBuffer:
 
     def quarantine(self, batch: Batch, reason: str) -> None:
         """See Buffer.quarantine."""
-        folder = self._folder / "quarantine"
-        path = folder / f"{batch.stream_id}-{batch.first_seq}-{batch.last_seq}.sfb"
-        try:
-            folder.mkdir(exist_ok=True)
-            with path.open("wb") as file:
-                file.write(wire.encode_batch(batch))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StoreUnavailable(f"quarantine {path}: {error}") from error
+        set_batch_aside(self._folder, batch)
+        stream = self._held.by_id(batch.stream_id)
         times = (int(batch.block.source_time.min()), int(batch.block.source_time.max()))
         with self._transaction():
             self._file.put_span(
                 span_of(SpanKind.QUARANTINED, reason, batch.stream_id, batch.first_seq, batch.last_seq, times)
             )
+            if stream is not None:
+                # With the record: a crash between the two would have the batch refused and recorded again.
+                self._dirty_commits.discard(stream.number)
+                self._file.write_committed([replace(stream, committed=max(stream.committed, batch.last_seq))])
         self._stats.quarantined_samples_total += len(batch.block)
         self.commit(batch.stream_id, batch.last_seq)
 
@@ -255,7 +235,7 @@ class SqliteBuffer:
     def stats(self) -> BufferStats:
         """See Buffer.stats."""
         with self._reading():
-            waiting_spans = self._file.count_spans()
+            waiting_spans, inside = self._file.count_spans(), self._file.free_bytes()
         return replace(
             self._stats,
             streams=self._held.waiting_streams(),
@@ -265,13 +245,8 @@ class SqliteBuffer:
             oldest_pending_time=self._held.oldest_pending_time(),
             used_bytes=self._held.used_bytes,
             pending_bytes=self._held.pending_bytes,
-            left_bytes=self._left_bytes(),
+            left_bytes=self._room.left_bytes(self._held.used_bytes, self._held.pending_bytes, inside),
         )
-
-    def _left_bytes(self) -> int:
-        pending = self._held.pending_bytes
-        on_disk = self._disk_left() + self._held.used_bytes - pending
-        return max(0, min(self._limits.max_bytes - pending, on_disk))
 
     def close(self) -> None:
         """See Buffer.close."""
@@ -288,21 +263,8 @@ class SqliteBuffer:
     # Keeping within bounds
 
     def _is_full(self) -> bool:
-        if self._held.used_bytes > self._limits.max_bytes:
-            return True
-        if self._held.used_bytes <= self._limits.floor_bytes:
-            return False
-        now_s = time.monotonic()
-        if now_s - self._disk_checked_s >= _DISK_CHECK_INTERVAL_S:
-            self._disk_checked_s = now_s
-            self._disk_short = self._disk_left() < 0
-        return self._disk_short
-
-    def _disk_left(self) -> int:
-        """Return by how many bytes the file may still grow; free pages inside it count, since rows reuse them."""
         with self._reading():
-            inside = self._file.free_bytes()
-        return self._free_bytes(self._folder) + inside - self._limits.disk_reserve_bytes
+            return self._room.is_full(self._held.used_bytes, self._file.free_bytes)
 
     def _maintain(self, newest: Sequence[Row]) -> None:
         """Forget delivered rows beyond the window; where that is not enough, drop by policy."""
@@ -328,20 +290,20 @@ class SqliteBuffer:
         """Delete delivered rows, newest kept for the repeat window unless space is short."""
         full = self._is_full()
         self._delete(self._held.delivered_beyond(0 if full else self._limits.repeat_window_samples), ())
-        if full and self._disk_short:
-            self._disk_short = self._disk_left() < 0
-        if self._free_bytes(self._folder) < self._limits.disk_reserve_bytes:
-            with self._reading():
+        with self._reading():
+            if full and self._room.disk_is_short:
+                self._room.look(self._file.free_bytes())
+            if self._room.reserve_is_touched():
                 self._file.give_back()
 
     def _drop(self, newest: Sequence[Row]) -> None:
         """Drop undelivered rows until there is room for a tenth more; each run becomes one span record."""
-        goal = self._limits.max_bytes if self._disk_short else int(self._limits.max_bytes * 0.9)
+        goal = self._limits.max_bytes if self._room.disk_is_short else int(self._limits.max_bytes * 0.9)
         came = sum(row.size for row in newest)
         doomed = self._held.droppable(max(self._held.used_bytes - goal, came or 1))
         if self._limits.when_full is WhenFull.DROP_NEWEST:
             doomed = [row for row in newest if row.number in self._held]
-        reason = "disk reserve reached" if self._disk_short else "buffer full"
+        reason = "disk reserve reached" if self._room.disk_is_short else "buffer full"
         records = dropped(doomed, self._held.streams, reason)
         if not records:
             return
@@ -361,11 +323,7 @@ class SqliteBuffer:
             payload = self._file.raw_payload(row)
         records = dropped([row], self._held.streams, "buffer row damaged")
         if payload is not None:
-            path = self._folder / f"damaged-{records[0].stream_id}-{row.first_seq}.bin"
-            try:
-                path.write_bytes(payload)
-            except OSError as error:
-                raise StoreUnavailable(f"{path}: {error}") from error
+            set_row_aside(self._folder, records[0].stream_id, row.first_seq, payload)
         self._delete([row], records)
         self._stats.damaged_rows_total += 1
         self._stats.dropped_samples_total += records[0].count
@@ -465,22 +423,11 @@ class SqliteBuffer:
             log.warning("the index of repeats can't be read again (%s); repeats may be stored", error)
 
     def _repair(self, reason: str) -> None:
-        """Set the file aside and go on in a new one with what was readable; the rest becomes span records."""
-        aside = set_aside(self._path, self._now_ns())
-        log.error("the buffer is damaged (%s); kept as %s, what is readable is taken over", reason, aside)
-        found = salvage(aside)
-        self._file = BufferFile(self._path)
-        self._file.verify()
-        now = self._now_ns()
-        with self._file.transaction():
-            self._file.take_over(found)
-            for stream_id, first_seq, last_seq in found.missing:
-                lost = f"buffer damaged: {reason}"
-                record = span_of(SpanKind.DROPPED, lost, stream_id, first_seq, last_seq, (now, now))
-                self._file.put_span(record)
-                self._stats.dropped_samples_total += record.count
-            self._file.put_span(
-                unknown_loss(f"buffer damaged, file set aside as {aside.name}: {reason}", now)
-            )
+        """Go on in a new file with what is readable of the old one, which must be closed."""
+        self._file, lost = repaired(self._path, reason, self._now_ns())
+        self._stats.dropped_samples_total += lost
         self._dirty_commits.clear()
         self._load()
+
+
+__all__ = ["FILE_NAME", "BufferLimits", "SqliteBuffer"]

@@ -168,7 +168,7 @@ def _disk(folder: Path, size: int) -> Callable[[Path], int]:
 
 def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the buffer look at the disk with every append."""
-    monkeypatch.setattr("edge_agent.buffer.sqlite._DISK_CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("edge_agent.buffer.room._DISK_CHECK_INTERVAL_S", 0.0)
 
 
 def _noise(first: int, count: int) -> SampleBlock:

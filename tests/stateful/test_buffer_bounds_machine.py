@@ -88,7 +88,7 @@ class BoundedBufferMachine(RuleBasedStateMachine):
     @rule(free=st.sampled_from([0, 10**9]))
     def others_use_the_disk(self, free: int) -> None:
         self.free = free
-        self.buffer._disk_checked_s = 0.0
+        self.buffer._room._checked_s = 0.0
 
     @rule()
     def begin_stream(self) -> None:
