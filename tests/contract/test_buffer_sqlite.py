@@ -11,6 +11,7 @@ import pytest
 from edge_agent.buffer import Buffer, Parcel, WhenFull
 from edge_agent.buffer.reading import BufferReader
 from edge_agent.buffer.sqlite import FILE_NAME, BufferLimits, SqliteBuffer
+from shopfloor import wire
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Lane, SpanKind
@@ -395,3 +396,21 @@ def test_an_export_is_not_confused_by_rows_that_are_merged_under_it(
         range(40)
     )
     buffer.close()
+
+
+def test_a_crash_after_a_refusal_does_not_bring_the_batch_back(tmp_path: Path) -> None:
+    buffer = _open(tmp_path / "before")
+    buffer.append([Parcel(samples([1, 2, 3]))])
+    batch = buffer.peek(2)
+    assert batch is not None
+    buffer.quarantine(batch, "because")
+    # What a SIGKILL leaves: nothing is written on the way out.
+    shutil.copytree(tmp_path / "before", tmp_path / "after")
+    buffer.close()
+    again = _open(tmp_path / "after")
+    assert times_of(again, Lane.BACKLOG) == [3]
+    (span,) = again.spans(10)
+    assert (span.first_seq, span.last_seq) == (1, 2)
+    (file,) = (tmp_path / "after" / "quarantine").iterdir()
+    assert wire.decode_batch(file.read_bytes()).block.source_time.tolist() == [1, 2]
+    again.close()
