@@ -27,7 +27,7 @@ _HISTORY_TIMEOUT_FACTOR: Final = 4.0
 _DEFAULT_LIMIT: Final = 500
 """Nodes in a request where the server states no limit: small controllers get far slower above a few hundred."""
 _LARGEST_READ: Final = 10_000
-_LARGEST_LIMIT: Final = 2_000
+_LARGEST_LIMIT: Final = 1_000
 """Nodes in a request where the server states that it takes so many or more. Reads are decoded as columns, whatever
 their size; what asyncua encodes and decodes must not hold up everything else."""
 _DEFAULT_HISTORY_LIMIT: Final = 50
