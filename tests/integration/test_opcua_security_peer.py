@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,10 +20,11 @@ from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.pki import Pki
 from shopfloor.errors import SourceMisconfigured
 from tests.integration.opcua_plant import MemorySink, Proxy, free_port, running
+from tests.integration.test_sparkplug_peers import node_program
 
 FOLDER = Path(__file__).parents[1] / "peers" / "node-opcua"
 POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
-NODE = shutil.which("node")
+NODE = node_program()
 pytestmark = [
     pytest.mark.skipif(NODE is None, reason="Node.js is not installed"),
     pytest.mark.skipif(
