@@ -19,7 +19,7 @@ from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
 from edge_agent.sources.opcua.requests import EncodedRequest, encode
 from edge_agent.sources.opcua.session import ServiceFault, read_request
-from edge_agent.sources.opcua.subscription import GONE, TOO_MUCH
+from edge_agent.sources.opcua.subscription import TOO_MUCH, disappeared
 from shopfloor.block import SampleBlock, UInt32, concat
 from shopfloor.errors import SourceUnavailable
 
@@ -136,11 +136,11 @@ class Poll:
         except MalformedMessage as error:
             raise SourceUnavailable(str(error)) from error
         block, readings = self._live.block(columns, received)
-        gone = np.isin(readings.status, GONE)
-        wanted = self._news(readings) & ~gone
-        return _Answer(
-            mark, block if wanted.all() else block.take(wanted), readings, readings.handle[gone].tolist()
-        )
+        wanted = self._news(readings)
+        gone = disappeared(readings)
+        if gone:
+            wanted &= ~np.isin(readings.handle, gone)
+        return _Answer(mark, block if wanted.all() else block.take(wanted), readings, gone)
 
     async def _put(self, answers: list[_Answer], *, last: bool) -> None:
         """Put what is news; ``last`` says that with it everything has been read up to the last answer."""

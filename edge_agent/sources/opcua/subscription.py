@@ -10,19 +10,25 @@ from dataclasses import dataclass
 from typing import Final, Never
 
 import numpy as np
+import numpy.typing as npt
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
 from edge_agent.sources.opcua.config import SubscribeGroup
 from edge_agent.sources.opcua.coverage import Mark, State
-from edge_agent.sources.opcua.decode import MalformedMessage, Notification, read_header, read_publish
+from edge_agent.sources.opcua.decode import (
+    MalformedMessage,
+    Notification,
+    Readings,
+    read_header,
+    read_publish,
+)
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
 from edge_agent.sources.opcua.requests import publish_request
 from edge_agent.sources.opcua.resolve import Problem
 from edge_agent.sources.opcua.session import YES, ServiceFault, Session, status_name
-from shopfloor.block import UInt32
 from shopfloor.errors import SourceUnavailable
 
 _LIFETIME_S: Final = 60.0
@@ -224,17 +230,15 @@ class Subscriptions:
             )
         block, readings = self._live.block(notification.columns, received)
         state: State = {}
-        overflowed = _nodes_where(readings.handle, (readings.status & _OVERFLOW_MASK) == _OVERFLOW)
-        if overflowed:
-            state |= await self._live.overflowed(subscription.group, overflowed, mark.server)
+        if nodes := overflowed(readings):
+            state |= await self._live.overflowed(subscription.group, nodes, mark.server)
         if not notification.more:
             state |= self._live.coverage.advance(subscription.group, mark)
             subscription.last_saved_ns = received
         await self._live.sink.put(block, state)
         subscription.last_sequence = notification.sequence
         self._acknowledge.append((notification.subscription, notification.sequence))
-        gone = _nodes_where(readings.handle, np.isin(readings.status, GONE))
-        if gone:
+        if gone := disappeared(readings):
             await self._forget(subscription, gone)
 
     async def _forget(self, subscription: _Subscription, gone: Sequence[int]) -> None:
@@ -259,5 +263,19 @@ TOO_MUCH: Final = frozenset(
 """A smaller request may work."""
 
 
-def _nodes_where(handles: UInt32, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[int]:
-    return sorted(set(handles[mask].tolist())) if mask.any() else []
+def overflowed(readings: Readings) -> list[int]:
+    """Return the nodes whose queues on the server overflowed, as their status says."""
+    if not readings.status.any():  # nearly always: all are simply Good
+        return []
+    return _nodes_where(readings, (readings.status & _OVERFLOW_MASK) == _OVERFLOW)
+
+
+def disappeared(readings: Readings) -> list[int]:
+    """Return the nodes that do not exist any more, as their status says."""
+    if not readings.status.any():
+        return []
+    return _nodes_where(readings, np.isin(readings.status, GONE))
+
+
+def _nodes_where(readings: Readings, mask: npt.NDArray[np.bool_]) -> list[int]:
+    return sorted(set(readings.handle[mask].tolist()))
