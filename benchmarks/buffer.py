@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import resource
 import sqlite3
 import tempfile
 import time
@@ -245,7 +244,6 @@ def measure(samples: int) -> dict[str, Any]:
         figures |= _single(folder / "single", sources[0][:_SINGLE_BLOCKS])
         figures |= _peer(folder, sources, figures["samples_per_commit"])
     figures["append_ratio"] = round(figures["append_samples_per_s"] / figures["peer_rows_samples_per_s"], 2)
-    figures["max_rss_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return figures
 
 
