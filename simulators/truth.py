@@ -81,8 +81,9 @@ TABLES: Final[Mapping[str, pa.Schema]] = {
             "purge_shots": _COUNT,
             "start_up_scrap": _COUNT,
         },
-        # Labelled process faults and data faults; severity 0 to 1.
-        "faults": {"kind": _TEXT, "severity": _NUMBER},
+        # Labelled process faults, data faults and outages; severity 0 to 1. The place is what of the asset has it: a
+        # signal or the first segments of several, "zone 2", "cavity 3", a Sparkplug device; null for all of it.
+        "faults": {"kind": _TEXT, "severity": _NUMBER, "place": _TEXT},
     }.items()
 }
 """Table: its columns. Every table has asset, begin, end."""
@@ -95,7 +96,7 @@ SAME: Final[Mapping[str, tuple[str, ...]]] = {
     "states": ("state", "cause", "job"),
     "energy": ("state",),
     "downtime": ("kind", "cause"),
-    "faults": ("kind", "severity"),
+    "faults": ("kind", "severity", "place"),
 }
 """Tables of intervals: neighbouring rows of an asset that agree in these columns are pieces of one."""
 

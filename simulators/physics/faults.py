@@ -28,6 +28,10 @@ FaultKind: TypeAlias = Literal[
 ]
 """The tenth, an air leak, belongs to the compressor."""
 FAULT_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
+ZONE_FAULTS: Final[frozenset[FaultKind]] = frozenset({"sensor_drift", "heater_band"})
+"""Those of one barrel zone."""
+CAVITY_FAULTS: Final[frozenset[FaultKind]] = frozenset({"blocked_gate"})
+"""Those of one cavity."""
 _H_MS: Final = 3_600_000.0
 _DAY_MS: Final = 24 * _H_MS
 
@@ -64,7 +68,14 @@ class Fault:
     severity: float = 1.0
     """Above 0, at most 1."""
     place: int = 1
-    """Barrel zone or cavity, from 1."""
+    """Barrel zone or cavity, from 1; of no meaning for faults of the whole machine."""
+
+    @property
+    def where(self) -> str | None:
+        """Its place in words: ``zone 2``, ``cavity 3``; None for a fault of the whole machine."""
+        if self.kind in ZONE_FAULTS:
+            return f"zone {self.place}"
+        return f"cavity {self.place}" if self.kind in CAVITY_FAULTS else None
 
     def within(self, begin_ms: int, end_ms: int) -> Facts:
         """Return its row of the truth about a stretch, in which it is at work; times in UTC ms."""
@@ -75,6 +86,7 @@ class Fault:
                 "end_ms": min(self.end_ms, end_ms),
                 "kind": self.kind,
                 "severity": self.severity,
+                "place": self.where,
             },
         )
 
@@ -152,15 +164,23 @@ def effects(faults: Iterable[Fault], now_ms: int) -> Effects:
 
 
 def upsets(faults: Iterable[Fault], zones: int, now_ms: int) -> list[Upset] | None:
-    """Return what these faults do to each barrel zone from a time on; None where nothing."""
+    """Return what these faults together do to each barrel zone from a time on; None where nothing."""
     found: dict[int, Upset] = {}
     for fault in faults:
+        if fault.kind not in ZONE_FAULTS:
+            continue
         zone = min(fault.place, zones) - 1
+        upset = found.get(zone, Upset())
         if fault.kind == "sensor_drift":
             rate = 0.3 * fault.severity
-            found[zone] = Upset(rate, rate * max(now_ms - fault.begin_ms, 0) / _H_MS)
-        elif fault.kind == "heater_band":
-            found[zone] = Upset(short_k=15.0 + 22.0 * fault.severity)
+            so_far_k = rate * max(now_ms - fault.begin_ms, 0) / _H_MS
+            upset = upset._replace(
+                sensor_k_per_h=upset.sensor_k_per_h + rate, sensor_k=upset.sensor_k + so_far_k
+            )
+        else:
+            # A zone has one band: of two labels on it, the worse one tells what it still gives.
+            upset = upset._replace(short_k=max(upset.short_k, 15.0 + 22.0 * fault.severity))
+        found[zone] = upset
     return [found.get(zone, Upset()) for zone in range(zones)] if found else None
 
 
@@ -185,7 +205,7 @@ def schedule(
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         lasts_ms = USUAL[kind].median_h * _H_MS * rng.lognormal(0.0, 0.5)
         severity = round(float(rng.uniform(0.3, 1.0)), 2)
-        place = int(rng.integers(1, (cavities if kind == "blocked_gate" else zones) + 1))
+        place = int(rng.integers(1, (cavities if kind in CAVITY_FAULTS else zones) + 1))
         if at_ms >= busy_until[kind]:
             busy_until[kind] = at_ms + lasts_ms
             faults.append(Fault(kind, round(at_ms), round(at_ms + lasts_ms), severity, place))

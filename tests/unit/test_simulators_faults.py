@@ -16,13 +16,14 @@ from shopfloor import signal
 from simulators.physics import signals
 from simulators.physics.calendar import Calendar
 from simulators.physics.drives import DRIVES
-from simulators.physics.faults import FAULT_KINDS, Fault, FaultKind, effects, schedule
+from simulators.physics.faults import FAULT_KINDS, Fault, FaultKind, effects, schedule, upsets
 from simulators.physics.jobs import JobOrder
 from simulators.physics.machine import COARSE, InjectionMachine, MachineSpec
 from simulators.physics.materials import MATERIALS
 from simulators.physics.moulds import Mould
 from simulators.physics.stops import StopRates
 from simulators.physics.unit import Change, CycleEnd, Moment, Stretch
+from simulators.physics.zones import Upset
 from tests.contract.unit_contract import DAY_MS, HOUR_MS, START_MS, live, table
 
 Numbers = npt.NDArray[np.float64]
@@ -127,7 +128,8 @@ each_kind = pytest.mark.parametrize("kind", FAULT_KINDS)
 def test_a_fault_is_labelled_in_its_own_table_and_nowhere_else(kind: FaultKind) -> None:
     lived = life(kind)
     rows = table(lived.stretches, "faults", "imm-1")
-    assert {(row["kind"], row["severity"]) for row in rows} == {(kind, 1.0)}
+    place = {"sensor_drift": "zone 2", "heater_band": "zone 2", "blocked_gate": "cavity 3"}.get(kind)
+    assert {(row["kind"], row["severity"], row["place"]) for row in rows} == {(kind, 1.0, place)}
     assert rows[0]["begin_ms"] == START_MS + round(BEGIN_H * HOUR_MS)
     assert rows[-1]["end_ms"] == START_MS + round(END_H * HOUR_MS)
     assert all(later["begin_ms"] == earlier["end_ms"] for earlier, later in itertools.pairwise(rows))
@@ -183,6 +185,18 @@ def test_a_broken_heater_band_leaves_its_zone_15_to_40_degrees_too_cold(severity
     assert set(lived.shown(signals.barrel_heater(ZONE), BEGIN_H + 1.0, END_H)) <= {100.0}
     assert lived.shown(signals.barrel_heater(ZONE), BEGIN_H, BEGIN_H + 1.0)[-1] == 100.0
     assert lived.shown(signals.ALARM_CLASSIFICATION, BEGIN_H, END_H).tolist() == [111.0]
+
+
+def test_two_faults_of_one_zone_both_act_on_it_in_whichever_order() -> None:
+    drift, worse = fault("sensor_drift", 1.0), fault("sensor_drift", 0.5, BEGIN_H + 1.0)
+    band, weaker = fault("heater_band", 1.0), fault("heater_band", 0.3)
+    now_ms = START_MS + round((BEGIN_H + 3.0) * HOUR_MS)
+    for order in itertools.permutations((drift, worse, band, weaker)):
+        found = upsets(order, 5, now_ms)
+        assert found is not None
+        assert found[ZONE - 1] == pytest.approx(Upset(0.3 + 0.15, 3 * 0.3 + 2 * 0.15, 37.0))
+        assert [each for each in found if each != Upset()] == [found[ZONE - 1]]
+    assert upsets([fault("wet_material")], 5, now_ms) is None
 
 
 @severities
