@@ -8,14 +8,17 @@ collectors are judged by that.
 - ``data.counter_wrap``: a counter goes on modulo ``modulus``; ``data.counter_reset``: it begins again at 0.
 - ``data.stuck``: a signal repeats what it said last.
 - ``data.nan``: numbers become NaN. Dialects write null, NaN or ``"NaN"``.
-- ``data.unit_change``: numbers are divided by ``divisor`` (bar to MPa) without notice, except where a protocol has a
-  place for the unit (`DataFaults.unit`).
+- ``data.unit_change``: pressures are divided by ``divisor`` (bar to MPa) without notice.
 - ``data.duplicate``: messages are published twice (`DataFaults.copies`), as with QoS 1 after a lost acknowledgement.
+
+Where no signal is named, or several are, a fault acts on those for which it makes sense (`makes_sense`): counters jump,
+pressures change their unit, measured numbers get stuck or lost.
 
 Several faults at once work in the order reset, wrap, unit, stuck, NaN; the clock goes with all of them.
 """
 
 from simulators.data_faults.filter import DataFaults
+from simulators.data_faults.sense import is_counter, is_measured, is_pressure, makes_sense
 from simulators.data_faults.windows import (
     BEHIND_MS,
     KINDS,
@@ -36,5 +39,9 @@ __all__ = [
     "Fault",
     "Kind",
     "Window",
+    "is_counter",
+    "is_measured",
+    "is_pressure",
+    "makes_sense",
     "schedule",
 ]

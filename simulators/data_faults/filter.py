@@ -100,16 +100,6 @@ class DataFaults:
         stage = self._stage(cell, time_ns)
         return 1 if stage is None or _on(stage, "data.duplicate") is None else 2
 
-    def unit(self, cell: str, signal: str, time_ns: int) -> str | None:
-        """Return the unit in which a signal is said at a time; None where it is its own."""
-        stage = self._stage(cell, time_ns)
-        window = None if stage is None else _on(stage, "data.unit_change", signal)
-        return None if window is None else window.fault.unit
-
-    def edges(self, cell: str) -> list[int]:
-        """Return when something changes in the faults of a cell, UTC ms, ascending."""
-        return sorted({time for window in self._windows.get(cell, ()) for time in window[2:]})
-
     def facts(self, cell: str, begin_ms: int, end_ms: int) -> list[Facts]:
         """Return the rows of ``faults`` whose windows end within a time: after ``begin_ms``, at most at ``end_ms``."""
         return _rows([window for window in self._windows.get(cell, ()) if begin_ms < window.end_ms <= end_ms])
@@ -235,6 +225,7 @@ def _rows(windows: Sequence[Window]) -> list[Facts]:
                 "end_ms": [window.end_ms for window in windows],
                 "kind": [window.fault.kind for window in windows],
                 "severity": [window.fault.severity for window in windows],
+                "place": [window.fault.signal or None for window in windows],
             },
         )
     ]

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
+from simulators.data_faults.sense import makes_sense
+
 Kind: TypeAlias = Literal[
     "data.clock_behind",
     "data.counter_wrap",
@@ -40,8 +42,8 @@ class Fault:
 
     kind: Kind
     signal: str = ""
-    """A signal, or the first segments of several (``cycle``); empty for all of the cell. Clocks and messages are always
-    those of the whole cell."""
+    """A signal, or the first segments of several (``cycle``); empty for all of the cell. Of several, only those for which
+    the fault makes sense (`makes_sense`) are affected. Clocks and messages are always those of the whole cell."""
     severity: float = 1.0
     """0 to 1, for the label."""
     behind_ms: int = BEHIND_MS
@@ -50,8 +52,6 @@ class Fault:
     """For ``data.counter_wrap``: 2**16 or 2**32."""
     divisor: float = 10.0
     """For ``data.unit_change``."""
-    unit: str = "MPa"
-    """For ``data.unit_change``: what the unit is now."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -66,8 +66,11 @@ class Fault:
             raise ValueError(f"{self.kind} is a fault of a whole cell, not of {self.signal}")
 
     def covers(self, signal: str) -> bool:
-        """Tell whether a signal is affected."""
-        return not self.signal or signal == self.signal or signal.startswith(f"{self.signal}.")
+        """Tell whether a signal is affected; whatever is named in full may get stuck or be lost."""
+        if signal == self.signal and self.kind in {"data.stuck", "data.nan"}:
+            return True
+        within = not self.signal or signal == self.signal or signal.startswith(f"{self.signal}.")
+        return within and makes_sense(self.kind, signal)
 
 
 class Window(NamedTuple):

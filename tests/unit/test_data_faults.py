@@ -27,6 +27,15 @@ from simulators.demo.verify import compare
 from simulators.emissions import CLOCK_SLACK_NS, EmissionLog, Row, read_emissions
 from simulators.physics.meter import MeterReading
 from simulators.physics.unit import MS, Change, CycleEnd
+from simulators.protocols.euromap77 import variables
+from simulators.protocols.mqtt_dialects import METER_SIGNALS
+from simulators.protocols.mqtt_dialects.cells import (
+    COMPRESSOR,
+    STATION,
+    STATION_TEST,
+    STATION_UNIT,
+    WORKPLACE,
+)
 from simulators.truth import TruthWriter, read_truth
 
 CELL = "imm-01"
@@ -56,22 +65,73 @@ def test_without_faults_everything_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "during"),
+    ("kind", "signal", "during"),
     [
-        ("data.counter_wrap", [0.0, 1.0]),
-        ("data.counter_reset", [1.0, 2.0]),
-        ("data.stuck", [65_535.0, 65_535.0]),
-        ("data.unit_change", [6_553.6, 6_553.7]),
-        ("data.duplicate", [65_536.0, 65_537.0]),
+        ("data.counter_wrap", "cycle.counter", [0.0, 1.0]),
+        ("data.counter_reset", "cycle.counter", [1.0, 2.0]),
+        ("data.stuck", "cycle.cushion", [65_535.0, 65_535.0]),
+        ("data.unit_change", "cycle.peak_pressure", [6_553.6, 6_553.7]),
+        ("data.duplicate", "cycle.counter", [65_536.0, 65_537.0]),
     ],
 )
-def test_a_fault_is_on_from_its_begin_to_before_its_end(kind: str, during: list[float]) -> None:
+def test_a_fault_is_on_from_its_begin_to_before_its_end(kind: str, signal: str, during: list[float]) -> None:
     expected = [ROWS[0], ROWS[1], (1_000, during[0]), (1_999, during[1]), ROWS[4]]
-    assert said(DataFaults([window(kind)]), *ROWS) == expected
+    assert said(DataFaults([window(kind)]), *ROWS, signal=signal) == expected
+
+
+METER = tuple(name for _, name, *_ in METER_SIGNALS)
+NAMES = (
+    *(each.signal for each in variables(3)),
+    *METER,
+    *COMPRESSOR,
+    *STATION,
+    *STATION_UNIT,
+    *STATION_TEST,
+    *WORKPLACE,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "signal", "hit"),
+    [
+        ("data.counter_wrap", "", {name for name in NAMES if name.endswith("counter")}),
+        (
+            "data.counter_reset",
+            "job",
+            {name for name in NAMES if name.startswith("job") and "counter" in name},
+        ),
+        ("data.unit_change", "", {name for name in NAMES if name.endswith("pressure")}),
+        ("data.unit_change", "cycle.counter", set()),
+        ("data.unit_change", "injection", {"injection.pressure"}),
+        ("data.counter_wrap", "cycle.peak_pressure", set()),
+        ("data.stuck", "barrel.zone_2", {"barrel.zone_2.temperature", "barrel.zone_2.heater_output"}),
+        ("data.nan", "cooling", {"cooling.flow", "cooling.return_temperature"}),
+        ("data.stuck", "status.mode", {"status.mode"}),
+        ("data.nan", "job", set()),
+        ("data.duplicate", "", set()),
+    ],
+)
+def test_of_several_signals_those_are_affected_that_a_fault_makes_sense_for(
+    kind: Any, signal: str, hit: set[str]
+) -> None:
+    fault = Fault(kind, signal)
+    assert {name for name in NAMES if fault.covers(name)} == hit
+
+
+def test_what_gets_stuck_or_lost_is_measured_and_nothing_else() -> None:
+    hit = {name for name in NAMES if Fault("data.stuck").covers(name)}
+    assert hit == {name for name in NAMES if Fault("data.nan").covers(name)}
+    numbers = {each.signal for each in variables(3) if each.kind == "Double"}
+    set_points = {name for name in numbers if name.endswith("setpoint")} | {"job.expected_cycle_time"}
+    assert hit & {each.signal for each in variables(3)} == numbers - set_points
+    assert {*METER, "compressor.pressure", "compressor.running_hours", "station.cycle_time"} <= hit
+    assert (
+        not {"compressor.state", "unit.serial", "packml.state", "workplace.status", "test.lower_limit"} & hit
+    )
 
 
 def test_numbers_become_nan_and_texts_stay() -> None:
-    faults = DataFaults([window("data.nan")])
+    faults = DataFaults([window("data.nan", signal="cycle.counter")])
     (_, first), (_, second) = said(faults, (1_000, 1.0), (1_500, "AUTO"))
     assert isinstance(first, float)
     assert math.isnan(first)
@@ -96,7 +156,8 @@ def test_a_reset_counter_that_wraps_does_both() -> None:
 
 
 def test_what_was_stuck_from_its_first_value_on_stays_there() -> None:
-    assert said(DataFaults([window("data.stuck")]), (1_200, "A"), (1_300, "B"), (2_100, "C")) == [
+    stuck = window("data.stuck", signal="cycle.counter")
+    assert said(DataFaults([stuck]), (1_200, "A"), (1_300, "B"), (2_100, "C")) == [
         (1_200, "A"),
         (1_300, "A"),
         (2_100, "C"),
@@ -130,15 +191,6 @@ def test_cycles_and_readings_are_affected_as_changes_are() -> None:
     assert isinstance(again, CycleEnd)
     assert again.values == {**end.values, "cycle.pressure": 9.0}
     assert changed == change._replace(value=0.5)
-
-
-def test_the_unit_changes_where_a_protocol_can_say_it() -> None:
-    faults = DataFaults([window("data.unit_change", signal="cycle.pressure")])
-    for time_ms, unit in ((999, None), (1_000, "MPa"), (2_000, None)):
-        assert faults.unit(CELL, "cycle.pressure", (T0 + time_ms) * MS) == unit
-    assert faults.unit(CELL, "cycle.time", (T0 + 1_500) * MS) is None
-    assert faults.edges(CELL) == [T0 + 1_000, T0 + 2_000]
-    assert faults.edges("imm-02") == []
 
 
 def test_messages_are_doubled_while_acknowledgements_get_lost() -> None:
@@ -225,7 +277,7 @@ def test_each_fault_is_a_row_of_the_truth_once_it_has_ended(tmp_path: Path) -> N
     faults = DataFaults(
         [
             window("data.nan", severity=0.25),
-            window("data.stuck", 500, 3_000),
+            window("data.stuck", 500, 3_000, signal="cycle.cushion"),
             window("data.duplicate", 0, 900),
         ]
     )
@@ -236,10 +288,10 @@ def test_each_fault_is_a_row_of_the_truth_once_it_has_ended(tmp_path: Path) -> N
     assert faults.facts("imm-02", T0, T0 + 4_000) == []
     truth.close()
     rows = read_truth(tmp_path, "faults").to_pylist()
-    assert [(row["kind"], row["severity"], row["asset"]) for row in rows] == [
-        ("data.duplicate", 1.0, ASSET),
-        ("data.nan", 0.25, ASSET),
-        ("data.stuck", 1.0, ASSET),
+    assert [(row["kind"], row["severity"], row["asset"], row["place"]) for row in rows] == [
+        ("data.duplicate", 1.0, ASSET, None),
+        ("data.nan", 0.25, ASSET, None),
+        ("data.stuck", 1.0, ASSET, "cycle.cushion"),
     ]
 
 
