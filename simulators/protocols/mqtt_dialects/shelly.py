@@ -25,8 +25,6 @@ from simulators.protocols.mqtt_dialects.said import (
     stored,
 )
 
-PERIOD_MS: Final = 10_000
-"""How often it is read."""
 _CS_NS: Final = 10_000_000
 _MINUTE_NS: Final = 60_000_000_000
 _FREQUENCY_HZ: Final = 50.0

@@ -29,8 +29,6 @@ from simulators.protocols.mqtt_dialects.said import (
     stored,
 )
 
-PERIOD_MS: Final = 10_000
-"""Its TelePeriod: how often it is read."""
 CONNECTION: Final = "meter.connection"
 """What its last will says: Online or Offline; without a time."""
 _S_NS: Final = 1_000_000_000
