@@ -45,7 +45,7 @@ def scenario(folder: Path) -> Path:
             {"kind": "data.stuck", "cell": "imm-01", "signal": "barrel.zone_1", **at(12, 12)},
             {"kind": "data.unit_change", "cell": "imm-01", **at(14, 12)},
             {"kind": "data.clock_behind", "cell": "imm-01", "behind_s": 45, **at(13, 12)},
-            {"kind": "data.counter_wrap", "cell": "imm-02", "signal": "cycle.counter", **at(5, 25)},
+            {"kind": "data.counter_wrap", "cell": "imm-01", "signal": "cycle.counter", **at(5, 25)},
             {"kind": "data.duplicate", "cell": "imm-02", **at(14, 12)},
             {"kind": "data.duplicate", "cell": "air-01", **at(14, 12)},
             {"kind": "data.counter_reset", "cell": "imm-03", **at(12, 12)},

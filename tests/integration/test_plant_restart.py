@@ -42,7 +42,7 @@ sites:
     opcua_port: 4840
     sparkplug: {group: acme}
     data_faults:
-      - {kind: data.counter_reset, cell: imm-01, signal: cycle.count, after_h: 0.1, for_h: 0.1}
+      - {kind: data.counter_reset, cell: imm-01, signal: cycle.counter, after_h: 0.1, for_h: 0.1}
       - {kind: data.stuck, cell: imm-02, signal: barrel.zone_1.temperature, after_h: 0.25, for_h: 0.1}
     machines:
       - {cell: imm-01, faults_per_day: 20, stops: {mean_between_min: 20}}

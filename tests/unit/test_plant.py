@@ -36,7 +36,7 @@ SCENARIO = Scenario.model_validate(
                     {"kind": "data.stuck", "cell": "air-01", "after_h": 0.3, "for_h": 0.1},
                     {
                         "kind": "data.counter_wrap",
-                        "cell": "imm-01",
+                        "cell": "imm-02",
                         "signal": "cycle",
                         "after_h": 0.4,
                         "for_h": 9,
@@ -88,7 +88,7 @@ async def test_data_faults_and_outages_are_labelled_in_the_truth_and_nowhere_els
     assert labels(tmp_path) == []
     now_ns = await live(site, T0, 0.5)
     await site.stop()
-    wrapped = ("acme/dg01/moulding/cell-a/imm-01", "data.counter_wrap", life_s + 1_440, 1_800)
+    wrapped = ("acme/dg01/moulding/cell-a/imm-02", "data.counter_wrap", life_s + 1_440, 1_800)
     assert labels(tmp_path) == [CUT, wrapped, STUCK]
     said = read_series(emission_folder(tmp_path, site.site))
     assert not any("fault" in key.signal for key in said)

@@ -53,7 +53,7 @@ def config(*outages: dict[str, Any], zone: str = "Asia/Ho_Chi_Minh", **sparkplug
             "opcua_port": 4842,
             "sparkplug": sparkplug,
             "outages": outages,
-            "machines": [{"cell": CELL, "protocol": "sparkplug"}],
+            "machines": [{"cell": CELL, "protocol": "sparkplug"}, {"cell": "imm-09"}],
         }
     )
 
@@ -230,11 +230,11 @@ def test_data_faults_are_those_written_down_and_those_by_chance() -> None:
     again = data_faults(scenario, one, T0)
     clocks: dict[str, int] = {}
     for cell in one.cells:
-        assert faults.edges(cell) == again.edges(cell)
         facts = [fact.columns for fact in faults.facts(cell, T0, T0 + 10 * 24 * H_MS)]
+        assert facts == [fact.columns for fact in again.facts(cell, T0, T0 + 10 * 24 * H_MS)]
         kinds = [kind for columns in facts for kind in columns["kind"]]  # type: ignore[union-attr]
         clocks[cell] = kinds.count("data.clock_behind")
-        assert len(kinds) > 10 * 60
+        assert len(kinds) > 9 * 60
     # By chance only where something has a clock of its own, and none beside one that is written down.
     assert clocks == {CELL: 0, "imm-02": 1, "imm-03": 0}
     (unfinished,) = (fact.columns for fact in faults.unfinished("imm-02", T0 + H_MS + 5))
