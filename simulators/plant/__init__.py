@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from shopfloor.asset import AssetPath
+from shopfloor.errors import StoreUnavailable
 from simulators.emissions import EmissionLog, Row, read_series
 from simulators.physics.unit import MS, Change, Facts, Moment, Unit
-from simulators.plant.checkpoint import Checkpoint, CheckpointFile, TimeMark
+from simulators.plant.checkpoint import Checkpoint, CheckpointFile, Life, TimeMark
 from simulators.plant.live_truth import LiveTruth
 from simulators.plant.meters import fit_meters
 from simulators.plant.moments import at_least, fast_forward, look, newest_of
@@ -17,7 +19,7 @@ from simulators.plant.opcua_outlet import OpcuaOutlet
 from simulators.plant.outlet import Outlet
 from simulators.plant.outlets import make_outlets
 from simulators.plant.troubles import Outages, data_faults
-from simulators.plant.units import make_units
+from simulators.plant.units import fingerprints, make_units
 from simulators.playback import Playback
 from simulators.scenario import Scenario, SiteConfig
 
@@ -28,6 +30,7 @@ _CATCH_UP_NS: Final = 60_000_000_000
 _CHECKPOINT_NS: Final = _H_NS
 _AHEAD_NS: Final = 60_000_000_000
 _REPLAY_NS: Final = 600_000_000_000
+_log = logging.getLogger(__name__)
 
 
 def emission_folder(data: Path, site: SiteConfig) -> Path:
@@ -73,14 +76,15 @@ class Plant:
         self._truth = LiveTruth(truth_folder(data) / name, self._asset_of)
         self._checkpoints = CheckpointFile(data / "checkpoints" / f"{name}.json")
         self._served = TimeMark(log.folder.with_name(f"{log.folder.name}.served_until"))
-        found = self._checkpoints.load() if log.last_time_ns is not None else None
+        found = self._found()
+        self._fingerprints = fingerprints(scenario, site)
         self._life_ms = found.life_ms if found else self._first_ns(scenario) // MS
         self._part = found.part if found else 0
         self._told_ns = found.time_ns if found else self._life_ms * MS
         """Until when everything stands in the truth's parts, but for what is not finished."""
         self._faults = data_faults(scenario, site, self._life_ms)
         self.outlets: list[Outlet] = make_outlets(
-            scenario, site, data, log, self._faults, self._now_ns, nodeset_dir
+            scenario, site, data, log, self._faults, lambda: self._now_ns, nodeset_dir
         )
         self._outlet_of: dict[str, Outlet] = {
             cell: outlet for outlet in self.outlets for cell in outlet.cells
@@ -103,11 +107,40 @@ class Plant:
         self._truth.drop_open()
         self._complete_part()
 
+    def _found(self) -> Checkpoint | None:
+        """Return what an earlier life left; None at the very first start.
+
+        Raises:
+            StoreUnavailable: of log, truth and checkpoint some are missing.
+        """
+        found = self._checkpoints.load()
+        if self.log.last_time_ns is None:
+            # A life that was killed before its first row left a checkpoint and nothing else.
+            if self._truth.has_parts():
+                raise StoreUnavailable(
+                    f"{self._data}: there is truth about {self.site.asset}, but {self.log.folder} has no emissions; "
+                    "begin with another data folder, or delete this one"
+                )
+            return None
+        if found is None:
+            raise StoreUnavailable(
+                f"{self._data}: there are emissions of {self.site.asset}, but no checkpoint; begin with another data "
+                "folder, or delete this one"
+            )
+        return found
+
     def _restore(self, found: Checkpoint, units: Sequence[Unit]) -> None:
-        for unit, snapshot in zip(units, found.units, strict=False):
-            unit.restore(snapshot)
-        for outlet, snapshots in zip(self.outlets, found.outlets, strict=False):
-            outlet.restore(snapshots)
+        for unit in units:
+            first = unit.cells[0]
+            life = found.units.get(first)
+            if life is not None and life.config == self._fingerprints[first]:
+                unit.restore(life.snapshot)
+            else:
+                _log.warning(
+                    "%s of %s is not what it was: it has another life from now on", first, self.site.asset
+                )
+        for outlet in self.outlets:
+            outlet.restore(found.outlets.get(type(outlet).__name__, {}))
         if found.faults:
             self._faults.restore(found.faults)
 
@@ -323,8 +356,13 @@ class Plant:
             Checkpoint(
                 self._life_ms,
                 self._part,
-                [playback.snapshot for playback in self._playbacks],
-                [outlet.snapshots() for outlet in self.outlets],
+                {
+                    playback.unit.cells[0]: Life(
+                        self._fingerprints[playback.unit.cells[0]], playback.snapshot
+                    )
+                    for playback in self._playbacks
+                },
+                {type(outlet).__name__: outlet.snapshots() for outlet in self.outlets},
                 self._told_ns,
                 self._faults.snapshot(),
             )

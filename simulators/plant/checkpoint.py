@@ -10,6 +10,15 @@ import msgspec
 from shopfloor.errors import StoreUnavailable
 
 
+class Life(msgspec.Struct):
+    """One unit."""
+
+    config: str
+    """Fingerprint of what it was made of: another unit does not go on with its life."""
+    snapshot: bytes
+    """From the begin of the stretch that it was in."""
+
+
 class Checkpoint(msgspec.Struct):
     """One moment of a site."""
 
@@ -17,9 +26,10 @@ class Checkpoint(msgspec.Struct):
     """When the units' lives began, UTC ms."""
     part: int
     """How many parts of the truth are complete."""
-    units: list[bytes]
-    """Snapshots, each from the begin of the stretch that its unit was in, in the order of the scenario."""
-    outlets: list[dict[str, bytes]]
+    units: dict[str, Life]
+    """By the units' first cells."""
+    outlets: dict[str, dict[str, bytes]]
+    """By the kinds of outlets."""
     time_ns: int = 0
     """Until when it all was told, UTC ns: outlets and data faults know of everything up to here."""
     faults: bytes = b""
@@ -33,11 +43,22 @@ class CheckpointFile:
         self._file = file
 
     def load(self) -> Checkpoint | None:
-        """Return the last one; None where there is none, or none that can be read."""
+        """Return the last one; None where there is none.
+
+        Raises:
+            StoreUnavailable: it can't be read. Going on without it would contradict what was said and true.
+        """
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=Checkpoint)
-        except (OSError, msgspec.MsgspecError):
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreUnavailable(f"{self._file}: {error.strerror}") from error
+        except msgspec.MsgspecError as error:
+            raise StoreUnavailable(
+                f"{self._file}: no checkpoint that can be read ({error}); begin with another data folder, or delete "
+                f"{self._file.parent.parent}"
+            ) from error
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write one; raises StoreUnavailable."""

@@ -34,6 +34,10 @@ class LiveTruth:
         """Write what was told since the last part, and what is not finished; raises StoreUnavailable."""
         self._write(OPEN_PART, [*self._facts, *unfinished])
 
+    def has_parts(self) -> bool:
+        """Tell whether an earlier life has written anything."""
+        return any(self._folder.glob("*.parquet"))
+
     def drop_open(self) -> None:
         """Forget what an earlier life left unfinished; raises StoreUnavailable."""
         for table in TABLES:

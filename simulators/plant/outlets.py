@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ from simulators.data_faults import DataFaults
 from simulators.emissions import EmissionLog
 from simulators.physics.interruptions import PLANNED_REASONS
 from simulators.physics.stops import REASONS
+from simulators.physics.unit import MS
 from simulators.plant.dialects import make_dialects
 from simulators.plant.mqtt_outlet import MqttOutlet
 from simulators.plant.opcua_outlet import OpcuaOutlet
@@ -30,7 +32,7 @@ def make_outlets(
     data: Path,
     log: EmissionLog,
     faults: DataFaults,
-    now_ns: int,
+    clock_ns: Callable[[], int],
     nodeset_dir: Path | None,
 ) -> list[Outlet]:
     """Return a site's protocols; their series are declared in the log.
@@ -41,7 +43,7 @@ def make_outlets(
         data: the simulator's data folder; the edge node keeps its bdSeq there.
         log: of the site.
         faults: of its meters and messages.
-        now_ns: UTC ns.
+        clock_ns: the plant's time, UTC ns.
         nodeset_dir: see `PlantServer`.
     """
     outlets: list[Outlet] = []
@@ -63,7 +65,7 @@ def make_outlets(
         names = [*(machine.cell for machine in on_opcua.machines), *(unit.cell for unit in site.tcus)]
         cells = {name: paths[name] for name in names}
         outlets.append(OpcuaOutlet(server, cells, log))
-    dialects = make_dialects(site, now_ns)
+    dialects = make_dialects(site, clock_ns())
     if dialects.cells or dialects.meters:
         publisher = MqttPublisher(scenario.broker, f"shopfloor-{site.asset.replace('/', '-')}")
         outlets.append(MqttOutlet(publisher, dialects.cells, dialects.meters, faults, log))
@@ -79,6 +81,7 @@ def make_outlets(
                 paths,
                 faults,
                 log,
+                lambda: clock_ns() // MS,
             )
         )
     return outlets

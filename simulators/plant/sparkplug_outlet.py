@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,6 +69,7 @@ class SparkplugOutlet:
         cells: what each device shows besides its meter.
         metered: devices with a meter.
         faults: of the meters' readings.
+        clock_ms: the plant's time, UTC ms, which births and payloads carry.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class SparkplugOutlet:
         assets: Mapping[str, AssetPath],
         faults: DataFaults,
         log: EmissionLog,
+        clock_ms: Callable[[], int],
     ) -> None:
         self.cells = tuple(cells)
         self.metered = tuple(metered)
@@ -109,6 +111,7 @@ class SparkplugOutlet:
             folder,
             devices,
             SessionLimits(history_s=config.rolling_history_s, store_samples=config.max_stored_samples),
+            wall_ms=clock_ms,
         )
         self._samples: list[DeviceSample] = []
         self._newest_ms = 0

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import random
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from simulators.data_faults import KINDS, DataFaults, Fault, Window, schedule
+from shopfloor import signal
+from simulators.data_faults import KINDS, DataFaults, Fault, Kind, Window, makes_sense, schedule
 from simulators.physics.unit import Facts
 from simulators.plant.opcua_outlet import OpcuaOutlet
 from simulators.plant.outlet import Outlet
 from simulators.plant.sparkplug_outlet import SparkplugOutlet
 from simulators.scenario import Scenario, SiteConfig
+from simulators.scenario.cell_signals import cell_signals
 from simulators.scenario.mishaps import Outage, outages
 
 _DAY_MS: Final = 86_400_000
@@ -32,13 +37,39 @@ def _by_chance(scenario: Scenario, site: SiteConfig, life_ms: int) -> Iterator[W
     if not site.data_faults_per_day:
         return
     faults = [Fault(kind) for kind in KINDS]
+    end_ms = life_ms + _SCHEDULED_DAYS * _DAY_MS
     clocks = site.clocks - {each.cell for each in site.data_faults if each.kind == "data.clock_behind"}
-    for cell in site.cells:
+    wide = {machine.cell for machine in site.machines if machine.protocol != "gateway"}
+    for cell, known in cell_signals(site).items():
         seed = scenario.seed_of(f"{site.asset}/{cell}/data")
-        end_ms = life_ms + _SCHEDULED_DAYS * _DAY_MS
         for window in schedule(seed, cell, life_ms, end_ms, site.data_faults_per_day, faults):
-            if window.fault.kind != "data.clock_behind" or cell in clocks:
+            match kind := window.fault.kind:
+                case "data.clock_behind":
+                    possible = cell in clocks
+                case "data.duplicate":
+                    possible = cell in site.publishers
+                case _:
+                    drawn = _draw(seed, window, _candidates(kind, known, wide=cell in wide))
+                    possible = drawn is not None
+                    window = drawn or window  # noqa: PLW2901 - the same one, of a signal
+            if possible:
                 yield window
+
+
+def _candidates(kind: Kind, known: Sequence[str], *, wide: bool) -> list[str]:
+    """Return the signals of a cell that a fault by chance may be of; ``wide`` counters may grow beyond 16 bits."""
+    if kind == "data.counter_wrap":
+        # Only the counter of a machine's life ever gets so far.
+        return [signal.CYCLE_COUNTER] if wide else []
+    return [name for name in known if makes_sense(kind, name)]
+
+
+def _draw(seed: int, window: Window, candidates: Sequence[str]) -> Window | None:
+    """Return a window whose fault is one of a signal, the same one for the same window; None where there is none."""
+    if not candidates:
+        return None
+    rng = random.Random(zlib.crc32(f"{seed}:{window.begin_ms}:{window.fault.kind}".encode()))
+    return window._replace(fault=replace(window.fault, signal=rng.choice(candidates)))
 
 
 class Outages:
@@ -79,7 +110,7 @@ class Outages:
             await self._end(outage, outlets)
         for outage in due:
             self._at_work.append(outage)
-            if all(each.kind != outage.kind for each in self._at_work[:-1]) or outage.kind in _MOMENTARY:
+            if not any(_same(each, outage) for each in self._at_work[:-1]) or outage.kind in _MOMENTARY:
                 await _begin_outage(outage, outlets)
             if outage.end_ms <= now_ms:
                 await self._end(outage, outlets)
@@ -93,7 +124,7 @@ class Outages:
     async def _end(self, outage: Outage, outlets: Iterable[Outlet]) -> None:
         self._at_work.remove(outage)
         self._told.append(outage)
-        if all(each.kind != outage.kind for each in self._at_work):
+        if not any(_same(each, outage) for each in self._at_work):
             await _end(outage, outlets)
 
     def take_facts(self) -> Sequence[Facts]:
@@ -131,8 +162,14 @@ def _row(outage: Outage) -> Facts:
             "end_ms": outage.end_ms,
             "kind": f"outage.{outage.kind}",
             "severity": 1.0,
+            "place": outage.device or None,
         },
     )
+
+
+def _same(one: Outage, other: Outage) -> bool:
+    """Tell whether two outages are of the same thing: it is back when the last of them ends."""
+    return one.kind == other.kind and one.device == other.device
 
 
 def _begin(outage: Outage) -> int:
@@ -147,6 +184,8 @@ async def _begin_outage(outage: Outage, outlets: Iterable[Outlet]) -> None:
             match outage.kind:
                 case "wan_cut":
                     outlet.node.pause()
+                case "device_down":
+                    outlet.node.session.device_down(outage.device)
                 case "missed_birth":
                     outlet.node.session.skip_birth_of(outage.device)
                 case "reordered_seq":
@@ -161,3 +200,5 @@ async def _end(outage: Outage, outlets: Iterable[Outlet]) -> None:
             await outlet.come_up()
         elif isinstance(outlet, SparkplugOutlet) and outage.kind == "wan_cut":
             outlet.node.resume()
+        elif isinstance(outlet, SparkplugOutlet) and outage.kind == "device_down":
+            outlet.node.session.device_up(outage.device)

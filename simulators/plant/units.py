@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 from simulators.physics.compressor import Compressor
@@ -11,6 +12,28 @@ from simulators.physics.machine import InjectionMachine
 from simulators.physics.tcu import TemperatureControlUnit
 from simulators.physics.unit import Unit
 from simulators.scenario import Scenario, SiteConfig
+
+
+def fingerprints(scenario: Scenario, site: SiteConfig) -> dict[str, str]:
+    """Return what each unit of a site is made of, as a digest, by its first cell."""
+    people = (site.time_zone, [each.model_dump_json() for each in site.shifts], list(map(str, site.holidays)))
+    made: dict[str, tuple[object, ...]] = {}
+    for machine in site.machines:
+        own = machine.model_dump_json(exclude={"area", "line", "protocol", "meter"})
+        made[machine.cell] = (own, scenario.machine_seed(site, machine))
+    others = [
+        *((line.cell, line.cell, line) for line in site.lines),
+        *((cell.operators[0].cell, cell.cell, cell) for cell in site.garment_cells),
+        *((tcu.cell, tcu.cell, tcu) for tcu in site.tcus),
+        *((compressor.cell, compressor.cell, compressor) for compressor in site.compressors),
+    ]
+    for first, name, config in others:
+        own = config.model_dump_json(exclude={"area", "line"})
+        made[first] = (own, scenario.seed_of(f"{site.asset}/{name}"))
+    return {
+        first: hashlib.sha256(repr((*parts, *people)).encode()).hexdigest()[:16]
+        for first, parts in made.items()
+    }
 
 
 def make_units(scenario: Scenario, site: SiteConfig, start_ms: int) -> Iterator[Unit]:

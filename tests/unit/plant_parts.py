@@ -92,6 +92,7 @@ def sparkplug_outlet(
         {CELL: ASSET},
         faults or DataFaults(),
         cast("EmissionLog", log),
+        lambda: T0,
     )
 
 
