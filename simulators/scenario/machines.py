@@ -10,12 +10,12 @@ from pydantic_core import PydanticCustomError
 
 from shopfloor.configfile import ConfigModel
 from simulators.physics.drives import DRIVES
-from simulators.physics.faults import FAULT_KINDS, Fault, FaultKind, schedule
+from simulators.physics.faults import CAVITY_FAULTS, FAULT_KINDS, ZONE_FAULTS, Fault, FaultKind, schedule
 from simulators.physics.jobs import JobOrder
 from simulators.physics.machine import MachineSpec
-from simulators.physics.moulds import standard_cycle
+from simulators.physics.moulds import screw_diameter_mm, standard_cycle
 from simulators.physics.stops import StopRates
-from simulators.scenario.moulds import MouldConfig, Name, usual_moulds
+from simulators.scenario.moulds import MouldConfig, Name, most_shot_cm3, usual_moulds
 from simulators.scenario.refusal import names_in, refuse, refuse_twice
 
 Segment = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -64,7 +64,7 @@ class FaultConfig(ConfigModel):
     severity: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of its full effect."""
     place: int = Field(default=1, ge=1, le=256)
-    """Barrel zone or cavity, from 1."""
+    """Barrel zone (``sensor_drift``, ``heater_band``) or cavity (``blocked_gate``), from 1; other kinds have none."""
 
 
 class MachineConfig(ConfigModel):
@@ -100,7 +100,8 @@ class MachineConfig(ConfigModel):
     faults: tuple[FaultConfig, ...] = Field(default=(), max_length=1_000)
     """Process faults that are to happen."""
     faults_per_day: float = Field(default=0.0, ge=0.0, le=24.0)
-    """Process faults that happen by chance, a day on average."""
+    """Process faults that happen by chance, a day on average. They are drawn for the first 400 days of the machine's
+    life: a run that goes on has none after that."""
     seed: int | None = Field(default=None, ge=0)
     """Of everything random in it; by default it follows from the scenario's seed and the machine's asset path."""
     meter: Literal["plain", "tasmota", "shelly", "none"] = "plain"
@@ -134,20 +135,39 @@ class MachineConfig(ConfigModel):
                     needed=f"{mould.clamp_kn:g}",
                     has=f"{self.clamp_kn:g}",
                 )
+            needed_cm3 = standard_cycle(mould.mould(), self.clamp_kn).shot_cm3
+            possible_cm3 = most_shot_cm3(self.clamp_kn)
+            if needed_cm3 > possible_cm3:
+                refuse(
+                    ("moulds", number, "part_g"),
+                    "mould {mould} is too large: a shot needs {needed} cm³, the machine's screw of {screw} mm gives "
+                    "{possible} cm³",
+                    mould=mould.name,
+                    needed=f"{needed_cm3:.4g}",
+                    screw=f"{screw_diameter_mm(self.clamp_kn):.0f}",
+                    possible=f"{possible_cm3:.4g}",
+                )
         refuse_twice("two jobs named", names_in("jobs", (job.name for job in self.jobs)))
         self._check_jobs()
-        self._check_places()
+        self._check_faults()
         return self
 
-    def _check_places(self) -> None:
-        most = {
-            "heater_band": (self.zones, "heated zones"),
-            "blocked_gate": (min(mould.cavities for mould in self.moulds), "cavities in its smallest mould"),
-        }
+    def _check_faults(self) -> None:
+        cavities = min(mould.cavities for mould in self.moulds)
         for number, fault in enumerate(self.faults):
-            count, what = most.get(fault.kind, (fault.place, ""))
-            if fault.place > count:
-                refuse(("faults", number, "place"), "there are {count} {what}", count=count, what=what)
+            place = ("faults", number, "place")
+            if fault.kind == "hot_oil" and not DRIVES[self.drive].hydraulic:
+                refuse(
+                    ("faults", number, "kind"), "an {drive} machine has no oil to get hot", drive=self.drive
+                )
+            if fault.kind in ZONE_FAULTS:
+                if fault.place > self.zones:
+                    refuse(place, "there are {count} heated zones", count=self.zones)
+            elif fault.kind in CAVITY_FAULTS:
+                if fault.place > cavities:
+                    refuse(place, "there are {count} cavities in its smallest mould", count=cavities)
+            elif "place" in fault.model_fields_set:
+                refuse(place, "{kind} is a fault of the whole machine, without a place", kind=fault.kind)
 
     def _check_jobs(self) -> None:
         moulds = {mould.name: mould for mould in self.moulds}

@@ -12,6 +12,8 @@ from simulators.data_faults import BEHIND_MS, MAX_BEHIND_MS, Fault, Kind, Window
 from simulators.scenario.refusal import refuse
 
 _H_MS: Final = 3_600_000.0
+DEVICE_OUTAGES: Final = frozenset({"missed_birth", "device_down"})
+"""Those of one device."""
 Hours = Annotated[float, Field(ge=0.0, le=100_000.0)]
 
 
@@ -22,10 +24,12 @@ class DataFaultConfig(ConfigModel):
     """What goes wrong."""
     cell: str = Field(min_length=1, max_length=63)
     """With whom: one of the site's machines, stations, workplaces or units. ``data.clock_behind`` is of those that give
-    a time over MQTT: meters, stations, workplaces, compressors."""
+    a time over MQTT: meters, stations, workplaces, compressors; ``data.duplicate`` of those and of gateways;
+    ``data.counter_wrap`` not of gateways, whose counters have 16 bits anyway."""
     signal: Signal | None = None
-    """Only a signal, or several by the first segments of their names; by default all of the cell. Not for clocks and
-    messages, which are those of the whole cell."""
+    """Only a signal, or several by the first segments of their names; by default all of the cell. Of several, those are
+    affected that the kind makes sense for: ``data.counter_…`` counters, ``data.unit_change`` pressures, ``data.stuck``
+    and ``data.nan`` what is measured. Not for clocks and messages, which are those of the whole cell."""
     after_h: Hours
     """Hours of the site's life until it begins."""
     for_h: float = Field(gt=0.0, le=10_000.0)
@@ -41,13 +45,16 @@ class DataFaultConfig(ConfigModel):
             refuse(("signal",), "{kind} is a fault of a whole cell, not of a signal", kind=self.kind)
         return self
 
+    def fault(self) -> Fault:
+        """Return what goes wrong."""
+        return Fault(
+            self.kind, self.signal or "", behind_ms=round(self.behind_s * 1000.0), modulus=self.modulus
+        )
+
     def window(self, life_ms: int) -> Window:
         """Return when it is on; the site's life began at ``life_ms``."""
         begin_ms = life_ms + round(self.after_h * _H_MS)
-        fault = Fault(
-            self.kind, self.signal or "", behind_ms=round(self.behind_s * 1000.0), modulus=self.modulus
-        )
-        return Window(fault, self.cell, begin_ms, begin_ms + round(self.for_h * _H_MS))
+        return Window(self.fault(), self.cell, begin_ms, begin_ms + round(self.for_h * _H_MS))
 
 
 def refuse_two_clocks(faults: Sequence[DataFaultConfig]) -> None:
@@ -72,21 +79,22 @@ def refuse_two_clocks(faults: Sequence[DataFaultConfig]) -> None:
 class OutageConfig(ConfigModel):
     """A server or a link that fails, or an edge node that breaks its own protocol."""
 
-    kind: Literal["server_restart", "wan_cut", "missed_birth", "reordered_seq"]
+    kind: Literal["server_restart", "wan_cut", "device_down", "missed_birth", "reordered_seq"]
     """``server_restart``: the OPC UA server is gone for a while, and comes back with its history. ``wan_cut``: the
-    Sparkplug edge node has no link. ``missed_birth``: a device sends data without its birth. ``reordered_seq``: two
-    Sparkplug messages change places."""
+    Sparkplug edge node has no link. ``device_down``: the edge node loses a device (DDEATH); with its next birth comes
+    what it measured meanwhile, as historical. ``missed_birth``: a device sends data without its birth.
+    ``reordered_seq``: two Sparkplug messages change places."""
     after_h: Hours
     """Hours of the site's life until it begins."""
     for_h: float = Field(default=0.01, gt=0.0, le=1_000.0)
     """Hours that it lasts; of no meaning for ``missed_birth`` and ``reordered_seq``, which take a moment."""
     device: str | None = Field(default=None, min_length=1, max_length=63)
-    """``missed_birth``: which device."""
+    """``device_down`` and ``missed_birth``: which device."""
 
     @model_validator(mode="after")
     def _of_a_device(self) -> Self:
-        if (self.device is not None) != (self.kind == "missed_birth"):
-            refuse(("device",), "device belongs to missed_birth, and has to stand there")
+        if (self.device is not None) != (self.kind in DEVICE_OUTAGES):
+            refuse(("device",), "device belongs to device_down and missed_birth, and has to stand there")
         return self
 
 

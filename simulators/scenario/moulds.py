@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Annotated, Final, Literal, Self
 
@@ -9,11 +10,16 @@ from pydantic import Field, model_validator
 
 from shopfloor.configfile import ConfigModel
 from simulators.physics.materials import MATERIALS, Material
-from simulators.physics.moulds import Mould
+from simulators.physics.moulds import Mould, screw_diameter_mm
 from simulators.scenario.refusal import refuse
 
 MaterialName = Literal["abs", "hips", "pa66", "pc", "pom", "pp"]
 Name = Annotated[str, Field(min_length=1, max_length=60)]
+_CAVITIES: Final = 4
+_STROKE: Final = 5.0
+"""Longest metering stroke of a screw, in its diameters."""
+_USUAL_SHARE: Final = 0.8
+"""Of that, what the usual moulds take at most."""
 _USUAL: Final[tuple[tuple[str, MaterialName], ...]] = (("HOUSING", "abs"), ("COVER", "pp"))
 
 
@@ -82,14 +88,21 @@ class MouldConfig(ConfigModel):
         )
 
 
+def most_shot_cm3(clamp_kn: float) -> float:
+    """Return how much melt the usual screw of a machine injects at most, in cm³."""
+    return math.pi / 4.0 * screw_diameter_mm(clamp_kn) ** 3 * _STROKE / 1000.0
+
+
 def usual_moulds(clamp_kn: float) -> tuple[MouldConfig, ...]:
     """Return two moulds of the size that such a machine usually has."""
-    part_g = round(20.0 * clamp_kn / 1600.0, 1)
+    lightest = min(MATERIALS[material].melt_density_g_cm3 for _, material in _USUAL)
+    most_g = _USUAL_SHARE * most_shot_cm3(clamp_kn) * lightest / _CAVITIES
+    part_g = round(min(20.0 * clamp_kn / 1600.0, most_g), 1)
     return tuple(
         MouldConfig(
             name=name,
             material=material,
-            cavities=4,
+            cavities=_CAVITIES,
             part_g=part_g,
             wall_mm=2.5,
             clamp_kn=round(0.7 * clamp_kn, 1),

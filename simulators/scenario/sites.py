@@ -21,8 +21,12 @@ from simulators.scenario.facilities import (
 )
 from simulators.scenario.machines import MachineConfig
 from simulators.scenario.mishaps import DataFaultConfig, OutageConfig, refuse_two_clocks
-from simulators.scenario.people import Clock, ShiftConfig, TimeZone, calendar
+from simulators.scenario.people import Clock, ShiftConfig, TimeZone, calendar, refuse_overlapping_shifts
 from simulators.scenario.refusal import Place, names_in, refuse, refuse_twice
+from simulators.scenario.without_effect import (
+    refuse_data_faults_without_effect,
+    refuse_outages_without_effect,
+)
 
 _SITE_DEPTH: Final = 2
 
@@ -111,7 +115,8 @@ class SiteConfig(ConfigModel):
     data_faults: tuple[DataFaultConfig, ...] = Field(default=(), max_length=1_000)
     """Data that are to be wrong for a while."""
     data_faults_per_day: float = Field(default=0.0, ge=0.0, le=84.0)
-    """Data faults of each cell that happen by chance, a day on average."""
+    """Data faults of each cell that happen by chance, a day on average, over all kinds; those that a cell can't have are
+    left out. They are drawn for the first 60 days of the site's life: a run that goes on has none after that."""
     outages: tuple[OutageConfig, ...] = Field(default=(), max_length=1_000)
     """Servers and links that are to fail for a while."""
 
@@ -127,27 +132,12 @@ class SiteConfig(ConfigModel):
         refuse_twice(
             "two machines named", names_in("machines", (each.cell for each in self.machines), "cell")
         )
-        cells = self.cells
-        if not cells:
+        if not self.cells:
             refuse((), "a site has at least one machine, line, cell or unit")
-        for number, fault in enumerate(self.data_faults):
-            if fault.cell not in cells:
-                refuse(("data_faults", number, "cell"), "no cell {cell} at this site", cell=fault.cell)
-            if fault.kind == "data.clock_behind" and fault.cell not in self.clocks:
-                refuse(
-                    ("data_faults", number, "cell"),
-                    "{cell} has no clock of its own: nothing of it gives a time over MQTT",
-                    cell=fault.cell,
-                )
+        refuse_data_faults_without_effect(self)
         refuse_two_clocks(self.data_faults)
-        devices = {each.cell for each in self.devices}
-        for number, outage in enumerate(self.outages):
-            if outage.device is not None and outage.device not in devices:
-                refuse(
-                    ("outages", number, "device"),
-                    "no Sparkplug device {device} at this site",
-                    device=outage.device,
-                )
+        refuse_outages_without_effect(self)
+        refuse_overlapping_shifts(self.shifts)
         return self
 
     @property
@@ -191,6 +181,11 @@ class SiteConfig(ConfigModel):
                 *(each.cell for each in self.compressors),
             )
         )
+
+    @property
+    def publishers(self) -> frozenset[str]:
+        """The cells that publish JSON over MQTT, were it only their meter."""
+        return self.clocks | {each.cell for each in self.machines if each.protocol == "gateway"}
 
     @property
     def key(self) -> str:

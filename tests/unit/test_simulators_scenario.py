@@ -30,7 +30,7 @@ def test_a_bad_scenario_is_refused_line_by_line(case: Path) -> None:
     ("case", "named"),
     [
         ("unknown_material", ["imm-01 of acme/hk01"]),
-        ("mould_larger_than_its_machine", ["imm-02 of acme/hk01"]),
+        ("mould_larger_than_its_machine", ["imm-02 of acme/hk01", "imm-03 of acme/hk01"]),
         ("two_machines_of_a_name", ["imm-01 of acme/hk01"]),
         ("overlapping_jobs", ["imm-01 of acme/hk01"]),
         ("temperatures", ["imm-01 of acme/hk01"] * 3 + ["tcu-01 of acme/hk01"]),
