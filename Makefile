@@ -67,8 +67,10 @@ system-deps: ## Install the servers and libraries that tests use (Debian, Ubuntu
 	$(MAKE) peers
 
 PEERS := tests/peers/sparkplug
+OPCUA_PEER := tests/peers/node-opcua
 peers: .venv/.dev ## Install the libraries that tests compare ours with, apart from our own
 	cd $(PEERS) && ../../../dashboards/node.sh npm ci --no-audit --no-fund --loglevel=error
+	cd $(OPCUA_PEER) && ../../../dashboards/node.sh npm ci --no-audit --no-fund --loglevel=error
 	@test -x $(PEERS)/.venv/bin/python || $(PYTHON) -m venv $(PEERS)/.venv
 	$(PEERS)/.venv/bin/python -m pip install --quiet --require-hashes -r requirements/peer-pysparkplug.lock
 
@@ -84,4 +86,4 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	  -o requirements/peer-pysparkplug.lock requirements/peer-pysparkplug.txt
 
 clean: ## Remove what the targets above made, but no data
-	rm -rf .venv $(PEERS)/.venv $(PEERS)/node_modules $(PAGE)/dist $(PAGE)/node_modules $(PAGE)/.test-build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv $(PEERS)/.venv $(PEERS)/node_modules $(OPCUA_PEER)/node_modules $(PAGE)/dist $(PAGE)/node_modules $(PAGE)/.test-build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -63,7 +63,8 @@ def make_sources(config: Config) -> list[tuple[Source, str]]:
         if entry.opcua is not None:
             from edge_agent.sources.opcua import OpcUaSource  # noqa: PLC0415
 
-            made.append((OpcUaSource(entry.opcua), f"opcua {entry.opcua.endpoint}"))
+            source = OpcUaSource(entry.opcua, agent_id=config.agent.id, pki=config.data / "pki")
+            made.append((source, f"opcua {entry.opcua.endpoint}"))
         if entry.mqtt is not None:
             from edge_agent.sources.mqtt import MqttSource  # noqa: PLC0415
 
