@@ -163,14 +163,19 @@ def test_texts_that_do_not_change_are_left_out_and_changes_never() -> None:
     assert line.thinned == 2
 
 
-def test_a_late_reading_is_kept_and_the_newest_with_it() -> None:
+@pytest.mark.parametrize("wide", [1, NEVER])
+def test_a_late_reading_is_kept_and_the_newest_with_it(wide: int) -> None:
     line = Line({"deadband": {"absolute": 1}})
-    line.send([at(0, 5.0), at(10, 5.5), at(20, 5.2)])
-    assert values(line.out) == [5.0]
-    line.send([at(15, 50.0)])
-    # Without the one at 20 s, the late 50 would seem to last.
-    assert [(sample.source_time - at(0, 0).source_time) // 10**9 for sample in line.out] == [0, 20, 15]
-    assert line.thinned == 1
+    with deciding(wide):
+        line.send([at(0, 5.0), at(10, 5.5), at(20, 5.2)])
+        assert values(line.out) == [5.0]
+        line.send([at(15, 50.0)])
+        # Without the one at 20 s, the late 50 would seem to last.
+        assert [(sample.source_time - at(0, 0).source_time) // 10**9 for sample in line.out] == [0, 20, 15]
+        assert line.thinned == 1
+        # From now on 5.2 is what others are compared to, not 5.0.
+        assert line.send([at(30, 6.1)]) == []
+        assert values(line.send([at(31, 6.3)])) == [6.3]
 
 
 def test_two_values_at_one_time_are_both_kept_and_the_next_too() -> None:
