@@ -141,9 +141,12 @@ def test_a_heartbeat_is_a_reading_and_nothing_else() -> None:
     assert line.look(after_s=1_000) == []
 
 
-def test_the_last_of_a_quick_sequence_is_written_when_its_time_is_over() -> None:
+@pytest.mark.parametrize("wide", [1, 10**9])
+def test_the_last_of_a_quick_sequence_is_written_when_its_time_is_over(wide: int) -> None:
     line = Line({"min_interval_s": 10})
-    line.send([at(0, 1.0), at(1, 2.0), at(2, 3.0)])
+    line.look(after_s=100)
+    with deciding(wide):
+        line.send([at(0, 1.0), at(1, 2.0), at(2, 3.0)])
     assert values(line.out) == [1.0]
     assert line.look(after_s=9) == []
     assert line.look(after_s=1) == [at(2, 3.0)]

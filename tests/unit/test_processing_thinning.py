@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from edge_agent.processing.stage import Moment
 from shopfloor.block import Quality, Sample, block_of
+from shopfloor.signal import SeriesKey
 from tests.unit.processing_runs import (
+    ASSET,
     RULES,
     Line,
     at,
@@ -118,6 +120,16 @@ def test_a_restart_is_an_interruption_and_nothing_worse(
         assert len(whole.out) - len(kept) <= 1
     else:
         assert kept == whole.out
+
+
+def test_each_of_many_series_gets_its_own_held_reading_back() -> None:
+    keys = [SeriesKey(ASSET, f"v{number}") for number in range(100)]
+    rule = {"swinging_door": {"deviation": 1}}
+    first = Line(rule)
+    first.send(at(0, 1.0, key=key) for key in keys)
+    held = [at(1 + number, float(number), key=key) for number, key in enumerate(keys) if number % 7]
+    first.send(held)
+    assert sorted(Line(rule, saved=first.saved).look()) == sorted(held)
 
 
 def test_what_was_held_and_can_not_be_read_is_named(caplog: pytest.LogCaptureFixture) -> None:
