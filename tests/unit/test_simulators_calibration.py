@@ -91,6 +91,22 @@ class Month:
         found = sum(row["end_ms"] - row["begin_ms"] for row in self.rows["states"] if row["state"] in states)
         return float(found) / 3.6e6
 
+    def oee(self) -> float:
+        """ISO 22400-2: availability · effectiveness · quality ratio, with the standard cycle as the ideal one."""
+        busy_h = sum(self.hours(state) for state in ("RUNNING", "IDLE", "SETUP", "DOWN_UNPLANNED"))
+        running_h = self.hours("RUNNING")
+        ideal_h = sum(
+            made.sum() * standard_cycle(mould, self.spec.clamp_kn).cycle_s / 3600.0
+            for mould, made in zip(self.spec.moulds, self.each_product(), strict=True)
+        )
+        good, bad = (float(self.cycles[column].sum()) for column in ("good", "bad"))
+        return float((running_h / busy_h) * (ideal_h / running_h) * (good / (good + bad)))
+
+    @property
+    def kilograms(self) -> float:
+        """Of all shots."""
+        return float(self.cycles["shot_weight_g"].sum()) / 1000.0
+
     def stops(self) -> list[tuple[int, int]]:
         """Begin and end of each stop, UTC ms."""
         found: list[tuple[int, int]] = []
@@ -106,8 +122,13 @@ class Month:
 
 @lru_cache(maxsize=len(SPECS))
 def month(name: str) -> Month:
-    found = Month(SPECS[name])
-    machine = InjectionMachine(found.spec, Calendar(ZoneInfo("UTC")), 7, START_MS)
+    return lived(SPECS[name], Calendar(ZoneInfo("UTC")), 7, DAYS)
+
+
+def lived(spec: MachineSpec, calendar: Calendar, seed: int, days: int) -> Month:
+    """Return what a machine did in so many days, planned and not played."""
+    found = Month(spec)
+    machine = InjectionMachine(spec, calendar, seed, START_MS)
     columns: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
     while True:
         stretch = machine.plan()
@@ -133,10 +154,10 @@ def month(name: str) -> Month:
             points = np.array(setpoints(found.spec.moulds[job.mould].material.melt_c, found.spec.zones))
             found.close_s.append(shots.phase_ms[:, 0] / 1000.0)
             found.off_by_k.append(detail.detail.surroundings.shown_c - points)
-        if stretch.end_ms >= START_MS + DAYS * DAY_MS:
+        if stretch.end_ms >= START_MS + days * DAY_MS:
             break
     found.cycles = {column: np.concatenate(values) for column, values in columns.items()}
-    found.kwh = float(stretch.energy["imm-1"].kwh[-1])
+    found.kwh = float(stretch.energy[spec.cell].kwh[-1])
     return found
 
 
@@ -308,8 +329,7 @@ def test_mould_changes_take_about_45_minutes_and_colours_a_good_third_of_that() 
     ],
 )
 def test_energy_for_a_kilogram_is_that_of_the_drive(name: str, low: float, high: float) -> None:
-    life = month(name)
-    assert low <= life.kwh / (life.cycles["shot_weight_g"].sum() / 1000.0) <= high
+    assert low <= month(name).kwh / month(name).kilograms <= high
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -326,14 +346,4 @@ def test_energy_of_the_states_is_what_the_meter_rose_by(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_oee_is_that_of_real_plants(name: str) -> None:
-    """ISO 22400-2: OEE = availability · effectiveness · quality ratio, with the standard cycle as the ideal one."""
-    life = month(name)
-    busy_h = DAYS * 24.0 - life.hours("OFF", "DOWN_PLANNED")
-    running_h = life.hours("RUNNING")
-    ideal_h = sum(
-        made.sum() * standard_cycle(mould, life.spec.clamp_kn).cycle_s / 3600.0
-        for mould, made in zip(life.spec.moulds, life.each_product(), strict=True)
-    )
-    good, bad = (float(life.cycles[column].sum()) for column in ("good", "bad"))
-    oee = (running_h / busy_h) * (ideal_h / running_h) * (good / (good + bad))
-    assert 0.55 <= oee <= 0.75
+    assert 0.55 <= month(name).oee() <= 0.75
