@@ -21,7 +21,7 @@ from simulators.scenario.cell_signals import cell_signals
 from simulators.scenario.mishaps import Outage, outages
 
 _DAY_MS: Final = 86_400_000
-_MOMENTARY: Final = frozenset({"missed_birth", "reordered_seq"})
+_MOMENTARY: Final = frozenset({"missed_birth", "reordered_seq", "doubled_message"})
 _SCHEDULED_DAYS: Final = 60
 """Data faults by chance are drawn for so long; a run that goes on has none after that."""
 
@@ -190,6 +190,8 @@ async def _begin_outage(outage: Outage, outlets: Iterable[Outlet]) -> None:
                     outlet.node.session.skip_birth_of(outage.device)
                 case "reordered_seq":
                     outlet.node.session.swap_next_messages()
+                case "doubled_message":
+                    outlet.node.session.duplicate_next()
                 case _:
                     pass
 

@@ -79,15 +79,17 @@ def refuse_two_clocks(faults: Sequence[DataFaultConfig]) -> None:
 class OutageConfig(ConfigModel):
     """A server or a link that fails, or an edge node that breaks its own protocol."""
 
-    kind: Literal["server_restart", "wan_cut", "device_down", "missed_birth", "reordered_seq"]
+    kind: Literal[
+        "server_restart", "wan_cut", "device_down", "missed_birth", "reordered_seq", "doubled_message"
+    ]
     """``server_restart``: the OPC UA server is gone for a while, and comes back with its history. ``wan_cut``: the
     Sparkplug edge node has no link. ``device_down``: the edge node loses a device (DDEATH); with its next birth comes
     what it measured meanwhile, as historical. ``missed_birth``: a device sends data without its birth.
-    ``reordered_seq``: two Sparkplug messages change places."""
+    ``reordered_seq``: two Sparkplug messages change places. ``doubled_message``: one comes twice."""
     after_h: Hours
     """Hours of the site's life until it begins."""
     for_h: float = Field(default=0.01, gt=0.0, le=1_000.0)
-    """Hours that it lasts; of no meaning for ``missed_birth`` and ``reordered_seq``, which take a moment."""
+    """Hours that it lasts; of no meaning for ``missed_birth``, ``reordered_seq`` and ``doubled_message``, which take a moment."""
     device: str | None = Field(default=None, min_length=1, max_length=63)
     """``device_down`` and ``missed_birth``: which device."""
 

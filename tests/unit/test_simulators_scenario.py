@@ -10,9 +10,14 @@ from shopfloor.signal import parse_signal
 from simulators.command import chosen_scenario
 from simulators.data_faults import KINDS
 from simulators.physics.faults import FAULT_KINDS
+from simulators.plant.dialects import make_dialects
 from simulators.plant.units import make_units
+from simulators.protocols.mqtt_dialects import METER_SIGNALS
+from simulators.protocols.mqtt_dialects.gateway import CYCLE_NUMBER, POLL_NUMBER, STATE
 from simulators.protocols.opcua import node_mappings
+from simulators.protocols.tcd import tcu_variables
 from simulators.scenario import SCENARIOS, THREE_PLANTS, Scenario, load_scenario
+from simulators.scenario.cell_signals import cell_signals
 
 CASES = Path(__file__).parents[1] / "cases" / "scenario"
 
@@ -102,7 +107,25 @@ def test_what_chaos_says_of_itself_is_true() -> None:
         "wan_cut",
         "missed_birth",
         "reordered_seq",
+        "device_down",
+        "doubled_message",
     }
+
+
+def test_the_signals_of_cells_are_those_that_they_are_logged_under() -> None:
+    """What a scenario may name is what units say; dialects add numbers of messages and names of their own."""
+    scenario = load_scenario(THREE_PLANTS)
+    meters = {name for _, name, *_ in METER_SIGNALS}
+    assert {each.signal for each in tcu_variables()} <= set(cell_signals(scenario.sites[1])["tcu-01"])
+    for site in scenario.sites:
+        signals = cell_signals(site)
+        assert signals.keys() == site.cells.keys() - {line.cell for line in site.lines}
+        assert all(parse_signal(name) == name for own in signals.values() for name in own)
+        for cell, dialect in make_dialects(site, 0).cells.items():
+            untold = {STATE, POLL_NUMBER, CYCLE_NUMBER}
+            assert set(dialect.signals) - untold == set(signals[cell]) - meters | (
+                set(dialect.signals) & meters
+            )
 
 
 def test_the_variables_of_a_server_are_distinct_and_all_mapped() -> None:
