@@ -26,7 +26,7 @@ _MACHINES: Final = 100
 _SIGNALS: Final = 100
 _LIVELY: Final = 100
 """Signals that change every second; the server's other ones are looked at once an hour."""
-_START_TIMEOUT_S: Final = 40.0
+_START_TIMEOUT_S: Final = 120.0
 _SETTLE_S: Final = 5.0
 
 

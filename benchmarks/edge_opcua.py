@@ -47,7 +47,7 @@ _STOCK_HZ: Final = 0.5
 """5,000 values a second; asyncua's server gets through little more."""
 _PER_REQUEST: Final = 2_000
 _ASYNCUA_READS: Final = 3
-_BEGIN_TIMEOUT_S: Final = 60.0
+_BEGIN_TIMEOUT_S: Final = 120.0
 
 
 class _Counting:
