@@ -55,6 +55,8 @@ def scenario(folder: Path) -> Path:
             {"kind": "missed_birth", "device": "imm-03", **at(16, 1)},
             {"kind": "wan_cut", **at(17, 3)},
             {"kind": "server_restart", **at(20, 2)},
+            {"kind": "device_down", "device": "imm-03", **at(23, 3)},
+            {"kind": "doubled_message", **at(27, 1)},
             {"kind": "reordered_seq", **at(28, 1)},
         ],
     }
@@ -82,6 +84,8 @@ def test_whatever_goes_wrong_is_labelled_and_nothing_is_lost(tmp_path: Path, fol
     truth = read_truth(truth_folder(folder / "simulators") / "acme_dg01", "faults")
     assert set(truth.column("kind").to_pylist()) == {
         *KINDS,
+        "outage.device_down",
+        "outage.doubled_message",
         "outage.missed_birth",
         "outage.reordered_seq",
         "outage.server_restart",
