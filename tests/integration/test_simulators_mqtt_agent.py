@@ -182,7 +182,7 @@ async def test_every_dialect_arrives_exactly_and_in_order(
                 (Fault("data.nan", "barrel"), 500),
                 (Fault("data.counter_reset", CYCLE[0].signal), 800),
                 (Fault("data.clock_behind", behind_ms=137), 1_100),
-                (Fault("data.stuck", "garment"), 1_400),
+                (Fault("data.stuck", "garment.style"), 1_400),
             )
         )
         async with running(source(site, broker), sink):
