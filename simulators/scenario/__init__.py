@@ -43,8 +43,8 @@ class Scenario(ConfigModel):
     """Of all machines that have none of their own."""
     history_h: float = Field(default=1.0, ge=0.0, le=2.0)
     """Hours of past that the machines have behind them at their very first start."""
-    keep_h: float | None = Field(default=None, ge=3.0)
-    """Hours of emissions that the log keeps at least; without it, all of them."""
+    keep_h: float | None = Field(default=72.0, ge=3.0)
+    """Hours of emissions that the log keeps at least; null keeps all of them."""
     listen: str = Field(default="127.0.0.1", min_length=1)
     """The address that the OPC UA servers listen on."""
     broker: BrokerConfig = BrokerConfig()
