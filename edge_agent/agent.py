@@ -35,7 +35,6 @@ from shopfloor.wire import WIRE_VERSION
 log = logging.getLogger(__name__)
 
 
-
 def agent_version() -> str:
     """Return the installed version."""
     try:
