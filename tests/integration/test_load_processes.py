@@ -40,7 +40,10 @@ async def test_subscribers_of_several_servers_miss_nothing() -> None:
         try:
             for counter in counters:
                 await counter.start()
-            await until(lambda: min(each.values_total for each in counters) > 20 * 80, "20 ticks arrive")
+            first, second = counters
+            await until(
+                lambda: first.values_total > 20 * 80 and second.values_total > 20 * 120, "20 ticks arrive"
+            )
             totals = await running.stop()
             await until(
                 lambda: sum(each.values_total for each in counters) == totals.sent_values, "all arrives"
