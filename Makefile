@@ -21,7 +21,7 @@ demo: setup ## Run three simulated plants on this machine: DEMO="--for 60s --jso
 
 test: .venv/.dev page ## Run every test; what needs a server that is not installed is skipped and named
 	cd $(PAGE) && ../node.sh npm test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST)
 
 check: .venv/.dev page ## Lint, types, import boundaries, the page's types
 	$(BIN)/ruff check .
