@@ -63,16 +63,15 @@ def make_sources(config: Config) -> list[tuple[Source, str]]:
             from edge_agent.sources.opcua import OpcUaSource  # noqa: PLC0415
 
             source = OpcUaSource(entry.opcua, agent_id=config.agent.id, pki=config.data / "pki")
-            made.append((source, f"opcua {entry.opcua.endpoint}"))
+            made.append((source, entry.scope))
         if entry.mqtt is not None:
             from edge_agent.sources.mqtt import MqttSource  # noqa: PLC0415
 
-            made.append((MqttSource(entry.mqtt), f"mqtt {entry.mqtt.broker} {entry.mqtt.client_id}"))
+            made.append((MqttSource(entry.mqtt), entry.scope))
         if entry.sparkplug is not None:
             from edge_agent.sources.sparkplug import SparkplugSource  # noqa: PLC0415
 
-            scope = f"sparkplug {entry.sparkplug.broker} {entry.sparkplug.host_id}"
-            made.append((SparkplugSource(entry.sparkplug), scope))
+            made.append((SparkplugSource(entry.sparkplug), entry.scope))
     return made
 
 

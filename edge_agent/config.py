@@ -150,6 +150,16 @@ class SourceConfig(ConfigModel):
         return next(each for each in self._given if each is not None)
 
     @property
+    def scope(self) -> str:
+        """Protocol and peer, to which the source's durable state belongs: a source may be renamed."""
+        if self.opcua is not None:
+            return f"opcua {self.opcua.endpoint}"
+        if self.mqtt is not None:
+            return f"mqtt {self.mqtt.broker} {self.mqtt.client_id}"
+        assert self.sparkplug is not None
+        return f"sparkplug {self.sparkplug.broker} {self.sparkplug.host_id}"
+
+    @property
     def _given(self) -> tuple[OpcUaConfig | None, MqttConfig | None, SparkplugConfig | None]:
         return self.opcua, self.mqtt, self.sparkplug
 
@@ -174,9 +184,14 @@ class Config(ConfigModel):
     """What is done to readings before they are stored, the first rule that takes a series counts; none by default."""
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
+    def _sources_are_distinct(self) -> Self:
         names = [source.settings.name for source in self.sources]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two sources have one name: {', '.join(twice)}")
+        # What one had read would count as read for the other.
+        scopes = [source.scope for source in self.sources]
+        twice = sorted({scope for scope in scopes if scopes.count(scope) > 1})
+        if twice:
+            raise ValueError(f"two sources read from one peer, make them one: {', '.join(twice)}")
         return self
