@@ -27,7 +27,7 @@ class Sampling(NamedTuple):
 
 
 LIVE: Final = Sampling(1_000, 200)
-COARSE: Final = Sampling(25_000, 30_000)
+COARSE: Final = Sampling(10_000, 30_000)
 """For a past that nobody watched."""
 
 
