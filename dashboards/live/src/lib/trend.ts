@@ -8,8 +8,8 @@ import { QUALITY_BAD } from "./types.ts";
 export type Point = [t: number, v: number | null];
 export type Span = [fromMs: number, toMs: number];
 
-/** The agents' own limit for "no contact": a shorter silence is ordinary. */
-export const SILENCE_AT_LEAST_MS = 10_000;
+/** A shorter silence is ordinary: only the series on the chart are asked, and they may not have changed for a while. */
+export const SILENCE_AT_LEAST_MS = 30_000;
 
 /** When a machine spoke, as far as we know. */
 export interface Presence {
@@ -61,7 +61,7 @@ export function bucketWidth(all: readonly BucketedSeries[], fallbackMs: number):
  *
  * All series of the machine that were read count together: a value that did not change for an hour is not a gap
  * while its neighbours went on reporting. Pauses that are ordinary for the machine are bridged: three times its
- * usual pause, at least ten seconds.
+ * usual pause, at least half a minute: machines that report by exception are quiet for that long.
  */
 export function presence(all: readonly BucketedSeries[], everyMs: number): Presence {
   const starts = new Set<number>();
