@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Never, Protocol
 
 from edge_agent.sources import BlockSink
+from edge_agent.sources.known_assets import KnownAssets, common_ancestor
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.connection import Connection, connected
 from edge_agent.sources.mqtt.mapping import Translator
@@ -30,7 +31,6 @@ _MAX_SAMPLES: Final = 200_000
 _CONTACT_EVERY_NS: Final = 10 * 1_000_000_000
 _IDLE_S: Final = 60.0
 """How often the time of last contact is saved, with messages and without."""
-_MAX_ASSETS: Final = 2_000
 
 # Keys of the state that the sink keeps for us.
 _CONTACT: Final = "contact"
@@ -38,7 +38,6 @@ _CONTACT: Final = "contact"
 _SESSION: Final = "session"
 """Present while the broker holds a session with all our subscriptions."""
 _FILTERS: Final = "filters"
-_ASSETS: Final = "assets"
 _INT64: Final = struct.Struct("<q")
 _EMPTY: Final[SampleBlock] = make_block((), [], [], [], [])
 
@@ -69,8 +68,7 @@ class MqttSource:
         self._max_messages = max(
             1, min(_MAX_MESSAGES, _MAX_SAMPLES // max(len(topic.signals) or 1 for topic in config.topics))
         )
-        self._assets = dict.fromkeys(topic.asset for topic in config.topics if not placeholders(topic.asset))
-        self._known_series = 0
+        self._assets = KnownAssets(topic.asset for topic in config.topics if not placeholders(topic.asset))
         self._session_lost = False
         self._saved_at = 0
 
@@ -107,7 +105,7 @@ class MqttSource:
         """
         sink.report(SourceState.CONNECTING, self._config.broker)
         saved = sink.state()
-        self._learn_assets(_lines(saved, _ASSETS))
+        self._assets.restore(saved)
         recent = RecentPayloads(saved)
         async with self._connect(self._config, clock=self._clock, count=sink.count) as connection:
             kept = await self._look_back(connection, sink, saved)
@@ -132,7 +130,7 @@ class MqttSource:
                 "the broker kept no session: what was published meanwhile is lost",
                 _INT64.unpack(contact)[0],
                 self._clock(),
-                asset=_common_ancestor(tuple(self._assets)),
+                asset=common_ancestor(self._assets),
             )
             sink.count("session_lost")
         if kept:
@@ -158,7 +156,7 @@ class MqttSource:
             state = recent.take_changes()
             if begun and self._clock() - self._saved_at >= _CONTACT_EVERY_NS:
                 state |= self._contact()
-            state |= self._new_assets()
+            state |= self._assets.learn(self._translator.declared)
             if len(block) or state:
                 await sink.put(block, state or None)
             connection.acknowledge(messages)
@@ -181,32 +179,7 @@ class MqttSource:
         self._saved_at = self._clock()
         return {_CONTACT: _INT64.pack(self._saved_at)}
 
-    def _new_assets(self) -> dict[str, bytes]:
-        declared = self._translator.declared
-        if len(declared) == self._known_series:
-            return {}
-        known = len(self._assets)
-        self._learn_assets([key.asset for key in list(declared)[self._known_series :]])
-        self._known_series = len(declared)
-        return {_ASSETS: "\n".join(self._assets).encode()} if len(self._assets) > known else {}
-
-    def _learn_assets(self, assets: list[str]) -> None:
-        for asset in assets:
-            if len(self._assets) < _MAX_ASSETS:
-                self._assets.setdefault(asset)
-
 
 def _lines(state: Mapping[str, bytes], key: str) -> list[str]:
     text = state.get(key, b"").decode()
     return text.split("\n") if text else []
-
-
-def _common_ancestor(assets: tuple[str, ...]) -> str:
-    if not assets:
-        return ""
-    common: list[str] = []
-    for level in zip(*(asset.split("/") for asset in assets), strict=False):
-        if len(set(level)) > 1:
-            break
-        common.append(level[0])
-    return "/".join(common)

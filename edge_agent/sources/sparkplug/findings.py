@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,13 +31,3 @@ class Findings:
     def count(self, what: str, number: int = 1) -> None:
         """Count an event."""
         self.rows.counts[what] += number
-
-
-def common_ancestor(assets: Iterable[str]) -> str:
-    """Return the deepest asset path that contains all of ``assets``; empty where there is none."""
-    common: list[str] = []
-    for level in zip(*(asset.split("/") for asset in assets), strict=False):
-        if len(set(level)) > 1:
-            break
-        common.append(level[0])
-    return "/".join(common)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from edge_agent.sources.known_assets import common_ancestor
 from edge_agent.sources.sparkplug.catalogue import Catalogue, Slot
 from edge_agent.sources.sparkplug.device import Device
 from edge_agent.sources.sparkplug.early import EarlyMessages
-from edge_agent.sources.sparkplug.findings import Findings, Gap, common_ancestor
+from edge_agent.sources.sparkplug.findings import Findings, Gap
 from edge_agent.sources.sparkplug.ordering import Ordering, Received
 from edge_agent.sources.sparkplug.rebirth import RebirthRequests
 from edge_agent.sources.sparkplug.values import time_of

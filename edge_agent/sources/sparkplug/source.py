@@ -10,12 +10,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Never, Protocol
 
 from edge_agent.sources import BlockSink
+from edge_agent.sources.known_assets import KnownAssets, common_ancestor
 from edge_agent.sources.mqtt.connection import Connection, Will, connected
 from edge_agent.sources.mqtt.topics import placeholders
 from edge_agent.sources.sparkplug.catalogue import Catalogue
 from edge_agent.sources.sparkplug.config import SparkplugConfig
 from edge_agent.sources.sparkplug.device import INT64
-from edge_agent.sources.sparkplug.findings import common_ancestor
 from edge_agent.sources.sparkplug.host import Host, rebirth_request
 from edge_agent.sources.sparkplug.presence import Presence
 from shopfloor.block import SampleBlock, make_block
@@ -28,7 +28,6 @@ _MAX_BYTES: Final = 2**20
 _CONTACT_EVERY_NS: Final = 10 * 1_000_000_000
 _IDLE_S: Final = 10.0
 _GOODBYE_S: Final = 1.0
-_MAX_ASSETS: Final = 2_000
 _EMPTY: Final[SampleBlock] = make_block((), [], [], [], [])
 
 # Keys of the state that the sink keeps for us, beside those of edge nodes.
@@ -36,7 +35,6 @@ _CONTACT: Final = "contact"
 """UTC ns, int64, little-endian: until then this host was seen to work."""
 _SESSION: Final = "session"
 """UTC ms, int64: the timestamp of the last session's STATE."""
-_ASSETS: Final = "assets"
 
 
 class Connect(Protocol):
@@ -71,8 +69,7 @@ class SparkplugSource:
         self._clock = clock
         self._connect = connect
         self._catalogue = Catalogue(config)
-        self._assets = dict.fromkeys(each.asset for each in config.publishers if not placeholders(each.asset))
-        self._known_series = 0
+        self._assets = KnownAssets(each.asset for each in config.publishers if not placeholders(each.asset))
         self._saved_at = 0
         self._said = ""
 
@@ -100,7 +97,7 @@ class SparkplugSource:
         """
         sink.report(SourceState.CONNECTING, self._config.broker)
         saved = sink.state()
-        self._learn_assets(saved.get(_ASSETS, b"").decode().split("\n"))
+        self._assets.restore(saved)
         last_ms = INT64.unpack(saved[_SESSION])[0] if _SESSION in saved else 0
         presence = Presence(max(self._now_ms(), last_ms + 1))
         host = Host(self._config, self._catalogue, presence, saved, time.monotonic())
@@ -146,7 +143,7 @@ class SparkplugSource:
             found = host.collect(now_s, may_ask=begun)
             for gap in found.gaps:
                 await sink.gap(gap.reason, gap.from_time, gap.to_time, asset=gap.asset, count=gap.messages)
-            state = found.state | self._new_assets()
+            state = found.state | self._assets.learn(self._catalogue.declared)
             if begun and self._clock() - self._saved_at >= _CONTACT_EVERY_NS:
                 state |= self._contact()
             if len(found.block) or state:
@@ -203,17 +200,3 @@ class SparkplugSource:
     def _contact(self) -> dict[str, bytes]:
         self._saved_at = self._clock()
         return {_CONTACT: INT64.pack(self._saved_at)}
-
-    def _new_assets(self) -> dict[str, bytes]:
-        declared = self._catalogue.declared
-        if len(declared) == self._known_series:
-            return {}
-        known = len(self._assets)
-        self._learn_assets([key.asset for key in list(declared)[self._known_series :]])
-        self._known_series = len(declared)
-        return {_ASSETS: "\n".join(self._assets).encode()} if len(self._assets) > known else {}
-
-    def _learn_assets(self, assets: list[str]) -> None:
-        for asset in assets:
-            if asset and len(self._assets) < _MAX_ASSETS:
-                self._assets.setdefault(asset)
