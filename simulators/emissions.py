@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ __all__ = [
     "Row",
     "SeriesColumns",
     "Value",
+    "alone",
     "read_emissions",
     "read_series",
     "read_untimed",
@@ -245,6 +247,13 @@ class EmissionLog:
         self._declared.clear()
         if self._latest:
             self.last_time_ns = max(time_ns for time_ns, _ in self._latest.values())
+
+
+def alone(time_ns: int, value: Value) -> SeriesColumns:
+    """Return one emission as columns."""
+    text = {0: value} if isinstance(value, str) else {}
+    number = math.nan if isinstance(value, str) else value
+    return SeriesColumns(np.array([time_ns], dtype=np.int64), np.array([number], dtype=np.float64), text)
 
 
 def read_emissions(folder: Path, since_ns: int | None = None) -> SampleBlock:

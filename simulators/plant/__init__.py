@@ -9,7 +9,7 @@ from typing import Final
 
 from shopfloor.asset import AssetPath
 from shopfloor.errors import StoreUnavailable
-from simulators.emissions import EmissionLog, Row, read_series
+from simulators.emissions import EmissionLog, Row, alone, read_series
 from simulators.physics.unit import MS, Change, Facts, Moment, Unit
 from simulators.plant.checkpoint import Checkpoint, CheckpointFile, Life, TimeMark
 from simulators.plant.live_truth import LiveTruth
@@ -28,6 +28,7 @@ _HISTORY_NS: Final = 2 * _H_NS
 _CATCH_UP_NS: Final = 60_000_000_000
 """A computer that slept longer than this says only where its machines are now: nobody was there to look."""
 _CHECKPOINT_NS: Final = _H_NS
+_BACK_NS: Final = 5_000_000_000
 _AHEAD_NS: Final = 60_000_000_000
 _REPLAY_NS: Final = 600_000_000_000
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Plant:
         self.values_total = 0
         """Values emitted since the start, the past included."""
         self.frozen = False
+        self._waits = False
         self._data = data
         self._now_ns = now_ns - now_ns % MS
         self._served_ns = now_ns
@@ -178,6 +180,13 @@ class Plant:
             StoreUnavailable: the log did not take it; nothing of it was exposed.
         """
         self._served_ns = max(now_ns, self._now_ns)
+        if now_ns < self._now_ns - _BACK_NS and not self._waits:
+            _log.warning(
+                "the clock was put back by %.0f s; %s waits for it",
+                (self._now_ns - now_ns) / 1e9,
+                self.site.asset,
+            )
+        self._waits = now_ns < self._now_ns - _BACK_NS
         if self.frozen:
             await self._outages.end_all(self.outlets, self._now_ns // MS)
         elif now_ns > self._now_ns:
@@ -289,7 +298,9 @@ class Plant:
         last_ns = self.log.last_time_ns
         seen_ns = quiet_ns = 0
         if last_ns is not None:
-            past = read_series(self.log.folder, last_ns - _HISTORY_NS)
+            # What has not changed for longer than history reaches back still holds.
+            held = {key: alone(time_ns, value) for key, (time_ns, value) in self.log.latest().items()}
+            past = held | read_series(self.log.folder, last_ns - _HISTORY_NS)
             for outlet in self.outlets:
                 outlet.remember(past)
             # Frozen machines were still looked at: their silence is past as well, and must stay silent.

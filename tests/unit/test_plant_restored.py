@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from shopfloor.errors import StoreUnavailable
-from simulators.emissions import EmissionLog, read_series
+from shopfloor.signal import SeriesKey
+from simulators.emissions import EmissionLog, Row, read_series
 from simulators.plant import Plant, emission_folder, truth_folder
 from simulators.plant.units import fingerprints
 from simulators.scenario import Scenario
@@ -88,3 +89,46 @@ def test_a_fingerprint_tells_what_a_unit_is_and_not_how_it_speaks() -> None:
     assert made == fingerprints(one, louder)
     assert made != fingerprints(other, other.sites[0])
     assert made != fingerprints(one.model_copy(update={"seed": 2}), one.sites[0])
+
+
+def test_what_has_not_changed_for_hours_is_shown_again_and_not_as_nothing(tmp_path: Path) -> None:
+    site_of = {"asset": "acme/dg01", "name": "D", "time_zone": "Asia/Shanghai", "opcua_port": 4840}
+    made = Scenario.model_validate({"history_h": 0.1, "sites": [{**site_of, "tcus": [{"cell": "tcu-01"}]}]})
+    (site,) = made.sites
+
+    def begin(now_ns: int) -> tuple[Plant, EmissionLog]:
+        log = EmissionLog(emission_folder(tmp_path, site))
+        return Plant(made, site, tmp_path, log, now_ns), log
+
+    _, log = begin(T0 - 3 * 3_600 * S)
+    asset = site.cells["tcu-01"]
+    setpoint, temperature = (SeriesKey(asset, f"tcu.{name}") for name in ("setpoint", "temperature"))
+    (said_at, said) = log.latest()[setpoint]
+    assert said == 55.0
+    log.append([Row(log.series(temperature), T0 - S, 54.3)])
+    log.close()
+    plant, log = begin(T0)
+    assert log.latest()[setpoint] == (said_at, said), "nothing new was said"
+    log.close()
+    assert plant.series_total > 0
+
+
+async def test_a_clock_that_is_put_back_is_waited_for_and_mentioned_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = scenario("imm-01")
+    (site,) = made.sites
+    log = EmissionLog(emission_folder(tmp_path, site))
+    plant = Plant(made, site, tmp_path, log, T0)
+    await plant.advance(T0 + 60 * S)
+    rows = log.rows_total
+    with caplog.at_level(logging.WARNING, "simulators.plant"):
+        for second in range(3):
+            await plant.advance(T0 + second * S)
+        assert [record.getMessage() for record in caplog.records] == [
+            "the clock was put back by 60 s; acme/dg01 waits for it"
+        ]
+    assert log.rows_total == rows
+    await plant.advance(T0 + 90 * S)
+    assert log.rows_total > rows
+    await plant.stop()
