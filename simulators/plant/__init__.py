@@ -80,7 +80,8 @@ class Plant:
         self._served = TimeMark(log.folder.with_name(f"{log.folder.name}.served_until"))
         found = self._found()
         self._fingerprints = fingerprints(scenario, site)
-        self._life_ms = found.life_ms if found else self._first_ns(scenario) // MS
+        first_ns = self._now_ns - round(scenario.history_h * _H_NS)
+        self._life_ms = found.life_ms if found else first_ns // MS
         self._part = found.part if found else 0
         self._told_ns = found.time_ns if found else self._life_ms * MS
         """Until when everything stands in the truth's parts, but for what is not finished."""
@@ -286,12 +287,6 @@ class Plant:
             # Servers and edge nodes have one clock for all of the site, which is right.
             return [one._replace(time_ns=true.time_ns) for one, true in zip(said, seen, strict=True)]
         return said
-
-    def _first_ns(self, scenario: Scenario) -> int:
-        """Return when lives begin that have no checkpoint."""
-        if self.log.last_time_ns is not None:
-            return max(self.log.last_time_ns + MS, self._now_ns - _HISTORY_NS) // MS * MS
-        return (self._now_ns - round(scenario.history_h * _H_NS)) // MS * MS
 
     def _make_past(self) -> Outages:
         """Let the units live up to now: unseen where an earlier life told of it, else as their past."""
