@@ -24,6 +24,7 @@ from edge_agent.buffer.reading import BufferReader, PendingRow, StreamHolding
 from edge_agent.buffer.sqlite import FILE_NAME
 from edge_agent.config import Config
 from shopfloor.errors import ShopfloorError, StoreUnavailable
+from shopfloor.tables import size_text, table
 
 _RATE_WINDOW_NS: Final = 600 * 10**9
 _BEHIND_NS: Final = 30 * 10**9
@@ -235,23 +236,29 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"agent {report['agent']} ({running}), {report['file']}"
     left = report["hours_left"]
     yield (
-        f"{report['pending_samples']:,} samples wait, {_size(report['pending_bytes'])}; "
-        f"{_size(report['used_bytes'])} used of {_size(report['limit_bytes'])}, {_size(report['left_bytes'])} left"
+        f"{report['pending_samples']:,} samples wait, {size_text(report['pending_bytes'])}; "
+        f"{size_text(report['used_bytes'])} used of {size_text(report['limit_bytes'])}, {size_text(report['left_bytes'])} left"
         + (f", {left:,.1f} hours at the present rate" if left is not None else "")
     )
     yield f"oldest: {report['oldest_pending_time'] or 'nothing waits'}; when full: {report['when_full']}"
     yield (
-        f"disk: {_size(report['disk_free_bytes'])} free, {_size(report['disk_reserve_bytes'])} are left to others; "
-        f"the file takes {_size(report['file_bytes'])}"
+        f"disk: {size_text(report['disk_free_bytes'])} free, {size_text(report['disk_reserve_bytes'])} are left to others; "
+        f"the file takes {size_text(report['file_bytes'])}"
     )
     if report["streams"]:
-        yield f"\n{'stream':32}  {'lane':7}  {'delivered':>12}  {'last':>12}  {'waiting':>12}  {'size':>9}  oldest"
-    for stream in report["streams"]:
-        yield (
-            f"{stream['stream']:32}  {stream['lane']:7}  {stream['delivered_through']:>12,}  {stream['last_seq']:>12,}"
-            f"  {stream['pending_samples']:>12,}  {_size(stream['pending_bytes']):>9}"
-            f"  {stream['oldest_pending_time'] or '-'}"
-        )
+        titles = ("stream", "lane", "delivered", "last", "waiting", "size", "oldest")
+        rows = [
+            (
+                stream["stream"],
+                stream["lane"],
+                *(f"{stream[name]:,}" for name in ("delivered_through", "last_seq", "pending_samples")),
+                size_text(stream["pending_bytes"]),
+                stream["oldest_pending_time"] or "-",
+            )
+            for stream in report["streams"]
+        ]
+        yield ""
+        yield from table(titles, rows, right=(2, 3, 4, 5))
     if report["records_waiting"]:
         yield f"\n{report['records_waiting']} records of what will not come wait to be sent:"
     for record in report["records"]:
@@ -268,12 +275,4 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     ):
         if report[name]:
             yield f"\n{title}:"
-            yield from (f"  {_size(each['bytes']):>9}  {each['file']}" for each in report[name])
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+            yield from (f"  {size_text(each['bytes']):>9}  {each['file']}" for each in report[name])

@@ -17,6 +17,7 @@ from edge_agent.config import Config
 from edge_agent.sources.opcua.pki import Kept, Pki, Place, alternative_names, common_name, thumbprint
 from shopfloor import configfile
 from shopfloor.errors import ConfigError
+from shopfloor.tables import table
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  it has no public name
@@ -121,12 +122,10 @@ def _list(folders: Sequence[Pki], *, as_json: bool) -> int:
     now = datetime.now(UTC)
     for pki, kept, problems in read:
         print(f"{pki.folder}:" if kept or problems else f"{pki.folder}: no certificates")
-        table: list[tuple[str, ...]] = [("", "THUMBPRINT", "VALID UNTIL", "NAME", "APPLICATION", "HOSTS")]
-        table += [_Row(each).cells(now) for each in kept]
-        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-        for row in table if kept else ():
-            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            print(f"  {line.rstrip()}")
+        rows = [_Row(each).cells(now) for each in kept]
+        titles = ("", "THUMBPRINT", "VALID UNTIL", "NAME", "APPLICATION", "HOSTS")
+        for line in table(titles, rows) if rows else ():
+            print(f"  {line}")
         for problem in problems:
             print(f"  {problem}")
     return 0
