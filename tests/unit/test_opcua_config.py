@@ -116,7 +116,7 @@ def test_a_missing_port_is_the_registered_one() -> None:
             "nodes.0.group: no group 'slow'; there are ['live']",
         ),
         (HEAD + NODES.replace("temp}", "temp, sacle: 2}"), "nodes.0.sacle: unknown key, did you mean scale?"),
-        (HEAD + "nodes: []\n", "agent.yaml:3:8: nodes:"),
+        (HEAD + "nodes: []\n", "nodes: there is nothing to read, nor events or alarms"),
         (
             HEAD + NODES.replace("]", ', {node: "i=1", asset: acme/hk01, signal: temp}]'),
             "is already what nodes.0",

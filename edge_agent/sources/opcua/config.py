@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from edge_agent.sources.opcua.address import NodeAddress, parse_address
+from edge_agent.sources.opcua.event_config import AlarmConfig, EventConfig
 from edge_agent.sources.opcua.security import SecurityConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath, Secret, Signal
 from shopfloor.errors import InvalidName
@@ -142,8 +143,12 @@ class OpcUaConfig(ConfigModel):
         default_factory=dict
     )
     """Ways of reading, by name; ``live`` (subscribe with its defaults) exists also when it is not written."""
-    nodes: Annotated[tuple[NodeConfig, ...], Field(min_length=1, max_length=200_000)]
-    """What to read."""
+    events: Annotated[tuple[EventConfig, ...], Field(max_length=1_000)] = ()
+    """Events whose fields become samples; default none."""
+    alarms: Annotated[tuple[AlarmConfig, ...], Field(max_length=1_000)] = ()
+    """Where alarms and conditions are listened for; default nowhere."""
+    nodes: Annotated[tuple[NodeConfig, ...], Field(max_length=200_000)] = ()
+    """What to read; may be empty where there are events or alarms."""
 
     @field_validator("endpoint")
     @classmethod
@@ -174,6 +179,15 @@ class OpcUaConfig(ConfigModel):
                 problems.append(
                     f"nodes.{number}: {node.asset}:{node.signal} is already what nodes.{first} becomes"
                 )
+        for place, event in enumerate(self.events):
+            for path, field in event.named.items():
+                if (event.asset, field.signal) in seen:
+                    problems.append(
+                        f"events.{place}.fields.{path}: {event.asset}:{field.signal} is already something else"
+                    )
+                seen[event.asset, field.signal] = -1
+        if not (self.nodes or self.events or self.alarms):
+            problems.append("nodes: there is nothing to read, nor events or alarms to listen for")
         problems.extend(self._identity_problems())
         if problems:
             raise PydanticCustomError("opcua", "{reason}", {"reason": "; ".join(problems[:20])})
