@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import fcntl
-import logging
-import os
-import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from edge_agent import buffer_command, trust_command
-from edge_agent.agent import Agent, connect_uplink
+from edge_agent import buffer_command, run_command, trust_command
+from edge_agent.agent import connect_uplink
 from edge_agent.config import Config
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.opcua.config import OpcUaConfig
@@ -25,14 +20,12 @@ from edge_agent.uplink import HttpUplink
 from shopfloor import configfile, logs
 from shopfloor.errors import ConfigError, ShopfloorError, UplinkUnavailable
 
-log = logging.getLogger(__name__)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-commands."""
     commands = parser.add_subparsers(dest="edge_command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run an agent until TERM or Ctrl-C")
-    run.add_argument("config", type=Path, help="agent.yaml")
+    run_command.add_arguments(run)
     check = commands.add_parser(
         "check", help="check a configuration, and connect once to everything it names"
     )
@@ -66,8 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
         return buffer_command.run(arguments, config)
     if arguments.edge_command == "check":
         return 0 if arguments.offline else _run(arguments.config, _check(config))
-    agent = Agent(config, arguments.config.read_bytes())
-    return _run(arguments.config, _only_one_at_a_time(agent, config.data))
+    return _run(arguments.config, run_command.run(arguments.config, config))
 
 
 def _run(path: Path, work: Coroutine[None, None, int]) -> int:
@@ -76,49 +68,6 @@ def _run(path: Path, work: Coroutine[None, None, int]) -> int:
     except (ShopfloorError, OSError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
-
-
-async def _only_one_at_a_time(agent: Agent, data: Path) -> int:
-    with _only_one(data):
-        return await _until_told_to_stop(agent)
-
-
-async def _until_told_to_stop(agent: Agent) -> int:
-    running = asyncio.create_task(agent.run(), name="agent")
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        await running
-    except asyncio.CancelledError:
-        log.info("stopped; what is not delivered waits on disk")
-        return 0
-    except BaseExceptionGroup as group:
-        for error in group.exceptions:
-            log.critical("stopped by %s: %s", type(error).__name__, error, exc_info=error)
-    return 1
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the data folder's lock: two agents on one buffer would number samples twice.
-
-    Raises:
-        OSError: the folder can't be written, or another agent holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise OSError(
-                f"another agent (process {file.read().strip() or 'unknown'}) uses {folder}"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 async def _check(config: Config) -> int:
