@@ -179,6 +179,17 @@ class HeartbeatReply(msgspec.Struct, frozen=True):
     """The service does not know this configuration's series yet: send a SeriesDeclarations."""
 
 
+class TokenInfo(msgspec.Struct, frozen=True):
+    """What the service says of the token that a request carries."""
+
+    role: str
+    """``agent``, ``viewer`` or ``admin``; agents and administrators write."""
+    asset: str
+    """It reaches this path and what lies below it; empty for everything."""
+    now: int
+    """UTC ns by the service's clock."""
+
+
 class SeriesDeclaration(msgspec.Struct, frozen=True):
     """What a configuration says about one series; travels once a configuration, not with every sample."""
 

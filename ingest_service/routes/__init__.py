@@ -57,6 +57,14 @@ async def writer(request: Request) -> Identity:
     return identity
 
 
+async def known(request: Request) -> Identity:
+    """Return whose token a request carries, whatever its role; 401 for anybody else."""
+    identity = await service_of(request).authenticator.identify(request.headers.get("authorization"))
+    if identity is None:
+        raise _unauthenticated()
+    return identity
+
+
 async def reader(request: Request) -> Identity:
     """Return who reads; anybody where the configuration opens reading."""
     service = service_of(request)

@@ -7,16 +7,26 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request, Response
 
 from ingest_service.auth import Identity
-from ingest_service.routes import Refused, check_asset, json_response, message_of, reader, service_of, writer
+from ingest_service.routes import (
+    Refused,
+    check_asset,
+    json_response,
+    known,
+    message_of,
+    reader,
+    service_of,
+    writer,
+)
 from ingest_service.service import Service
 from shopfloor.asset import parse_asset
 from shopfloor.errors import InvalidName, StoreUnavailable
-from shopfloor.messages import Heartbeat, HeartbeatReply, SeriesDeclarations, SpanRecord
+from shopfloor.messages import Heartbeat, HeartbeatReply, SeriesDeclarations, SpanRecord, TokenInfo
 from shopfloor.signal import parse_signal
 
 router = APIRouter(tags=["agents"])
 Writer = Annotated[Identity, Depends(writer)]
 Reader = Annotated[Identity, Depends(reader)]
+Known = Annotated[Identity, Depends(known)]
 
 
 def _json_body(example: object) -> dict[str, Any]:
@@ -144,6 +154,23 @@ async def put_declarations(request: Request, identity: Writer) -> Response:
     except StoreUnavailable as error:
         raise _busy() from error
     return Response(status_code=204)
+
+
+@router.get(
+    "/v1/token",
+    responses={
+        200: {
+            "content": {
+                "application/json": {
+                    "example": {"role": "agent", "asset": "acme/hk01", "now": 1763778000125000000}
+                }
+            }
+        }
+    },
+)
+async def get_token(request: Request, identity: Known) -> Response:
+    """Tell what a token is good for, and our clock; nothing changes."""
+    return json_response(TokenInfo(str(identity.role), identity.asset, service_of(request).clock_ns()))
 
 
 @router.get("/v1/agents")

@@ -140,6 +140,17 @@ async def test_every_answer_carries_security_headers(plant: Running) -> None:
         assert "server" not in headers
 
 
+async def test_a_token_is_told_what_it_is_good_for_and_nothing_changes(plant: Running) -> None:
+    for headers, role, asset in ((plant.agent, "agent", "acme/hk01"), (plant.viewer, "viewer", "acme")):
+        answer = await plant.client.get("/v1/token", headers=headers)
+        told = answer.json()
+        assert (answer.status_code, told["role"], told["asset"]) == (200, role, asset)
+        assert abs(told["now"] - time.time_ns()) < 60 * 10**9
+    for stranger in ({}, {"Authorization": "Bearer sf_nobody"}):
+        assert (await plant.client.get("/v1/token", headers=stranger)).status_code == 401
+    assert (await plant.get("/v1/agents"))["agents"] == []
+
+
 async def test_openapi_holds_examples(plant: Running) -> None:
     document = (await plant.client.get("/openapi.json")).json()
     assert BATCH_MEDIA_TYPE in document["paths"]["/v1/batches"]["post"]["requestBody"]["content"]
