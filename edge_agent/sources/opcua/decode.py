@@ -28,6 +28,7 @@ from edge_agent.sources.opcua.datavalue import read_data_values
 from shopfloor.block import UInt32
 
 _DATA_CHANGE, _STATUS_CHANGE, _HISTORY_DATA, _HISTORY_MODIFIED = 811, 820, 658, 11227
+_EVENTS = 916
 
 
 class Header(NamedTuple):
@@ -41,10 +42,11 @@ class Header(NamedTuple):
 
 
 class Notification(NamedTuple):
-    """One publish response."""
+    """One publish response, or what Republish brought."""
 
     subscription: int
     sequence: int
+    """Of the message; a keep-alive says which number the next message will have (Part 4 §5.14.1.1)."""
     more: bool
     """The server has more to send at once."""
     publish_time: int
@@ -54,6 +56,8 @@ class Notification(NamedTuple):
     columns: Columns
     status_change: int
     """Good (0), or why the subscription ended."""
+    events: tuple[bytes, ...] = ()
+    """The contents of its EventNotificationLists (Part 4 §7.25.3), as they came."""
 
 
 class HistoryPage(NamedTuple):
@@ -90,6 +94,15 @@ def read_publish(body: bytes) -> Notification:
         raise MalformedMessage(f"publish response: {error}") from error
 
 
+def read_republish(body: bytes, subscription: int) -> Notification:
+    """Read a RepublishResponse (Part 4 §5.14.6) of a subscription."""
+    try:
+        header = read_header(body)
+        return _read_message(body, header.at, header.server_time, subscription, more=True)
+    except (struct.error, IndexError) as error:
+        raise MalformedMessage(f"republish response: {error}") from error
+
+
 def read_values(body: bytes, indices: Sequence[int] | UInt32, columns: Columns) -> int:
     """Append the results of a ReadResponse (Part 4 §5.11.2), one for each of ``indices``; return how many."""
     try:
@@ -124,12 +137,17 @@ def _read_publish(body: bytes) -> Notification:
     (subscription,) = U32.unpack_from(body, header.at)
     available, at = read_length(body, header.at + 4)
     at += 4 * available
-    more = body[at] != 0
-    (sequence,) = U32.unpack_from(body, at + 1)
-    (ticks,) = I64.unpack_from(body, at + 5)
-    parts, at = read_length(body, at + 13)
+    return _read_message(body, at + 1, header.server_time, subscription, more=body[at] != 0)
+
+
+def _read_message(body: bytes, at: int, server_time: int, subscription: int, *, more: bool) -> Notification:
+    """Read a NotificationMessage (Part 4 §7.26)."""
+    (sequence,) = U32.unpack_from(body, at)
+    (ticks,) = I64.unpack_from(body, at + 4)
+    parts, at = read_length(body, at + 12)
     columns = Columns()
     status_change = 0
+    events = []
     for _ in range(parts):
         kind, start, at = read_extension(body, at)
         if kind == _DATA_CHANGE:
@@ -137,15 +155,18 @@ def _read_publish(body: bytes) -> Notification:
             read_data_values(body, inner, count, None, columns)
         elif kind == _STATUS_CHANGE:
             (status_change,) = U32.unpack_from(body, start)
+        elif kind == _EVENTS:
+            events.append(body[start:at])
     published = ns_of_ticks(ticks)
     return Notification(
         subscription,
         sequence,
         more,
-        published if published != NO_TIME else header.server_time,
+        published if published != NO_TIME else server_time,
         parts > 0,
         columns,
         status_change,
+        tuple(events),
     )
 
 
@@ -173,5 +194,6 @@ __all__ = [
     "read_header",
     "read_history",
     "read_publish",
+    "read_republish",
     "read_values",
 ]
