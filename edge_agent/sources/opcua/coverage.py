@@ -69,7 +69,7 @@ class Coverage:
 
     Args:
         source: its name; keys begin with it, because two sources may read one server.
-        ids: the `series_id` of every node, in the order of the configuration.
+        ids: the `series_id` of every node, by number.
         state: what was saved, by whatever source of this server: a renamed source goes on where it stood.
         overlap_ns: margin on both sides of a hole.
         batch: nodes that share a hole, at most.
@@ -90,6 +90,10 @@ class Coverage:
         self.holes: dict[int, Hole] = {}
         self._next_number = 1
         self._load(state)
+
+    def add(self, ids: Sequence[str]) -> None:
+        """Keep the books of more nodes, behind those that there are; nothing was ever read of them."""
+        self._ids.extend(ids)
 
     def covered_to(self, node: int) -> Mark | None:
         """Return up to where a node is complete (holes aside), None where it was never seen."""

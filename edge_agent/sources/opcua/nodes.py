@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from edge_agent.normalise import normalise
 from edge_agent.sources import BlockSink
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings
+from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.signal import SeriesKey
 
@@ -33,17 +34,20 @@ class _Failure:
 
 
 class Nodes:
-    """All nodes of a configuration by number; a node's number is its client handle and its series' position."""
+    """All nodes that are wanted, by number; a node's number is its client handle and its series' position.
+
+    Numbers are never given anew: what was found on the server is added behind what the configuration names.
+    """
 
     def __init__(self, config: OpcUaConfig) -> None:
-        self.configs: tuple[NodeConfig, ...] = config.nodes
-        self.series = tuple(SeriesKey(node.asset, node.signal) for node in config.nodes)  # type: ignore[arg-type]
+        self.configs: list[NodeConfig] = []
+        self._series: list[SeriesKey] = []
+        self._series_now: tuple[SeriesKey, ...] = ()
         self.groups: dict[str, list[int]] = {}
-        for number, node in enumerate(config.nodes):
-            self.groups.setdefault(node.group, []).append(number)
-        self._scale = np.array([node.scale for node in config.nodes], dtype=np.float64)
-        self._offset = np.array([node.offset for node in config.nodes], dtype=np.float64)
-        self._plain = bool((self._scale == 1.0).all() and (self._offset == 0.0).all())
+        self._scale = np.empty(0)
+        self._offset = np.empty(0)
+        self._plain = True
+        self._companions: dict[tuple[int, str], int] = {}
         self._retry_s = config.retry_s
         self._complained: set[tuple[int, str]] = set()
         self.ids: dict[int, ua.NodeId] = {}
@@ -55,6 +59,40 @@ class Nodes:
         self._failures: dict[int, _Failure] = {}
         self.remarks: list[str] = []
         """What else of the session should be reported, such as a certificate that ends soon."""
+        self.add(config.nodes)
+
+    def add(self, configs: Sequence[NodeConfig]) -> range:
+        """Want more nodes; return their numbers."""
+        numbers = range(len(self.configs), len(self.configs) + len(configs))
+        self.configs.extend(configs)
+        for number, node in zip(numbers, configs, strict=True):
+            self.groups.setdefault(node.group, []).append(number)
+        self._scale = np.append(self._scale, [node.scale for node in configs])
+        self._offset = np.append(self._offset, [node.offset for node in configs])
+        self._plain = bool((self._scale == 1.0).all() and (self._offset == 0.0).all())
+        self._companions.clear()
+        self._series[numbers.start :] = [SeriesKey(parse_asset(node.asset), node.signal) for node in configs]
+        self._series_now = tuple(self._series)
+        return numbers
+
+    @property
+    def series(self) -> tuple[SeriesKey, ...]:
+        """Of each node by its number, then the `companion` series; the same object until there are others."""
+        if len(self._series_now) != len(self._series):
+            self._series_now = tuple(self._series)
+        return self._series_now
+
+    def companion(self, number: int, suffix: str) -> int:
+        """Return the position in `series` of a series that a node has beside its own: ``SIGNAL.SUFFIX``.
+
+        It counts until the next `add`: ask anew for every block.
+        """
+        position = self._companions.get((number, suffix))
+        if position is None:
+            position = self._companions[number, suffix] = len(self._series)
+            asset, signal = self._series[number]
+            self._series.append(SeriesKey(asset, f"{signal}.{suffix}"))
+        return position
 
     def begin(self) -> None:
         """Forget what belongs to a session."""
@@ -114,7 +152,7 @@ class Nodes:
             MalformedMessage: a reading belongs to no node.
         """
         readings = columns.readings()
-        if len(readings.handle) and int(readings.handle.max()) >= len(self.series):
+        if len(readings.handle) and int(readings.handle.max()) >= len(self.configs):
             raise MalformedMessage(f"client handle {int(readings.handle.max())} was never given out")
         value = readings.value
         if not self._plain:

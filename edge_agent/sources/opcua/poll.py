@@ -54,10 +54,9 @@ class Poll:
         self._live = live
         self._group = group
         self._interval_s = settings.interval_s
-        count = len(live.nodes.configs)
-        self._seen_time = np.full(count, NO_TIME, dtype=np.int64)
-        self._seen_value = np.zeros(count, dtype=np.float64)
-        self._seen_status = np.zeros(count, dtype=np.uint32)
+        self._seen_time = np.empty(0, dtype=np.int64)
+        self._seen_value = np.empty(0, dtype=np.float64)
+        self._seen_status = np.empty(0, dtype=np.uint32)
         self._last_saved_ns = 0
         self._requests: list[_Batch] = []
         self._made_for: tuple[int, int] | None = None
@@ -109,6 +108,10 @@ class Poll:
         made_for = (nodes.changes, self._live.session.limits.read)
         if made_for != self._made_for:
             self._requests = self._batches(np.array(nodes.active(self._group), np.uint32))
+            more = len(nodes.configs) - len(self._seen_time)
+            self._seen_time = np.append(self._seen_time, np.full(more, NO_TIME))
+            self._seen_value = np.append(self._seen_value, np.zeros(more))
+            self._seen_status = np.append(self._seen_status, np.zeros(more, np.uint32))
             self._made_for = made_for
         return self._requests
 
