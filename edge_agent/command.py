@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run a sub-command; returns the exit status (2: the configuration is wrong)."""
-    logs.set_up(verbose=arguments.verbose)
+    logs.set_up(verbose=arguments.verbose, form=getattr(arguments, "log_format", None))
     if arguments.edge_command == "trust":
         return trust_command.main(arguments)
     if arguments.edge_command == "browse":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge_agent.agent import Agent
 from edge_agent.config import Config
+from shopfloor import logs
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("config", type=Path, help="agent.yaml")
+    parser.add_argument(
+        "--log-format", choices=logs.FORMATS, help=f"default: {logs.ENVIRONMENT}, else {logs.FORMATS[0]}"
+    )
 
 
 def run(path: Path, config: Config) -> Coroutine[None, None, int]:
@@ -30,6 +34,7 @@ def run(path: Path, config: Config) -> Coroutine[None, None, int]:
         OSError: the data folder can't be written, another agent holds it, or the status page's port is taken.
         StoreUnavailable: the buffer can't be opened.
     """
+    logs.hide_secrets(config)
     return _only_one_at_a_time(Agent(config, path.read_bytes()), config.data)
 
 
