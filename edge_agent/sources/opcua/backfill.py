@@ -22,8 +22,7 @@ from edge_agent.sources.opcua.coverage import Hole, Span, State
 from edge_agent.sources.opcua.decode import Columns, HistoryPage, MalformedMessage, read_history
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
-from edge_agent.sources.opcua.session import NO, ServiceFault, status_name
-from edge_agent.sources.opcua.subscription import TOO_MUCH
+from edge_agent.sources.opcua.session import NO, TOO_MUCH, ServiceFault, status_name
 from shopfloor.errors import SourceUnavailable
 
 log = logging.getLogger(__name__)

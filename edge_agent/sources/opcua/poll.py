@@ -18,8 +18,8 @@ from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings,
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
 from edge_agent.sources.opcua.requests import EncodedRequest, encode
-from edge_agent.sources.opcua.session import ServiceFault, read_request
-from edge_agent.sources.opcua.subscription import TOO_MUCH, disappeared
+from edge_agent.sources.opcua.session import TOO_MUCH, ServiceFault, read_request
+from edge_agent.sources.opcua.subscription import disappeared
 from shopfloor.block import SampleBlock, UInt32, concat
 from shopfloor.errors import SourceUnavailable
 

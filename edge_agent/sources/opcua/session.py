@@ -40,6 +40,16 @@ Response = TypeVar("Response")
 YES: Final = cast("ua.Boolean", True)
 NO: Final = cast("ua.Boolean", False)
 
+TOO_MUCH: Final = frozenset(
+    {
+        StatusCodes.BadTooManyOperations,
+        StatusCodes.BadRequestTooLarge,
+        StatusCodes.BadResponseTooLarge,
+        StatusCodes.BadEncodingLimitsExceeded,
+    }
+)
+"""A smaller request may work."""
+
 
 class ServiceFault(Exception):
     """The server refused one request; the session goes on."""

@@ -28,7 +28,7 @@ from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
 from edge_agent.sources.opcua.requests import publish_request
 from edge_agent.sources.opcua.resolve import Problem
-from edge_agent.sources.opcua.session import YES, ServiceFault, Session, status_name
+from edge_agent.sources.opcua.session import TOO_MUCH, YES, ServiceFault, Session, status_name
 from shopfloor.errors import SourceUnavailable
 
 _LIFETIME_S: Final = 60.0
@@ -250,17 +250,6 @@ class Subscriptions:
         with suppress(ServiceFault):  # the server may have deleted them itself
             await self._session.call(request)
         await self._live.lose(gone, "the node has disappeared")
-
-
-TOO_MUCH: Final = frozenset(
-    {
-        StatusCodes.BadTooManyOperations,
-        StatusCodes.BadRequestTooLarge,
-        StatusCodes.BadResponseTooLarge,
-        StatusCodes.BadEncodingLimitsExceeded,
-    }
-)
-"""A smaller request may work."""
 
 
 def overflowed(readings: Readings) -> list[int]:
