@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-
-from edge_agent.normalise import NO_TIME, normalise
+from edge_agent.normalise import NO_TIME
 from edge_agent.sources.mqtt.config import MqttConfig, SignalConfig, TopicConfig
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.mqtt.payload import (
@@ -20,7 +18,6 @@ from edge_agent.sources.mqtt.payload import (
     Finder,
     TimeReader,
     UnusablePayload,
-    Value,
     convert,
     converter,
     decode_json,
@@ -30,9 +27,10 @@ from edge_agent.sources.mqtt.payload import (
     time_reader,
 )
 from edge_agent.sources.mqtt.repeats import RecentPayloads
+from edge_agent.sources.mqtt.rows import NumberReader, Rows, number_reader
 from edge_agent.sources.mqtt.topics import TopicTemplate, fill
 from shopfloor.asset import AssetPath, parse_asset
-from shopfloor.block import NO_TEXT, SampleBlock
+from shopfloor.block import SampleBlock
 from shopfloor.errors import InvalidName
 from shopfloor.signal import SeriesKey, parse_signal
 
@@ -72,6 +70,14 @@ class _Meaning:
             )
             for each in config.signals
         )
+        self.read_numbers: NumberReader | None = None
+        """Reads all values at once where they are numbers; None where they are to become text."""
+        if config.signals and all(each.type != "text" for each in config.signals):
+            self.read_numbers = number_reader(
+                [each.path for each in config.signals],
+                [find for find, _ in self.values],
+                [(each.scale, each.offset) for each in config.signals],
+            )
 
 
 @dataclass(slots=True)
@@ -92,35 +98,6 @@ class Unusable(NamedTuple):
     why: str
 
 
-class _Rows:
-    """Samples on their way into columns."""
-
-    def __init__(self) -> None:
-        self.positions: dict[SeriesKey, int] = {}
-        self.index: list[int] = []
-        self.source_time: list[int] = []
-        self.received_time: list[int] = []
-        self.value: list[float] = []
-        self.status: list[int] = []
-        self.text: dict[int, str] = {}
-        self.nulls: list[int] = []
-        self.counts: Counter[str] = Counter()
-
-    def add(self, key: SeriesKey, source_time: int, received_time: int, sample: Value) -> None:
-        if sample.text is not None:
-            self.text[len(self.index)] = sample.text
-        elif sample.is_null or sample.status:
-            # Null for a reason of its own, not because the machine computed a NaN.
-            self.nulls.append(len(self.index))
-        if sample.rounded:
-            self.counts["integer_rounded"] += 1
-        self.index.append(self.positions.setdefault(key, len(self.positions)))
-        self.source_time.append(source_time)
-        self.received_time.append(received_time)
-        self.value.append(sample.value)
-        self.status.append(sample.status)
-
-
 class Translator:
     """Knows what every topic means."""
 
@@ -137,20 +114,22 @@ class Translator:
 
     def translate(self, messages: Sequence[Message], recent: RecentPayloads) -> Translation:
         """Return the samples of ``messages``, in order, as one block; repeats are told by ``recent``."""
-        rows = _Rows()
+        rows = Rows()
         for message in messages:
             try:
                 self._take(message, recent, rows)
             except UnusablePayload as error:
                 self._complain(rows, "not_json", message.topic, str(error))
-        return Translation(self._block(rows), rows.counts)
+        block = rows.block(self._last_series)
+        self._last_series = block.series
+        return Translation(block, rows.counts)
 
     def route(self, topic: str) -> str | Unusable:
         """Return the configured topic that ``topic`` belongs to, or why it is of no use."""
         found = self._route(topic)
         return found if isinstance(found, Unusable) else found.meaning.config.topic
 
-    def _take(self, message: Message, recent: RecentPayloads, rows: _Rows) -> None:
+    def _take(self, message: Message, recent: RecentPayloads, rows: Rows) -> None:
         topic, payload = message.topic, message.payload
         route = self._route(topic)
         if isinstance(route, Unusable):
@@ -178,7 +157,7 @@ class Translator:
         else:
             self._everything(route, content, source_time, message, rows)
 
-    def _source_time(self, meaning: _Meaning, content: Any, topic: str, rows: _Rows) -> int:
+    def _source_time(self, meaning: _Meaning, content: Any, topic: str, rows: Rows) -> int:
         if meaning.find_time is None or meaning.read_time is None:
             return NO_TIME
         raw = meaning.find_time(content)
@@ -194,10 +173,14 @@ class Translator:
         return source_time
 
     def _configured(
-        self, route: _Route, content: Any, source_time: int, message: Message, rows: _Rows
+        self, route: _Route, content: Any, source_time: int, message: Message, rows: Rows
     ) -> None:
         received_time = message.received_time
-        for key, (find, make) in zip(route.series, route.meaning.values, strict=True):
+        meaning = route.meaning
+        if meaning.read_numbers is not None and (numbers := meaning.read_numbers(content)) is not None:
+            rows.add_numbers(route.series, source_time, received_time, numbers)
+            return
+        for key, (find, make) in zip(route.series, meaning.values, strict=True):
             raw = find(content)
             if raw is MISSING:
                 self._complain(
@@ -210,7 +193,7 @@ class Translator:
             rows.add(key, source_time, received_time, sample)
 
     def _everything(
-        self, route: _Route, content: Any, source_time: int, message: Message, rows: _Rows
+        self, route: _Route, content: Any, source_time: int, message: Message, rows: Rows
     ) -> None:
         if type(content) is not dict:
             self._complain(rows, "missing_value", message.topic, "signals: all needs a JSON object")
@@ -227,7 +210,7 @@ class Translator:
                 self._complain(rows, "not_convertible", message.topic, _why_not(key.signal, raw))
             rows.add(key, source_time, message.received_time, sample)
 
-    def _find_series(self, route: _Route, path: str, topic: str, rows: _Rows) -> SeriesKey | None:
+    def _find_series(self, route: _Route, path: str, topic: str, rows: Rows) -> SeriesKey | None:
         config = route.meaning.config
         known = len(route.found)
         if known >= config.max_signals or self._found_signals >= _MAX_FOUND_SIGNALS:
@@ -289,7 +272,7 @@ class Translator:
         if len(self.declared) < _MAX_FOUND_SIGNALS:
             self.declared.setdefault(key, signal)
 
-    def _complain(self, rows: _Rows, what: str, topic: str, why: str) -> None:
+    def _complain(self, rows: Rows, what: str, topic: str, why: str) -> None:
         rows.counts[what] += 1
         seen = (topic, what)
         if seen in self._complained or len(self._complained) > _MAX_COMPLAINTS:
@@ -301,33 +284,6 @@ class Translator:
             )
             return
         _log.warning("%s: topic %.200r: %s: %.300s (said once)", self._name, topic, what, why)
-
-    def _block(self, rows: _Rows) -> SampleBlock:
-        series = tuple(rows.positions)
-        if series == self._last_series:
-            series = self._last_series
-        self._last_series = series
-        received_time = np.array(rows.received_time, dtype=np.int64)
-        source_time = np.array(rows.source_time, dtype=np.int64)
-        null = None
-        if rows.nulls:
-            null = np.zeros(len(rows.index), dtype=np.bool_)
-            null[rows.nulls] = True
-        text: Mapping[int, str] = rows.text or NO_TEXT
-        block, oddities = normalise(
-            series,
-            np.array(rows.index, dtype=np.uint32),
-            source_time,
-            received_time,
-            np.array(rows.value, dtype=np.float64),
-            np.array(rows.status, dtype=np.uint32),
-            text,
-            null,
-        )
-        for what, number in oddities._asdict().items():
-            if number:
-                rows.counts[what] += number
-        return block
 
 
 def _why_not(signal: str, raw: object) -> str:
