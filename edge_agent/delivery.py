@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from typing import Final, Never
 from edge_agent.backoff import Backoff
 from edge_agent.buffer import Buffer
 from edge_agent.intake import BufferThread, Intake
+from edge_agent.trouble import Trouble
 from edge_agent.uplink import BatchTooLarge, NotAuthorised, Uplink
 from shopfloor.errors import BatchRefused, StoreUnavailable, UplinkUnavailable
 from shopfloor.messages import Batch, Lane, Receipt
@@ -31,6 +31,10 @@ _MAX_STREAMS: Final = 16
 """Waiting streams, beyond which the live one is sent in order, however far behind it is."""
 _GROWTH_SHARE: Final = 32
 """After a 413 each full batch that is taken lets the next one be larger by this fraction."""
+_OVER_AFTER_S: Final = 20.0
+"""Longer than a lane waits before it tries again: one lane may work while the other fails."""
+_REJECTIONS_OVER_AFTER_S: Final = 60.0
+"""Batches with rejected samples and others alternate: after so long without any, they are over."""
 
 
 @dataclass(slots=True)
@@ -78,7 +82,17 @@ class Delivery:
     now_s: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _lane_limit: dict[Lane, int] = field(default_factory=dict)
-    _said: deque[str] = field(default_factory=lambda: deque(maxlen=8))
+    _down: Trouble = field(init=False)
+    _heartbeats: Trouble = field(init=False)
+    _rejections: Trouble = field(init=False)
+    _size: Trouble = field(init=False)
+    _reading: Trouble = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._down, self._heartbeats, self._rejections, self._size, self._reading = (
+            Trouble(log, what, now_s=self.now_s)
+            for what in ("uplink", "heartbeats", "the service", "request size", "the buffer")
+        )
 
     async def run_live(self) -> Never:
         """Send what is new, and span records before everything else."""
@@ -103,8 +117,8 @@ class Delivery:
     async def run_backlog(self) -> Never:
         """Send what an outage or an earlier life of the process left, beside the live lane."""
         backoff = Backoff(self.limits.retry_first_s, self.limits.retry_limit_s)
-        share = self.limits.backlog_share
         while True:
+            share = self.limits.backlog_share
             started = self.now_s()
             sent = await self._attempt(Lane.BACKLOG, backoff)
             took_s = self.now_s() - started
@@ -116,6 +130,7 @@ class Delivery:
             if lane is Lane.LIVE:
                 await self._send_spans()
             batch = await self.buffer.call(lambda buffer: buffer.peek(self._limit(lane), lane))
+            self._reading.over("can be read again", well_s=_OVER_AFTER_S)
             if batch is None:
                 return 0
             settled = await self._deliver(batch, lane)
@@ -128,7 +143,7 @@ class Delivery:
             await self.sleep(max(backoff.next_s(), error.retry_after_s or 0.0))
             return None
         except StoreUnavailable as error:
-            log.error("the buffer can't be read: %s", error)  # noqa: TRY400  expected trouble, no trace wanted
+            self._reading.met(f"can't be read: {error}", level=logging.ERROR)
             await self.sleep(backoff.next_s())
             return None
         if not settled:
@@ -156,9 +171,7 @@ class Delivery:
             if samples > 1:
                 self._lane_limit[lane] = max(1, samples // 2)
                 self.report.too_large_total += 1
-                if str(error) not in self._said:
-                    self._said.append(str(error))
-                    log.warning("%s; sending at most %d samples at once", error, self._lane_limit[lane])
+                self._size.met(f"{error}; sending at most {self._lane_limit[lane]} samples at once")
                 return True
             await self._quarantine(batch, f"a single sample is too large: {error}")
             return True
@@ -171,7 +184,9 @@ class Delivery:
         self.report.samples_total += samples
         if receipt.rejected:
             self.report.rejected_total += receipt.rejected
-            log.warning("the service quarantined %d samples: %s", receipt.rejected, _named(batch, receipt))
+            self._rejections.met(f"quarantined {receipt.rejected} samples: {_named(batch, receipt)}")
+        else:
+            self._rejections.over("takes all samples again", well_s=_REJECTIONS_OVER_AFTER_S)
         through = min(receipt.durable_through, batch.last_seq)
         await self.buffer.call(lambda buffer: buffer.commit(batch.stream_id, through))
         if samples >= self._limit(lane):
@@ -181,7 +196,8 @@ class Delivery:
         return through >= batch.first_seq
 
     async def _quarantine(self, batch: Batch, reason: str) -> None:
-        log.error("batch %s %d-%d refused: %s", batch.stream_id, batch.first_seq, batch.last_seq, reason)
+        which = f"batch {batch.stream_id} {batch.first_seq}-{batch.last_seq}"
+        self._rejections.met(f"refused {which}: {reason}", level=logging.ERROR)
         self.report.refused_total += 1
         await self.buffer.call(lambda buffer: buffer.quarantine(batch, reason))
 
@@ -195,25 +211,26 @@ class Delivery:
             await self.buffer.call(lambda buffer: buffer.begin_stream())
 
     def _limit(self, lane: Lane) -> int:
-        return self._lane_limit.get(lane, self.limits.batch_samples)
+        return min(self.limits.batch_samples, self._lane_limit.get(lane, self.limits.batch_samples))
 
     def connected(self) -> None:
         """Note that the service answered as it should."""
-        if not self.report.connected:
+        if not self.report.connected and not self._down.times:
             log.info("uplink: connected")
+        self._down.over("connected again", well_s=_OVER_AFTER_S)
         self.report.connected, self.report.unauthorised, self.report.message = True, False, ""
 
     def heartbeat_sent(self) -> None:
         """Note that the service took a heartbeat."""
-        if self.report.heartbeat_message:
-            log.info("heartbeats: taken again")
+        self._heartbeats.over("taken again", well_s=_OVER_AFTER_S)
         self.report.heartbeat_message, self.report.heartbeat_unauthorised = "", False
 
     def heartbeat_failed(self, error: UplinkUnavailable) -> None:
         """Note why the service did not take a heartbeat: without them it reports "no contact"."""
         message = str(error)
-        if message not in {self.report.heartbeat_message, self.report.message}:
-            log.warning("heartbeats: %s", message)
+        if message != self.report.message:
+            # What batches met already is no news.
+            self._heartbeats.met(message)
         self.report.heartbeat_failures_total += 1
         self.report.heartbeat_message = message
         self.report.heartbeat_unauthorised = isinstance(error, NotAuthorised)
@@ -222,12 +239,8 @@ class Delivery:
 
     def _failed(self, message: str, *, unauthorised: bool = False) -> None:
         self.report.failures_total += 1
-        if self.report.connected:
-            self._said.clear()
         # Both lanes and the span records fail side by side, each in its own words.
-        if message not in self._said:
-            self._said.append(message)
-            log.warning("uplink: %s", message)
+        self._down.met(message)
         self.report.connected, self.report.unauthorised, self.report.message = False, unauthorised, message
 
 

@@ -18,6 +18,7 @@ from edge_agent.processing.held import PREFIX
 from edge_agent.processing.stage import Moment, Stage
 from edge_agent.processing.step import NOTHING, Step
 from edge_agent.sources import Source
+from edge_agent.trouble import Trouble
 from shopfloor.block import SampleBlock
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import SeriesDeclaration, SourceReport, SourceState, SpanKind, SpanRecord, new_id
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 _MAX_MESSAGE: Final = 900
 LOOK_EVERY_S: Final = 1.0
 """How often held readings and verdicts are looked at."""
+_OVER_AFTER_S: Final = 10.0
+"""A source that fails again within this time has not been well in between."""
 _CONFIRM_BY_PUTS: Final = frozenset({"opcua"})
 """Protocols of which every put confirms what was said before: an OPC UA notification, with data or as a keep-alive, says
 that nothing else has changed (OPC 10000-4 §5.14.1.1), and a subscription that falls silent ends the source. An MQTT
@@ -51,9 +54,15 @@ class SourceSink:
     """The rules for its readings, None without any."""
     moment: Callable[[], Moment] = _moment
     now_report: SourceReport = field(init=False)
+    running_since_s: float | None = field(default=None, init=False)
+    """Since when the source is RUNNING, monotonic; None while it is not."""
+    _down: Trouble = field(init=False)
+    _partly: Trouble = field(init=False)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:
+        name = self.source.name
+        self._down, self._partly = (Trouble(log, f"source {name}", {"source": name}) for _ in range(2))
         self.now_report = SourceReport(
             name=self.source.name,
             protocol=self.source.protocol,
@@ -135,7 +144,7 @@ class SourceSink:
         self, reason: str, from_time: int, to_time: int, *, asset: str = "", count: int = 0
     ) -> None:
         """See BlockSink.gap."""
-        log.warning("source %s: gap: %s", self.source.name, reason)
+        log.warning("source %s: gap: %s", self.source.name, reason, extra={"source": self.source.name})
         self.count("gap")
         record = SpanRecord(
             record_id=new_id(),
@@ -157,12 +166,11 @@ class SourceSink:
         if state is SourceState.CONNECTING and before.state is not SourceState.RUNNING:
             # Another attempt is no news; the reason of the last failure stays until one succeeds.
             return
+        self._tell(before, state, message)
         if before.state is state and before.message == message[:_MAX_MESSAGE]:
             return
-        level = (
-            logging.WARNING if state in {SourceState.UNAVAILABLE, SourceState.MISCONFIGURED} else logging.INFO
-        )
-        log.log(level, "source %s: %s%s", self.source.name, state, f": {message}" if message else "")
+        if state is not before.state:
+            self.running_since_s = time.monotonic() if state is SourceState.RUNNING else None
         if self.stage is not None and before.state is SourceState.RUNNING and state is not before.state:
             self.stage.interrupt()
         self.now_report = msgspec.structs.replace(
@@ -171,6 +179,27 @@ class SourceSink:
             message=message[:_MAX_MESSAGE],
             since=before.since if before.state is state else time.time_ns(),
         )
+
+    def _tell(self, before: SourceReport, state: SourceState, message: str) -> None:
+        """Log what is new: a failure once, its end once."""
+        if state in {SourceState.UNAVAILABLE, SourceState.MISCONFIGURED}:
+            self._down.met(f"{state}: {message}")
+            return
+        if state is not before.state and not self._down.times:
+            log.info("source %s: %s", self.source.name, state, extra={"source": self.source.name})
+        if state is SourceState.RUNNING and message:
+            self._partly.met(message)
+        self._settle(state, message)
+
+    def settle(self) -> None:
+        """Log what is over: to be called every few seconds."""
+        self._settle(self.now_report.state, self.now_report.message)
+
+    def _settle(self, state: SourceState, message: str) -> None:
+        if state is SourceState.RUNNING:
+            self._down.over("running again", well_s=_OVER_AFTER_S)
+            if not message:
+                self._partly.over("nothing is missing any more", well_s=_OVER_AFTER_S)
 
     def clock_offset(self, offset_ns: int) -> None:
         """See BlockSink.clock_offset."""

@@ -5,40 +5,62 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Final, Never
+from collections.abc import Awaitable, Callable
+from typing import Final, Never, Protocol
 
 from edge_agent.backoff import Backoff
 from edge_agent.sources import BlockSink, Source
+from edge_agent.trouble import Trouble
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable, StoreUnavailable
 from shopfloor.messages import SourceState
 
 log = logging.getLogger(__name__)
 
 STABLE_AFTER_S: Final = 10.0
-"""A source that ran this long begins its backoff anew."""
+"""A source that has been RUNNING this long begins its backoff anew; the time that a connection took does not count."""
 MISCONFIGURED_RETRY_S: Final = 30.0
 
 
-async def supervise(source: Source, sink: BlockSink, backoff: Backoff) -> Never:
-    """Run a source for ever, starting it again with backoff and jitter after whatever it raises."""
+class SupervisedSink(BlockSink, Protocol):
+    """A BlockSink that knows how its source is doing."""
+
+    @property
+    def running_since_s(self) -> float | None:
+        """Since when the source is RUNNING, on the supervisor's clock; None while it is not."""
+        ...
+
+
+async def supervise(
+    source: Source,
+    sink: SupervisedSink,
+    backoff: Backoff,
+    *,
+    now_s: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Never:
+    """Run a source until cancelled, starting it again with backoff and jitter after whatever it raises."""
+    defects = Trouble(log, f"source {source.name}", {"source": source.name}, now_s)
     while True:
         sink.report(SourceState.CONNECTING)
-        started = time.monotonic()
+        extra_s = 0.0
+        state, message, event = SourceState.UNAVAILABLE, "it ended without saying why", "internal_error"
         try:
             await source.run(sink)
         except SourceMisconfigured as error:
-            sink.report(SourceState.MISCONFIGURED, str(error))
-            sink.count("misconfigured")
-            await asyncio.sleep(max(MISCONFIGURED_RETRY_S, backoff.next_s()))
-            continue
+            state, message, event = SourceState.MISCONFIGURED, str(error), "misconfigured"
+            extra_s = MISCONFIGURED_RETRY_S
         except (SourceUnavailable, StoreUnavailable) as error:
-            sink.report(SourceState.UNAVAILABLE, str(error))
-            sink.count("unavailable")
-        except Exception as error:
-            # A defect in one source must not stop the others.
-            log.exception("source %s failed in a way that it should not", source.name)
-            sink.report(SourceState.UNAVAILABLE, f"internal error: {type(error).__name__}: {error}")
-            sink.count("internal_error")
-        if time.monotonic() - started > STABLE_AFTER_S:
+            message, event = str(error), "unavailable"
+        except Exception as error:  # noqa: BLE001  a defect in one source must not stop the others
+            message = f"internal error: {type(error).__name__}: {error}"
+            defects.met(f"failed in a way that it should not: {message}", level=logging.ERROR, cause=error)
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            # What it met while it closed its connection must not bring it back to life.
+            raise asyncio.CancelledError
+        since_s = sink.running_since_s
+        if since_s is not None and now_s() - since_s > STABLE_AFTER_S:
             backoff.reset()
-        await asyncio.sleep(backoff.next_s())
+            defects.over("ran again")
+        sink.report(state, message)
+        sink.count(event)
+        await sleep(extra_s + backoff.next_s())

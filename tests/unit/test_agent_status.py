@@ -1,25 +1,15 @@
-"""What the agent says of itself, and how it keeps its sources running."""
+"""What the agent says of itself."""
 
-import asyncio
-import contextlib
 import json
 import urllib.error
 import urllib.request
-from collections import Counter
-from collections.abc import Mapping
-from typing import Never
 
 import pytest
 
-from edge_agent.backoff import Backoff
 from edge_agent.buffer import BufferStats
 from edge_agent.delivery import DeliveryReport
-from edge_agent.sources import BlockSink
 from edge_agent.status import Snapshot, StatusServer, health, problems
-from edge_agent.supervisor import supervise
-from shopfloor.block import SampleBlock
-from shopfloor.errors import SourceMisconfigured, SourceUnavailable, StoreUnavailable
-from shopfloor.messages import SeriesDeclaration, SourceReport, SourceState
+from shopfloor.messages import SourceReport, SourceState
 
 
 def snapshot(**changes: object) -> Snapshot:
@@ -72,78 +62,3 @@ def test_the_page_answers_probes_and_prometheus() -> None:
         caught.value.close()
     finally:
         server.close()
-
-
-class Failing:
-    """A source that raises what its script says, then waits."""
-
-    name, protocol, assets = "s", "test", ()
-
-    def __init__(self, script: list[Exception]) -> None:
-        self.script = script
-        self.runs = 0
-
-    def declarations(self) -> tuple[SeriesDeclaration, ...]:
-        return ()
-
-    async def run(self, sink: BlockSink) -> Never:
-        self.runs += 1
-        if self.script:
-            raise self.script.pop(0)
-        sink.report(SourceState.RUNNING)
-        await asyncio.Event().wait()
-        raise AssertionError
-
-
-class Ears:
-    def __init__(self) -> None:
-        self.heard: list[tuple[SourceState, str]] = []
-        self.counts: Counter[str] = Counter()
-
-    def report(self, state: SourceState, message: str = "") -> None:
-        self.heard.append((state, message))
-
-    def count(self, what: str, number: int = 1) -> None:
-        self.counts[what] += number
-
-    async def put(self, block: SampleBlock, state: Mapping[str, bytes] | None = None) -> None: ...
-    def state(self) -> Mapping[str, bytes]:
-        return {}
-
-    async def gap(
-        self, reason: str, from_time: int, to_time: int, *, asset: str = "", count: int = 0
-    ) -> None: ...
-    def clock_offset(self, offset_ns: int) -> None: ...
-
-
-async def test_whatever_a_source_raises_it_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_agent.supervisor.MISCONFIGURED_RETRY_S", 0.0)
-    script = [
-        SourceUnavailable("gone"),
-        SourceMisconfigured("wrong"),
-        StoreUnavailable("full"),
-        ZeroDivisionError("bug"),
-    ]
-    source, ears = Failing(script), Ears()
-    task = asyncio.create_task(supervise(source, ears, Backoff(0.0, 0.0)))
-    while source.runs < 5:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    states = [state for state, _ in ears.heard if state is not SourceState.CONNECTING]
-    assert states == [
-        SourceState.UNAVAILABLE, SourceState.MISCONFIGURED, SourceState.UNAVAILABLE, SourceState.UNAVAILABLE,
-        SourceState.RUNNING,
-    ]  # fmt: skip
-    assert ears.counts == {"unavailable": 2, "misconfigured": 1, "internal_error": 1}
-
-
-def test_delays_double_to_a_limit_and_never_vanish() -> None:
-    backoff = Backoff(1.0, 8.0)
-    delays = [backoff.next_s() for _ in range(200)]
-    for delay, step in zip(delays, [1.0, 2.0, 4.0, 8.0] + [8.0] * 196, strict=True):
-        assert step / 2 <= delay <= step
-    backoff.reset()
-    assert backoff.next_s() <= 1.0
