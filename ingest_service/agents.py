@@ -145,6 +145,9 @@ class AgentBook:
             **described,
             "version": heartbeat.version,
             "config_hash": heartbeat.config_hash,
+            "config_valid": heartbeat.config_valid,
+            "config_message": heartbeat.config_message,
+            "source_events": {one.name: one.events for one in heartbeat.sources if one.events},
             "started": heartbeat.started // 1_000_000,
             "buffer": {
                 "streams": buffer.streams,

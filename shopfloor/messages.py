@@ -123,6 +123,10 @@ class SourceState(StrEnum):
     MISCONFIGURED = "misconfigured"
 
 
+MAX_SOURCE_EVENTS: Final = 64
+"""Kinds of events in one source's report, at most."""
+
+
 class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     """One source's part of a heartbeat."""
 
@@ -137,6 +141,10 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     """The assets that this source speaks for: while it is not running, they have no contact."""
     clock_offset_ns: int | None = None
     """Machine's clock minus the agent's, estimated."""
+    events: Annotated[
+        dict[ShortText, Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(max_length=MAX_SOURCE_EVENTS)
+    ] = {}
+    """What the source met since the agent started, such as ``node_failed`` or ``poll_overrun``, and how often."""
 
 
 class BufferReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,11 +171,16 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     version: ShortText
     wire_version: int
     config_hash: ShortText
+    """Of the configuration that runs."""
     started: TimeNs
     sent: TimeNs
     """UTC ns by the agent's clock; the service estimates the clock's offset from it."""
     sources: tuple[SourceReport, ...] = ()
     buffer: BufferReport
+    config_valid: bool = True
+    """Whether the configuration file is the one that runs; false while it holds one that was refused."""
+    config_message: ShortText = ""
+    """Why it was refused."""
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True):

@@ -48,6 +48,7 @@ _HEARTBEAT: Final = {
             "state": "running",
             "since": 1763770001000000000,
             "assets": ["acme/hk01/moulding/cell-a/imm-01"],
+            "events": {"poll_overrun": 3},
         }
     ],
     "buffer": {
@@ -175,7 +176,7 @@ async def get_token(request: Request, identity: Known) -> Response:
 
 @router.get("/v1/agents")
 async def get_agents(request: Request, identity: Reader) -> Response:
-    """Return the agents: contact, sources, buffer, lag."""
+    """Return the agents: contact, sources and what they met, configuration, buffer, lag."""
     service = service_of(request)
     now = service.clock_ns()
     shown = [
