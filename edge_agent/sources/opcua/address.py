@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -15,6 +15,9 @@ _NODE_ID: Final = re.compile(
     r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>[0-9]{1,5});)?(?P<rest>[isgb]=.+)", re.DOTALL
 )
 _INDEXED: Final = re.compile(r"([0-9]{1,5}):(.+)", re.DOTALL)
+_PREFIXED: Final = re.compile(r"([A-Za-z][A-Za-z0-9_]*):(.+)", re.DOTALL)
+_UNSAFE: Final = re.compile(r"[/:&]|^(?=nsu=)")
+_NO_PREFIXES: Final[Mapping[str, str]] = {}
 
 
 class Step(NamedTuple):
@@ -26,13 +29,18 @@ class Step(NamedTuple):
 
 
 class NodeAddress(NamedTuple):
-    """Either a NodeId, whose namespace may be a URI, or a browse path from the Objects folder."""
+    """A NodeId, whose namespace may be a URI, or a browse path: from the Objects folder, or from such a NodeId."""
 
     identifier: str
-    """``i=…``, ``s=…``, ``g=…`` or ``b=…``; empty for a browse path."""
+    """``i=…``, ``s=…``, ``g=…`` or ``b=…``; empty for the Objects folder, where a browse path begins."""
     namespace: str | int
     """Of the NodeId: a URI, or an index of the server's table."""
     path: tuple[Step, ...]
+    """From there on; empty for the node itself."""
+
+    def below(self, start: NodeAddress) -> NodeAddress:
+        """Return this browse path from another node on."""
+        return NodeAddress(start.identifier, start.namespace, start.path + self.path)
 
 
 @lru_cache(maxsize=65_536)
@@ -78,25 +86,40 @@ _CHECKS: Final[dict[str, Callable[[str], object]]] = {
 
 
 def _parse_path(text: str) -> tuple[Step, ...]:
-    steps = []
+    return tuple(Step(_unescape(raw), namespace) for raw, namespace in split_path(text))
+
+
+def split_path(text: str, prefixes: Mapping[str, str] = _NO_PREFIXES) -> list[tuple[str, str | int | None]]:
+    """Return the names of a browse path, still escaped, each with its namespace as `Step` has it.
+
+    Args:
+        text: begins with ``/``.
+        prefixes: names that stand for namespace URIs, as in ``di:DeviceSet``.
+
+    Raises:
+        InvalidName: a name is empty.
+    """
+    steps: list[tuple[str, str | int | None]] = []
     at = 1
     while at <= len(text):
-        uri: str | None = None
+        namespace: str | int | None = None
         if text.startswith("nsu=", at):
             end = text.find(";", at)
             if end < 0:
                 raise InvalidName(f"browse path {text[:200]!r}: nsu= needs a ; behind the URI")
-            uri = text[at + 4 : end]
+            namespace = text[at + 4 : end]
             at = end + 1
         raw, at = _until_slash(text, at)
-        match = _INDEXED.fullmatch(raw) if uri is None else None
-        name = _unescape(match[2] if match else raw)
-        if not name:
+        if namespace is None and (match := _INDEXED.fullmatch(raw)):
+            namespace, raw = int(match[1]), match[2]
+        elif namespace is None and (match := _PREFIXED.fullmatch(raw)) and match[1] in prefixes:
+            namespace, raw = prefixes[match[1]], match[2]
+        if not raw:
             raise InvalidName(f"browse path {text[:200]!r} has an empty name")
-        steps.append(Step(name, int(match[1]) if match else uri))
+        steps.append((raw, namespace))
     if not steps:
         raise InvalidName("a browse path needs at least one name")
-    return tuple(steps)
+    return steps
 
 
 def _until_slash(text: str, at: int) -> tuple[str, int]:
@@ -108,3 +131,19 @@ def _until_slash(text: str, at: int) -> tuple[str, int]:
 
 def _unescape(text: str) -> str:
     return re.sub(r"&(.)", r"\1", text, flags=re.DOTALL)
+
+
+def path_text(steps: Sequence[Step]) -> str:
+    """Return a browse path as `parse_address` reads it."""
+    return "".join(f"/{_qualifier(step.namespace)}{escape(step.name)}" for step in steps)
+
+
+def escape(name: str) -> str:
+    """Return a browse name as it stands in a path."""
+    return _UNSAFE.sub(r"&\g<0>", name)
+
+
+def _qualifier(namespace: str | int | None) -> str:
+    if namespace is None:
+        return ""
+    return f"nsu={namespace};" if isinstance(namespace, str) else f"{namespace}:"

@@ -15,11 +15,12 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
+from edge_agent.sources.opcua.browsing import Browser
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.connect import Applicant, examine, explain, open_session
 from edge_agent.sources.opcua.endpoints import describe, describe_tokens, find
 from edge_agent.sources.opcua.pki import thumbprint
-from edge_agent.sources.opcua.resolve import Browser, Problem, resolve
+from edge_agent.sources.opcua.resolve import OBJECTS, Problem, resolve
 from edge_agent.sources.opcua.security import DEPRECATED
 from edge_agent.sources.opcua.session import (
     NO,
@@ -226,23 +227,20 @@ async def browse(endpoint: str, asset: str) -> AsyncIterator[str]:
 async def _variables(session: Session) -> AsyncIterator[tuple[tuple[str, ...], ua.NodeId]]:
     browser = Browser(session)
     seen = {standard_node(ObjectIds.Server)}
-    waiting: list[tuple[tuple[str, ...], ua.NodeId]] = [((), standard_node(ObjectIds.ObjectsFolder))]
-    while waiting:
-        path, parent = waiting.pop(0)
-        try:
-            children = await browser.children(parent)
-        except ServiceFault:
-            continue
-        for child in children:
-            node = ua.NodeId(child.NodeId.Identifier, child.NodeId.NamespaceIndex, child.NodeId.NodeIdType)
-            if node in seen or child.ReferenceTypeId == standard_node(ObjectIds.HasProperty):
-                continue
-            seen.add(node)
-            here = (*path, str(child.BrowseName.Name))
-            if child.NodeClass == ua.NodeClass.Variable:
-                yield here, node
-            if len(here) < _MAX_DEPTH:
-                waiting.append((here, node))
+    level: dict[ua.NodeId, tuple[str, ...]] = {OBJECTS: ()}
+    for _ in range(_MAX_DEPTH):
+        await browser.look(level)
+        below: dict[ua.NodeId, tuple[str, ...]] = {}
+        for parent, path in level.items():
+            children = browser.children(parent)
+            for child in () if isinstance(children, Problem) else children:
+                if child.node in seen or child.is_property:
+                    continue
+                seen.add(child.node)
+                below[child.node] = (*path, child.name)
+                if child.is_variable:
+                    yield below[child.node], child.node
+        level = below
 
 
 def _text(node: ua.NodeId, uris: dict[int, str]) -> str:
