@@ -37,6 +37,18 @@ _GOODBYE_S: Final = 1.0
 _TAKEN_OVER: Final = 0x8E
 _REFUSED_FOR_GOOD: Final = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x95, 0x9D})
 """CONNACK reasons that only a person can mend (MQTT 5.0 §3.2.2.2): version, client id, password, rights, ban."""
+_WELCOME: Final = (
+    "ReceiveMaximum",
+    "MaximumQoS",
+    "MaximumPacketSize",
+    "SessionExpiryInterval",
+    "ServerKeepAlive",
+    "TopicAliasMaximum",
+    "RetainAvailable",
+    "WildcardSubscriptionAvailable",
+    "SharedSubscriptionAvailable",
+    "SubscriptionIdentifierAvailable",
+)
 _MALFORMED: Final = (struct.error, LookupError, ValueError, TypeError)
 """What paho raises, beside its own errors, for bytes that are no packet."""
 
@@ -99,6 +111,10 @@ class Connection:
         self._subacks: dict[int | None, asyncio.Future[list[ReasonCode]]] = {}
         self.session_present = False
         """Whether the broker still had the session, and so what was published meanwhile."""
+        self.granted_qos: dict[str, int] = {}
+        """Of every filter subscribed to."""
+        self.welcome: dict[str, int] = {}
+        """What the broker said of itself in CONNACK (MQTT 5.0 §3.2.2.3), by the names of its properties."""
         self.stream = Stream(self._on_data, self._on_lost)
         """The way to the broker."""
         self._codec = _Codec(self.stream, config, client_id, keep_session=keep_session)
@@ -160,6 +176,7 @@ class Connection:
                     )
                 if code.value < qos:
                     self._count("qos_lowered")
+                self.granted_qos[topic_filter] = code.value
 
     async def _subscribe(self, filters: Sequence[str], qos: int) -> list[ReasonCode]:
         if self._failure is not None:
@@ -356,6 +373,8 @@ class Connection:
             version = self._config.protocol
             self._fail(kind(f"{self._where}: the broker refused the connection by MQTT {version}: {reason}"))
             return
+        stated = {name: getattr(properties, name, None) for name in _WELCOME}
+        self.welcome = {name: value for name, value in stated.items() if value is not None}
         # MQTT 5.0 §3.2.2.3.14: the broker's keep alive replaces ours.
         self._keepalive_s = min(
             self._keepalive_s, float(getattr(properties, "ServerKeepAlive", 0) or self._keepalive_s)
