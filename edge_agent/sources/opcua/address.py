@@ -86,7 +86,7 @@ _CHECKS: Final[dict[str, Callable[[str], object]]] = {
 
 
 def _parse_path(text: str) -> tuple[Step, ...]:
-    return tuple(Step(_unescape(raw), namespace) for raw, namespace in split_path(text))
+    return tuple(Step(unescape(raw), namespace) for raw, namespace in split_path(text))
 
 
 def split_path(text: str, prefixes: Mapping[str, str] = _NO_PREFIXES) -> list[tuple[str, str | int | None]]:
@@ -97,7 +97,7 @@ def split_path(text: str, prefixes: Mapping[str, str] = _NO_PREFIXES) -> list[tu
         prefixes: names that stand for namespace URIs, as in ``di:DeviceSet``.
 
     Raises:
-        InvalidName: a name is empty.
+        InvalidName: a name is empty, or with ``prefixes`` begins with one that is not among them.
     """
     steps: list[tuple[str, str | int | None]] = []
     at = 1
@@ -112,7 +112,9 @@ def split_path(text: str, prefixes: Mapping[str, str] = _NO_PREFIXES) -> list[tu
         raw, at = _until_slash(text, at)
         if namespace is None and (match := _INDEXED.fullmatch(raw)):
             namespace, raw = int(match[1]), match[2]
-        elif namespace is None and (match := _PREFIXED.fullmatch(raw)) and match[1] in prefixes:
+        elif namespace is None and prefixes and (match := _PREFIXED.fullmatch(raw)):
+            if match[1] not in prefixes:
+                raise InvalidName(f"browse path {text[:200]!r}: {match[1]}: stands for no known namespace")
             namespace, raw = prefixes[match[1]], match[2]
         if not raw:
             raise InvalidName(f"browse path {text[:200]!r} has an empty name")
@@ -129,7 +131,8 @@ def _until_slash(text: str, at: int) -> tuple[str, int]:
     return text[start:at], at + 1
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """Return the browse name that stands in a path."""
     return re.sub(r"&(.)", r"\1", text, flags=re.DOTALL)
 
 

@@ -28,7 +28,6 @@ _RESULT_MASK: Final = (
     ua.BrowseResultMask.ReferenceTypeId
     | ua.BrowseResultMask.BrowseName
     | ua.BrowseResultMask.NodeClass
-    | ua.BrowseResultMask.TypeDefinition
 )
 
 
@@ -49,7 +48,6 @@ class Child(NamedTuple):
     """Else it is an object."""
     is_property: bool
     """Whether a HasProperty reference leads to it."""
-    type_definition: ua.NodeId
 
 
 async def children_of(session: Session, nodes: Sequence[ua.NodeId]) -> list[list[Child] | Problem]:
@@ -129,7 +127,6 @@ def _child(reference: ua.ReferenceDescription) -> Child:
         int(reference.BrowseName.NamespaceIndex),
         reference.NodeClass == ua.NodeClass.Variable,
         reference.ReferenceTypeId == _HAS_PROPERTY,
-        plain(reference.TypeDefinition),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -11,9 +12,18 @@ from pydantic_core import PydanticCustomError
 
 from edge_agent.sources.opcua.address import NodeAddress, parse_address
 from edge_agent.sources.opcua.event_config import AlarmConfig, EventConfig
+from edge_agent.sources.opcua.pattern_config import (
+    EnumMode,
+    GlobConfig,
+    ProfileConfig,
+    glob_rule,
+    start_address,
+)
+from edge_agent.sources.opcua.patterns import Rule
+from edge_agent.sources.opcua.profile import load_profile, profile_rules
 from edge_agent.sources.opcua.security import SecurityConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath, Secret, Signal
-from shopfloor.errors import InvalidName
+from shopfloor.errors import ConfigError, InvalidName
 
 DEFAULT_PORT: Final = 4840
 DEFAULT_GROUP: Final = "live"
@@ -70,6 +80,8 @@ class NodeConfig(ConfigModel):
     """The variable: a NodeId such as ``nsu=urn:x;s=IMM_1.Temp`` (recommended: a namespace URI stays when indices
     move) or ``ns=2;i=1001``, or a browse path from the Objects folder such as ``/2:IMM_1/Temp`` or
     ``/nsu=urn:x;IMM_1/Temp`` (names without a namespace match in any)."""
+    start: str | None = None
+    """The NodeId where a browse path begins; default the Objects folder."""
     asset: Asset
     """Asset path that the value belongs to."""
     signal: Signal
@@ -77,13 +89,20 @@ class NodeConfig(ConfigModel):
     group: str = DEFAULT_GROUP
     """Name of the group that says how it is read; default ``live``."""
     unit: Annotated[str, Field(max_length=100)] = ""
-    """Unit of the value after scaling, UCUM such as ``Cel`` or ``bar``; default none."""
+    """Unit of the value after scaling, UCUM such as ``Cel`` or ``bar``; by default what the server says
+    (EngineeringUnits), unless values are scaled."""
     description: Annotated[str, Field(max_length=1000)] = ""
-    """For people; default none."""
+    """For people; by default what the server says (Description and EURange)."""
     scale: float = 1.0
     """The value is raw x scale + offset; default 1."""
     offset: float = 0.0
     """See ``scale``; default 0."""
+    enum: EnumMode = "value"
+    """What becomes of an enumeration: its ``value`` (default), its ``text`` (EnumStrings or EnumValues of its data
+    type), or ``both``: the value, and the text as the signal ``SIGNAL.text``."""
+    max_elements: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """How many elements of an array or structure become signals of their own, ``SIGNAL.0``, ``SIGNAL.FIELD``;
+    default 64. What is beyond is counted as ``element_left_out`` and reported."""
 
     @field_validator("node")
     @classmethod
@@ -94,15 +113,29 @@ class NodeConfig(ConfigModel):
             raise PydanticCustomError("opcua_node", "{reason}", {"reason": str(error)}) from error
         return text
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.start is not None:
+            try:
+                start_address(self.start)
+            except InvalidName as error:
+                raise PydanticCustomError("opcua_node", "{reason}", {"reason": str(error)}) from error
+            if not self.node.startswith("/"):
+                raise PydanticCustomError("opcua_node", "start: node is no browse path, it begins nowhere")
+        if self.enum != "value" and (self.scale, self.offset) != (1.0, 0.0):
+            raise PydanticCustomError("opcua_node", "enum: a text can't be scaled")
+        return self
+
     @property
     def address(self) -> NodeAddress:
-        """The parsed ``node``."""
-        return parse_address(self.node)
+        """The parsed ``node``, from its ``start``."""
+        address = parse_address(self.node)
+        return address if self.start is None else address.below(parse_address(self.start))
 
     @property
     def label(self) -> str:
         """How messages name this node."""
-        return f"{self.asset}:{self.signal} ({self.node})"
+        return f"{self.asset}:{self.signal} ({self.start or ''}{self.node})"
 
 
 class OpcUaConfig(ConfigModel):
@@ -148,7 +181,17 @@ class OpcUaConfig(ConfigModel):
     alarms: Annotated[tuple[AlarmConfig, ...], Field(max_length=1_000)] = ()
     """Where alarms and conditions are listened for; default nowhere."""
     nodes: Annotated[tuple[NodeConfig, ...], Field(max_length=200_000)] = ()
-    """What to read; may be empty where there are events or alarms."""
+    """Variables to read, one by one; may be empty where something else is taken."""
+    globs: Annotated[tuple[GlobConfig, ...], Field(max_length=1_000)] = ()
+    """Variables to read that are found by patterns; default none."""
+    profiles: Annotated[tuple[ProfileConfig, ...], Field(max_length=100)] = ()
+    """Machines to read that are found and understood by themselves; default none."""
+    profile_folder: FilePath | None = None
+    """Folder of profiles of your own, one YAML file each; default none. One with the name of ours counts instead."""
+    rebrowse_s: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    """How often the server is searched for what ``globs`` and ``profiles`` may find anew, in seconds; default 300. It
+    is also searched after every connecting, when nodes come back, and every ``retry_s``, doubling up to a minute,
+    as long as one of them has found nothing."""
 
     @field_validator("endpoint")
     @classmethod
@@ -186,12 +229,27 @@ class OpcUaConfig(ConfigModel):
                         f"events.{place}.fields.{path}: {event.asset}:{field.signal} is already something else"
                     )
                 seen[event.asset, field.signal] = -1
-        if not (self.nodes or self.events or self.alarms):
+        if not (self.nodes or self.globs or self.profiles or self.events or self.alarms):
             problems.append("nodes: there is nothing to read, nor events or alarms to listen for")
         problems.extend(self._identity_problems())
+        problems.extend(self._search_problems(known))
         if problems:
             raise PydanticCustomError("opcua", "{reason}", {"reason": "; ".join(problems[:20])})
         return self
+
+    def _search_problems(self, groups: Collection[str]) -> Iterator[str]:
+        used_groups = {f"globs.{number}": glob.group for number, glob in enumerate(self.globs)}
+        used_groups |= {f"profiles.{number}": used.group for number, used in enumerate(self.profiles)}
+        for place, group in used_groups.items():
+            if group not in groups:
+                yield f"{place}.group: no group {group!r}; there are {sorted(groups)}"
+        for number, used in enumerate(self.profiles):
+            try:
+                profile_rules(load_profile(used.profile, self.profile_folder), used)
+            except InvalidName as error:
+                yield f"profiles.{number}.asset: {error}"
+            except ConfigError as error:
+                yield f"profiles.{number}: {error}"
 
     def _identity_problems(self) -> Iterator[str]:
         if self.password is not None and self.user is None:
@@ -211,6 +269,14 @@ class OpcUaConfig(ConfigModel):
             )
         if self.user_certificate is not None:
             yield "user_certificate: it needs a security.policy other than None"
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """What searches the server for variables: of ``globs``, then of ``profiles``; the first that finds one has it."""
+        rules = [glob_rule(glob, number) for number, glob in enumerate(self.globs)]
+        for used in self.profiles:
+            rules += profile_rules(load_profile(used.profile, self.profile_folder), used)
+        return tuple(rules)
 
     @property
     def host(self) -> str:

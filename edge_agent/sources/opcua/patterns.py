@@ -23,6 +23,8 @@ _MAX_SIGNAL_PARTS: Final = 8
 _MAX_SEGMENT: Final = 63
 PATH: Final = "path"
 NAME: Final = "name"
+MACHINE: Final = "machine"
+"""The wildcard that every profile has."""
 
 
 class PatternStep(NamedTuple):
@@ -36,8 +38,6 @@ class PatternStep(NamedTuple):
     """A URI, an index of the server's table, or None for any."""
     groups: Mapping[str, str]
     """Group of the matcher to the wildcard's name: ``1``, ``2``… for ``*``, and what stands in braces."""
-    type_definition: object = None
-    """The type that the node has to be of, None for any."""
 
 
 def parse_pattern(text: str, prefixes: Mapping[str, str] | None = None) -> tuple[PatternStep, ...]:
@@ -116,7 +116,6 @@ class Offer(NamedTuple):
 
     name: str
     namespace: object
-    type_definition: object
     hidden: bool
     """Only a name without a wildcard takes it."""
 
@@ -129,7 +128,7 @@ def begin(steps: Sequence[PatternStep]) -> list[Match]:
 def advance(steps: Sequence[PatternStep], match: Match, offer: Offer) -> list[Match]:
     """Return where matching stands after one more name; empty where it does not match.
 
-    Namespaces and types of the steps are compared with those of the offer as they are.
+    Namespaces of the steps are compared with that of the offer as they are.
     """
     if match.position == len(steps):
         return []
@@ -140,10 +139,8 @@ def advance(steps: Sequence[PatternStep], match: Match, offer: Offer) -> list[Ma
             return []
         here = match._replace(depth=depth)
         return [here, *_reached(steps, here._replace(position=match.position + 1))]
-    if (
-        (offer.hidden and not step.literal)
-        or (step.namespace is not None and step.namespace != offer.namespace)
-        or (step.type_definition is not None and step.type_definition != offer.type_definition)
+    if (offer.hidden and not step.literal) or (
+        step.namespace is not None and step.namespace != offer.namespace
     ):
         return []
     fits = step.matcher.fullmatch(offer.name)
@@ -253,6 +250,22 @@ class Rule(NamedTuple):
     settings: Mapping[str, object]
     """Of the `NodeConfig` that each variable becomes."""
     max_nodes: int
+    assets: Mapping[str, str] = {}
+    """Asset paths that count instead of ``asset``, by what ``{machine}`` is, made legal."""
+    of_profile: bool = False
+    """Whether it is one of the many of a profile: that some of them find nothing is no news."""
+    objects: bool = False
+    """Whether it is objects that are found: the machines of a profile."""
+    required: bool = False
+    """Whether every machine of a profile should have it."""
+
+    def asset_of(self, found: Found) -> str:
+        """Return the asset path of what was found; raises InvalidName."""
+        if self.assets:
+            asset = self.assets.get(legal(found.captures.get(MACHINE, ""), dash=True))
+            if asset is not None:
+                return asset
+        return self.asset.fill(found)
 
 
 def node_text(start: NodeAddress | None, path: Sequence[Step]) -> tuple[str, str]:
