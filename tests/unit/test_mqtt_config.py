@@ -9,12 +9,9 @@ import pytest
 
 import edge_agent.sources.mqtt
 from edge_agent.sources.mqtt.broker import TlsConfig, parse_broker
-from edge_agent.sources.mqtt.config import (
-    MqttConfig,
-    SignalConfig,
-    TimeConfig,
-    TopicConfig,
-)
+from edge_agent.sources.mqtt.config import MqttConfig
+from edge_agent.sources.mqtt.message_config import PointsConfig, SignalConfig, TimeConfig
+from edge_agent.sources.mqtt.topic_config import TopicConfig
 from shopfloor.configfile import ConfigModel, load, parse
 from shopfloor.errors import ConfigError
 
@@ -185,7 +182,9 @@ def test_the_sample_is_a_valid_configuration() -> None:
     assert len(config.topics) == 3
 
 
-@pytest.mark.parametrize("model", [MqttConfig, TopicConfig, SignalConfig, TimeConfig, TlsConfig])
+@pytest.mark.parametrize(
+    "model", [MqttConfig, TopicConfig, SignalConfig, TimeConfig, PointsConfig, TlsConfig]
+)
 def test_every_option_is_documented_with_its_default(model: type[ConfigModel]) -> None:
     for name, option in model.model_fields.items():
         assert option.description, f"{model.__name__}.{name}"

@@ -15,6 +15,7 @@ from edge_agent.sources.mqtt import mapping
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.mqtt.mapping import Translation, Translator
+from edge_agent.sources.mqtt.meaning import Unusable
 from edge_agent.sources.mqtt.repeats import RecentPayloads
 from shopfloor.block import (
     STATUS_CLOCK_AHEAD,
@@ -282,7 +283,7 @@ def test_what_is_remembered_of_topics_is_bounded(monkeypatch: pytest.MonkeyPatch
         translation, rows = translate(made, (f"all/c{number}", {"Time": 1, "a": number}))
         assert [row.value for row in rows] == [number], translation.counts
     assert len(made._routes) == 10
-    found = [route.found for route in made._routes.values() if not isinstance(route, mapping.Unusable)]
+    found = [route.found for route in made._routes.values() if not isinstance(route, Unusable)]
     assert made._found_signals == sum(map(len, found)) == 20
     assert len(made.declared) <= 25
 

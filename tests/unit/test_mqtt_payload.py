@@ -1,11 +1,11 @@
-"""Payloads: JSON as machines print it, paths, values and times."""
+"""Payloads: JSON as machines print it, values, and keys as names."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,15 +13,11 @@ from hypothesis import strategies as st
 
 from edge_agent.sources.mqtt.payload import (
     MAX_TEXT_BYTES,
-    MISSING,
     UnusablePayload,
     convert,
     converter,
     decode_json,
-    finder,
-    leaves,
     signal_of,
-    time_reader,
 )
 from shopfloor.block import STATUS_NOT_CONVERTIBLE
 from shopfloor.signal import parse_signal
@@ -57,34 +53,6 @@ def test_what_is_no_json_is_named_without_its_content(payload: bytes, why: str) 
 def test_any_bytes_are_json_or_unusable(payload: bytes) -> None:
     with contextlib.suppress(UnusablePayload):
         decode_json(payload)
-
-
-def test_paths() -> None:
-    payload = {"a": {"b": [1, {"c": 2}]}, "x.y": 3, "em:0": 4, "5": 6}
-    assert finder("")(payload) is payload
-    assert finder("em:0")(payload) == 4
-    assert finder("a.b.1.c")(payload) == 2
-    assert finder("x.y")(payload) == 3
-    assert finder("5")(payload) == 6
-    assert finder("")(21.5) == 21.5
-    for path in (
-        "nothing",
-        "a.b.2",
-        "a.b.-1",
-        "a.b.c",
-        "a.x.y",
-        "em:0.x",
-        "a.b.99999999999999999999",
-        "a.b.²",
-    ):
-        assert finder(path)(payload) is MISSING
-    assert finder("a")(21.5) is MISSING
-
-
-def test_leaves_are_all_values_outside_of_lists() -> None:
-    payload = {"a": 1, "b": {"c": "x", "d": {"e": None}}, "f": [1, 2], "g": True}
-    assert list(leaves(payload)) == [("a", 1), ("b.c", "x"), ("b.d.e", None), ("g", True)]
-    assert list(leaves([1])) == []
 
 
 @pytest.mark.parametrize(
@@ -186,56 +154,6 @@ def test_everything_as_text() -> None:
     assert make({}).status == STATUS_NOT_CONVERTIBLE
 
 
-@pytest.mark.parametrize(
-    ("form", "raw", "time_ns"),
-    [
-        ("ms", 1763778000123, 1763778000123_000_000),
-        ("s", 1763778000, 1763778000_000_000_000),
-        ("s", 1763778000.123456, 1763778000_123_456_000),
-        ("ms", 1763778000123.25, 1763778000123_250_000),
-        ("us", 1763778000123456, 1763778000123456_000),
-        ("ns", 1763778000123456789, 1763778000123456789),
-        ("ms", "1763778000123", 1763778000123_000_000),
-        ("s", "1763778000.123456789", 1763778000_123_456_789),
-        ("s", 0, 0),
-        ("s", -1, -1_000_000_000),
-        ("iso", "2025-11-22T02:20:00Z", 1763778000_000_000_000),
-        ("iso", "2025-11-22T10:20:00.123456789+08:00", 1763778000_123_456_789),
-        ("iso", "2025-11-22 02:20:00,5Z", 1763778000_500_000_000),
-        ("iso", "1969-12-31T23:59:59.25Z", -750_000_000),
-    ],
-)
-def test_times(form: Literal["s", "ms", "us", "ns", "iso"], raw: Any, time_ns: int) -> None:
-    assert time_reader(form)(raw) == time_ns
-
-
-@pytest.mark.parametrize(
-    ("form", "raw"),
-    [
-        ("ms", "yesterday"),
-        ("ms", None),
-        ("ms", True),
-        ("ms", {}),
-        ("ms", 10**30),
-        ("s", math.nan),
-        ("s", 1e300),
-        ("s", "1e999999999"),
-        ("s", "NaN"),
-        ("iso", 5),
-        ("iso", "2025-11-22T10:20:00"),
-        ("iso", "2025-13-01T00:00:00Z"),
-        ("iso", "9999-12-31T00:00:00Z"),
-        ("iso", ""),
-    ],
-)
-def test_what_is_no_time(form: Literal["s", "ms", "us", "ns", "iso"], raw: Any) -> None:
-    assert time_reader(form)(raw) is None
-
-
-def test_local_time_needs_a_zone() -> None:
-    assert time_reader("iso", "Asia/Hong_Kong")("2025-11-22T10:20:00") == 1763778000_000_000_000
-
-
 @given(
     st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=3)
 )
@@ -243,5 +161,3 @@ def test_any_json_value_converts_without_raising(raw: Any) -> None:
     decoded = decode_json(json.dumps(raw).encode())
     for make in (convert, converter("number", scale=2.0), converter("text")):
         make(decoded)
-    for form in ("s", "ns", "iso"):
-        time_reader(form)(decoded)

@@ -14,7 +14,8 @@ from edge_agent.normalise import NO_TIME
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.mqtt.mapping import Translator
-from edge_agent.sources.mqtt.payload import Value, finder
+from edge_agent.sources.mqtt.paths import finder
+from edge_agent.sources.mqtt.payload import Value
 from edge_agent.sources.mqtt.repeats import RecentPayloads
 from edge_agent.sources.mqtt.rows import Rows, number_reader
 from shopfloor.asset import AssetPath

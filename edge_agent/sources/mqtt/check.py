@@ -12,7 +12,8 @@ from typing import Final, NamedTuple, TypeAlias
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.connection import Connection, connected
 from edge_agent.sources.mqtt.inbox import Message
-from edge_agent.sources.mqtt.mapping import Translator, Unusable
+from edge_agent.sources.mqtt.mapping import Translator
+from edge_agent.sources.mqtt.meaning import Unusable
 from edge_agent.sources.mqtt.repeats import RecentPayloads
 from edge_agent.sources.mqtt.topics import subscription_filters
 from shopfloor.block import Sample
@@ -64,7 +65,7 @@ async def check(config: MqttConfig, listen_s: float = 5.0) -> list[Finding]:
 
 
 async def _subscribe(connection: Connection, config: MqttConfig, findings: list[Finding]) -> None:
-    for topic_filter in subscription_filters([topic.template for topic in config.topics]):
+    for topic_filter in subscription_filters([topic.form for topic in config.topics]):
         try:
             await connection.subscribe([topic_filter], config.qos)
         except SourceMisconfigured as error:
@@ -87,7 +88,7 @@ async def _listen(
 ) -> None:
     translator = Translator(config)
     recent = RecentPayloads({})
-    seen: Seen = {topic.topic: {} for topic in config.topics}
+    seen: Seen = {topic.label: {} for topic in config.topics}
     unmatched: dict[str, str] = {}
     counts: Counter[str] = Counter()
     loop = asyncio.get_running_loop()

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from edge_agent.normalise import NO_TIME
-from edge_agent.sources.mqtt.config import MqttConfig, SignalConfig, TopicConfig
+from edge_agent.sources.mqtt.complaints import Complaints
+from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.inbox import Message
+from edge_agent.sources.mqtt.meaning import Clock, Meaning, Points, Route, Unusable, route
+from edge_agent.sources.mqtt.message_config import SignalConfig
+from edge_agent.sources.mqtt.paths import MISSING, UNFIT, leaves
 from edge_agent.sources.mqtt.payload import (
     MAX_TEXT_BYTES,
-    MISSING,
-    Converter,
-    Finder,
-    TimeReader,
     UnusablePayload,
     convert,
-    converter,
     decode_json,
-    finder,
-    leaves,
     signal_of,
-    time_reader,
 )
 from edge_agent.sources.mqtt.repeats import RecentPayloads
-from edge_agent.sources.mqtt.rows import NumberReader, Rows, number_reader
-from edge_agent.sources.mqtt.topics import TopicTemplate, fill
-from shopfloor.asset import AssetPath, parse_asset
+from edge_agent.sources.mqtt.rows import Rows
 from shopfloor.block import SampleBlock
 from shopfloor.errors import InvalidName
 from shopfloor.signal import SeriesKey, parse_signal
-
-_log = logging.getLogger(__name__)
 
 _MAX_TOPICS: Final = 10_000
 """Topics whose meaning is remembered; beyond it the least recently used are worked out again."""
 _MAX_FOUND_SIGNALS: Final = 50_000
 """Signals found by ``signals: all``, over all topics."""
-_MAX_COMPLAINTS: Final = 500
-_TOO_MANY: Final = "too_many_signals"
+_CLOSE_NS: Final = 1_000_000
 
 
 class Translation(NamedTuple):
@@ -52,63 +41,18 @@ class Translation(NamedTuple):
     """What else there is to say of them, for the metrics."""
 
 
-class _Meaning:
-    """A topic configuration made ready: what holds for all topics of its form."""
-
-    def __init__(self, config: TopicConfig) -> None:
-        self.config = config
-        self.template: TopicTemplate = config.template
-        self.find_time: Finder | None = None
-        self.read_time: TimeReader | None = None
-        if config.time is not None:
-            self.find_time = finder(config.time.path)
-            self.read_time = time_reader(config.time.format, config.time.zone)
-        self.values: tuple[tuple[Finder, Converter], ...] = tuple(
-            (
-                finder(each.path),
-                converter(each.type, decimal_comma=each.decimal_comma, scale=each.scale, offset=each.offset),
-            )
-            for each in config.signals
-        )
-        self.read_numbers: NumberReader | None = None
-        """Reads all values at once where they are numbers; None where they are to become text."""
-        if config.signals and all(each.type != "text" for each in config.signals):
-            self.read_numbers = number_reader(
-                [each.path for each in config.signals],
-                [find for find, _ in self.values],
-                [(each.scale, each.offset) for each in config.signals],
-            )
-
-
-@dataclass(slots=True)
-class _Route:
-    """What one topic means."""
-
-    meaning: _Meaning
-    asset: AssetPath
-    series: tuple[SeriesKey, ...]
-    found: dict[str, SeriesKey | None] = field(default_factory=dict)
-    """With ``signals: all``: path to series; None for a path that gets none."""
-
-
-class Unusable(NamedTuple):
-    """Why messages of one topic are of no use."""
-
-    what: str
-    why: str
-
-
 class Translator:
     """Knows what every topic means."""
 
     def __init__(self, config: MqttConfig) -> None:
-        self._name = config.name
         self._max_payload_bytes = config.max_payload_bytes
-        self._meanings = [_Meaning(topic) for topic in config.topics]
-        self._routes: OrderedDict[str, _Route | Unusable] = OrderedDict()
-        self._complained: set[tuple[str, str]] = set()
+        self._meanings = [Meaning(topic) for topic in config.topics]
+        self._routes: OrderedDict[str, Route | Unusable] = OrderedDict()
+        self.complaints = Complaints(config.name)
+        """What was said of unusable messages."""
         self._found_signals = 0
         self._last_series: tuple[SeriesKey, ...] = ()
+        self._not_before = 0
         self.declared: dict[SeriesKey, SignalConfig | None] = {}
         """Every series met so far, in order, with what the configuration says of it; bounded as the topics are."""
 
@@ -125,9 +69,9 @@ class Translator:
         return Translation(block, rows.counts)
 
     def route(self, topic: str) -> str | Unusable:
-        """Return the configured topic that ``topic`` belongs to, or why it is of no use."""
+        """Return the label of the configured topic that ``topic`` belongs to, or why it is of no use."""
         found = self._route(topic)
-        return found if isinstance(found, Unusable) else found.meaning.config.topic
+        return found if isinstance(found, Unusable) else found.meaning.config.label
 
     def _take(self, message: Message, recent: RecentPayloads, rows: Rows) -> None:
         topic, payload = message.topic, message.payload
@@ -145,82 +89,172 @@ class Translator:
             rows.counts["empty_payload"] += 1
             return
         meaning = route.meaning
-        content = decode_json(payload) if meaning.config.payload == "json" else _decode_text(payload)
-        source_time = self._source_time(meaning, content, topic, rows)
-        if (source_time == NO_TIME or message.retain) and recent.is_repeat(
-            topic, payload, dup=message.dup or meaning.config.numbered, retained=message.retain
-        ):
-            rows.counts["repeated_message"] += 1
-            return
-        if route.series:
-            self._configured(route, content, source_time, message, rows)
+        content = decode_json(payload) if meaning.is_json else _decode_text(payload)
+        received_time = message.received_time
+        if received_time < self._not_before < received_time + _CLOSE_NS:
+            received_time = self._not_before
+        source_time = NO_TIME
+        if meaning.clock is not None:
+            source_time = self._time(meaning.clock, content, received_time, topic, rows)
+        points = meaning.points
+        if (source_time == NO_TIME and (points is None or points.clock is None)) or message.retain:
+            numbered = meaning.config.numbered
+            if recent.is_repeat(topic, payload, dup=message.dup or numbered, retained=message.retain):
+                rows.counts["repeated_message"] += 1
+                return
+        if points is not None:
+            self._points(route, points, content, source_time, received_time, topic, rows)
+        elif route.series:
+            self._configured(route, content, source_time, received_time, topic, rows)
         else:
-            self._everything(route, content, source_time, message, rows)
+            self._everything(route, content, source_time, received_time, topic, rows)
 
-    def _source_time(self, meaning: _Meaning, content: Any, topic: str, rows: Rows) -> int:
-        if meaning.find_time is None or meaning.read_time is None:
-            return NO_TIME
-        raw = meaning.find_time(content)
+    def _time(self, clock: Clock, content: Any, received_time: int, topic: str, rows: Rows) -> int:
+        raw = clock.find(content)
         if raw is MISSING:
             self._complain(rows, "missing_time", topic, "the configured time is not in the payload")
             return NO_TIME
-        source_time = meaning.read_time(raw)
+        source_time = clock.read(raw, received_time)
         if source_time is None:
-            self._complain(
-                rows, "bad_time", topic, f"a {type(raw).__name__} that is no time of the configured form"
-            )
+            why = f"a {type(raw).__name__} that is no time of the configured form"
+            self._complain(rows, "bad_time", topic, why)
             return NO_TIME
         return source_time
 
-    def _configured(
-        self, route: _Route, content: Any, source_time: int, message: Message, rows: Rows
+    def _points(
+        self,
+        route: Route,
+        points: Points,
+        content: Any,
+        message_time: int,
+        received_time: int,
+        topic: str,
+        rows: Rows,
     ) -> None:
-        received_time = message.received_time
+        found = points.of(content)
+        if found is None:
+            self._complain(rows, "missing_points", topic, "no list of points where it should stand")
+            return
+        excess = len(found) - points.config.max_points
+        if excess > 0:
+            why = f"over {points.config.max_points} points in a message; the further ones are left out"
+            self._complain(rows, "too_many_points", topic, why, excess)
+        interval_ns = points.interval_ns if message_time != NO_TIME else 0
+        for number, point in enumerate(found[: points.config.max_points]):
+            source_time = message_time + interval_ns * number
+            if points.clock is not None:
+                source_time = self._time(points.clock, point, received_time, topic, rows)
+                if source_time == NO_TIME:
+                    source_time = message_time
+            self._point(route, points, point, source_time, received_time, topic, rows)
+            if source_time == NO_TIME:
+                # Equal values at one time would count as one: what has no time gets one of its own.
+                received_time += 1
+        self._not_before = received_time
+
+    def _point(
+        self,
+        route: Route,
+        points: Points,
+        point: Any,
+        source_time: int,
+        received_time: int,
+        topic: str,
+        rows: Rows,
+    ) -> None:
+        if points.find_name is None:
+            take = self._configured if route.series else self._everything
+            take(route, point, source_time, received_time, topic, rows)
+            return
+        name = points.find_name(point)
+        if type(name) is not str:
+            self._complain(rows, "missing_name", topic, "a point without its name")
+        elif not route.series:
+            raw = points.find_value(point)
+            self._one(route, name, raw, source_time, received_time, topic, rows)
+        elif (numbers := points.named.get(name)) is None:
+            self._complain(rows, "unknown_point", topic, f"no signal for the point {name[:100]!r}")
+        else:
+            for number in numbers:
+                self._value(route, number, point, source_time, received_time, topic, rows)
+
+    def _configured(
+        self, route: Route, content: Any, source_time: int, received_time: int, topic: str, rows: Rows
+    ) -> None:
         meaning = route.meaning
         if meaning.read_numbers is not None and (numbers := meaning.read_numbers(content)) is not None:
             rows.add_numbers(route.series, source_time, received_time, numbers)
             return
-        for key, (find, make) in zip(route.series, meaning.values, strict=True):
-            raw = find(content)
-            if raw is MISSING:
-                self._complain(
-                    rows, "missing_value", message.topic, f"nothing for {key.signal} in the payload"
-                )
-                continue
-            sample = make(raw)
-            if sample.status:
-                self._complain(rows, "not_convertible", message.topic, _why_not(key.signal, raw))
-            rows.add(key, source_time, received_time, sample)
+        for number in range(len(route.series)):
+            self._value(route, number, content, source_time, received_time, topic, rows)
+
+    def _value(
+        self,
+        route: Route,
+        number: int,
+        content: Any,
+        source_time: int,
+        received_time: int,
+        topic: str,
+        rows: Rows,
+    ) -> None:
+        """Take one of the configured values."""
+        key = route.series[number]
+        find, make, optional = route.meaning.values[number]
+        raw = find(content)
+        if raw is MISSING:
+            if not optional:
+                self._complain(rows, "missing_value", topic, f"nothing for {key.signal} in the payload")
+            return
+        sample = make(raw)
+        if sample.status:
+            self._complain(rows, "not_convertible", topic, _why_not(key.signal, raw))
+        rows.add(key, source_time, received_time, sample)
 
     def _everything(
-        self, route: _Route, content: Any, source_time: int, message: Message, rows: Rows
+        self, route: Route, content: Any, source_time: int, received_time: int, topic: str, rows: Rows
     ) -> None:
         if type(content) is not dict:
-            self._complain(rows, "missing_value", message.topic, "signals: all needs a JSON object")
+            self._complain(rows, "missing_value", topic, "signals: all needs a JSON object")
             return
         for path, raw in leaves(content):
-            key = route.found.get(path, MISSING)
-            if key is MISSING:
-                key = self._find_series(route, path, message.topic, rows)
-            if key is None:
-                continue
-            assert isinstance(key, SeriesKey)
-            sample = convert(raw)
-            if sample.status:
-                self._complain(rows, "not_convertible", message.topic, _why_not(key.signal, raw))
-            rows.add(key, source_time, message.received_time, sample)
+            self._one(route, path, raw, source_time, received_time, topic, rows)
 
-    def _find_series(self, route: _Route, path: str, topic: str, rows: Rows) -> SeriesKey | None:
-        config = route.meaning.config
+    def _one(
+        self,
+        route: Route,
+        path: str,
+        raw: Any,
+        source_time: int,
+        received_time: int,
+        topic: str,
+        rows: Rows,
+    ) -> None:
+        """Take one of the values that ``signals: all`` stands for."""
+        key = route.found.get(path, MISSING)
+        if key is MISSING:
+            key = self._find_series(route, path, topic, rows)
+        if key is None:
+            return
+        assert isinstance(key, SeriesKey)
+        if raw is MISSING:
+            self._complain(rows, "missing_value", topic, f"nothing for {key.signal} in its point")
+            return
+        sample = convert(raw)
+        if sample.status:
+            self._complain(rows, "not_convertible", topic, _why_not(key.signal, raw))
+        rows.add(key, source_time, received_time, sample)
+
+    def _find_series(self, route: Route, path: str, topic: str, rows: Rows) -> SeriesKey | None:
         known = len(route.found)
-        if known >= config.max_signals or self._found_signals >= _MAX_FOUND_SIGNALS:
+        if known >= route.meaning.config.max_signals or self._found_signals >= _MAX_FOUND_SIGNALS:
             why = f"{known} signals of this topic, {self._found_signals} of all topics; further ones are left out"
-            self._complain(rows, _TOO_MANY, topic, why)
+            self._complain(rows, "too_many_signals", topic, why)
             return None
         key: SeriesKey | None = None
-        if config.time is None or path != config.time.path:
+        if path != route.meaning.time_path:
             name = signal_of(path)
-            signal = f"{config.prefix}.{name}" if config.prefix else name
+            signal = f"{route.prefix}.{name}" if route.prefix else name
             try:
                 key = SeriesKey(route.asset, parse_signal(signal))
             except InvalidName as error:
@@ -234,59 +268,42 @@ class Translator:
             self._declare(key, None)
         return key
 
-    def _route(self, topic: str) -> _Route | Unusable:
+    def _route(self, topic: str) -> Route | Unusable:
         route = self._routes.get(topic)
         if route is None:
             route = self._routes[topic] = self._work_out(topic)
             if len(self._routes) > _MAX_TOPICS:
                 _, dropped = self._routes.popitem(last=False)
-                if isinstance(dropped, _Route):
+                if isinstance(dropped, Route):
                     self._found_signals -= len(dropped.found)
         else:
             self._routes.move_to_end(topic)
         return route
 
-    def _work_out(self, topic: str) -> _Route | Unusable:
+    def _work_out(self, topic: str) -> Route | Unusable:
         for meaning in self._meanings:
-            levels = meaning.template.match(topic)
+            levels = meaning.form.match(topic)
             if levels is None:
                 continue
-            config = meaning.config
-            if config.lowercase:
-                levels = {name: text.lower() for name, text in levels.items()}
-            try:
-                asset = parse_asset(fill(config.asset, levels))
-                series = tuple(
-                    SeriesKey(asset, parse_signal(fill(each.signal, levels))) for each in config.signals
-                )
-            except InvalidName as error:
-                return Unusable("invalid_asset", str(error))
-            if len(set(series)) != len(series):
-                return Unusable("invalid_asset", "two of its signals get the same name from this topic")
-            for key, each in zip(series, config.signals, strict=True):
-                self._declare(key, each)
-            return _Route(meaning, asset, series)
+            found = route(meaning, levels)
+            if isinstance(found, Route):
+                for key, each in zip(found.series, meaning.config.signals, strict=True):
+                    self._declare(key, each)
+            return found
         return Unusable("unmatched_topic", "no topic of the configuration matches")
 
     def _declare(self, key: SeriesKey, signal: SignalConfig | None) -> None:
         if len(self.declared) < _MAX_FOUND_SIGNALS:
             self.declared.setdefault(key, signal)
 
-    def _complain(self, rows: Rows, what: str, topic: str, why: str) -> None:
-        rows.counts[what] += 1
-        seen = (topic, what)
-        if seen in self._complained or len(self._complained) > _MAX_COMPLAINTS:
-            return
-        self._complained.add(seen)
-        if len(self._complained) > _MAX_COMPLAINTS:
-            _log.warning(
-                "%s: more topics have unusable messages; from now on only the metrics count them", self._name
-            )
-            return
-        _log.warning("%s: topic %.200r: %s: %.300s (said once)", self._name, topic, what, why)
+    def _complain(self, rows: Rows, what: str, topic: str, why: str, number: int = 1) -> None:
+        rows.counts[what] += number
+        self.complaints.note(what, topic, why)
 
 
 def _why_not(signal: str, raw: object) -> str:
+    if raw is UNFIT:
+        return f"the JMESPath expression for {signal} does not fit this payload"
     if isinstance(raw, dict | list):
         return f"{signal} is not a value but a {'list' if isinstance(raw, list) else 'JSON object'}"
     if isinstance(raw, str):

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from edge_agent.normalise import normalise
-from edge_agent.sources.mqtt.payload import EXACT_INTEGER, Finder, Value
+from edge_agent.sources.mqtt.paths import Finder
+from edge_agent.sources.mqtt.payload import EXACT_INTEGER, Value
 from shopfloor.block import NO_TEXT, SampleBlock
 from shopfloor.signal import SeriesKey
 

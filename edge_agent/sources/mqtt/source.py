@@ -64,7 +64,7 @@ class MqttSource:
         self._clock = clock
         self._connect = connect
         self._translator = Translator(config)
-        self._filters = subscription_filters([topic.template for topic in config.topics])
+        self._filters = subscription_filters([topic.form for topic in config.topics])
         self._max_messages = max(
             1, min(_MAX_MESSAGES, _MAX_SAMPLES // max(len(topic.signals) or 1 for topic in config.topics))
         )

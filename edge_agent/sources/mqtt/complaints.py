@@ -1,0 +1,32 @@
+"""What messages can't be used, said once a topic and reason and never with their content; counted always."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+_log = logging.getLogger(__name__)
+
+_MAX: Final = 500
+
+
+class Complaints:
+    """What one source has said of unusable messages; bounded."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.said: dict[tuple[str, str], str] = {}
+        """(topic, what) to why, in the order in which it was said."""
+
+    def note(self, what: str, topic: str, why: str) -> None:
+        """Log what is wrong with messages of a topic, unless that was said before."""
+        if (topic, what) in self.said or len(self.said) > _MAX:
+            return
+        self.said[topic, what] = why
+        if len(self.said) > _MAX:
+            _log.warning(
+                "%s: more topics have unusable messages; from now on only the metrics count them",
+                self._source,
+            )
+            return
+        _log.warning("%s: topic %.200r: %s: %.300s (said once)", self._source, topic, what, why)
