@@ -16,7 +16,7 @@ from asyncua.ua.status_codes import StatusCodes
 
 from edge_agent.sources.opcua import OpcUaSource
 from edge_agent.sources.opcua.check import browse, check
-from shopfloor.block import STATUS_NOT_A_NUMBER, STATUS_NOT_CONVERTIBLE, Quality
+from shopfloor.block import STATUS_NOT_A_NUMBER, Quality
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 from shopfloor.messages import SourceState
 from tests.integration.opcua_plant import URI, MemorySink, Plant, config, free_port, running
@@ -131,14 +131,16 @@ async def test_values_of_other_types(forgetful: Plant) -> None:
         nodes.append({"node": f"nsu={URI};s=t{number}", "asset": "acme/hk01", "signal": f"t{number}"})
     sink = MemorySink()
     async with running(OpcUaSource(config(forgetful, nodes=nodes)), sink):
-        await sink.until(lambda: len(sink.samples) == len(given))
+        await sink.until(lambda: len(sink.samples) == len(given) + 2)
     by_signal = {sample.series.signal: sample for sample in sink.samples}
     assert [by_signal[f"t{n}"].value for n in (0, 1)] == [1.0, 2.0**40]
     assert [by_signal[f"t{n}"].text for n in (2, 3)] == ["Störung €", "Bereit"]
     assert by_signal["t4"].value == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
     assert by_signal["t5"].text == str(uuid.UUID(int=5))
-    assert {by_signal[f"t{n}"].status for n in (6, 7, 8)} == {STATUS_NOT_CONVERTIBLE}
-    assert sink.counts["not_convertible"] == 3
+    assert [by_signal[f"t6.{n}"].value for n in (0, 1)] == [1.0, 2.0]
+    assert by_signal["t7"].text == "AAE="
+    assert [by_signal[f"t8.{end}"].value for end in ("low", "high")] == [1.0, 2.0]
+    assert sink.counts["not_convertible"] == 0
 
 
 async def test_an_overflown_queue_is_closed_from_history(plant: Plant) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import struct
 import uuid
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from asyncua import ua
-from asyncua.ua.ua_binary import struct_to_binary
+from asyncua.ua.ua_binary import struct_to_binary, variant_to_binary
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.normalise import NO_TIME
+from edge_agent.sources.opcua.columns import Compound
 from edge_agent.sources.opcua.decode import (
     Columns,
     MalformedMessage,
@@ -25,7 +27,6 @@ from edge_agent.sources.opcua.decode import (
     read_publish,
     read_values,
 )
-from shopfloor.block import STATUS_NOT_CONVERTIBLE
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 T = ua.VariantType
@@ -76,19 +77,20 @@ def expect(columns: Columns, given_values: list[tuple[Any, Any]]) -> None:
     for row, ((value, kind), data) in enumerate(given_values):
         expected_time = data.SourceTimestamp if data.SourceTimestamp is not None else data.ServerTimestamp
         assert readings.source_time[row] == ns(expected_time)
-        convertible = not isinstance(value, list) and kind not in {T.ByteString, T.NodeId, T.ExtensionObject}
-        status = data.StatusCode.value
-        if not convertible:
+        assert readings.status[row] == data.StatusCode.value
+        if isinstance(value, list) or kind is T.ExtensionObject:
             assert math.isnan(readings.value[row])
             assert readings.null[row]
-            assert readings.status[row] == (status if status >> 30 >= 2 else STATUS_NOT_CONVERTIBLE)
+            assert Compound(row, variant_to_binary(ua.Variant(value, kind))) in readings.compound
         elif kind is T.String:
             assert readings.text[row] == value
-            assert readings.status[row] == status
+        elif kind is T.ByteString:
+            assert base64.b64decode(readings.text[row]) == value
+        elif kind is T.NodeId:
+            assert readings.text[row] == f"ns=300;i={value.Identifier}"
         else:
             expected = struct.pack("<d", float(value))
             assert struct.pack("<d", readings.value[row]) == expected or math.isnan(value)
-            assert readings.status[row] == status
 
 
 @given(st.lists(values, max_size=8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import uuid
 from collections.abc import Sequence
@@ -20,7 +21,6 @@ from edge_agent.normalise import NO_TIME
 from edge_agent.sources.opcua.columns import Columns, Readings
 from edge_agent.sources.opcua.datavalue import read_data_values
 from edge_agent.sources.opcua.decode import MalformedMessage, read_publish, read_values
-from shopfloor.block import STATUS_NOT_CONVERTIBLE
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 T = ua.VariantType
@@ -133,7 +133,17 @@ mixtures = st.lists(singles, max_size=6) | st.lists(runs(), min_size=1, max_size
     lambda found: [value for run in found for value in run]
 )
 
-NOT_CONVERTIBLE = {T.ByteString, T.NodeId, T.ExpandedNodeId, T.ExtensionObject}
+
+def node_text(node: Any) -> str:
+    uri = getattr(node, "NamespaceUri", None)
+    where = (
+        f"nsu={uri.replace('%', '%25').replace(';', '%3B')};"
+        if uri
+        else f"ns={node.NamespaceIndex};"
+        if node.NamespaceIndex
+        else ""
+    )
+    return f"{where}{'s' if isinstance(node.Identifier, str) else 'i'}={node.Identifier}"
 
 
 class Expected(NamedTuple):
@@ -158,8 +168,9 @@ def reference(data: Any) -> Expected:
     variant = data.Value
     kind = variant.VariantType if variant is not None else T.Null
     content = variant.Value if variant is not None else None
-    if (variant is not None and variant.is_array) or kind in NOT_CONVERTIBLE:
-        null, status = True, status if status >> 30 >= 2 else STATUS_NOT_CONVERTIBLE
+    if (variant is not None and variant.is_array) or kind is T.ExtensionObject:
+        # What is made of others is taken apart later: tests/unit/test_opcua_unfold.py.
+        null = True
     elif kind is T.Null or content is None:
         null = True
     elif kind is T.DateTime:
@@ -172,6 +183,10 @@ def reference(data: Any) -> Expected:
         text = content.Value
     elif kind is T.QualifiedName:
         text = content.Name
+    elif kind is T.ByteString:
+        text = base64.b64encode(content).decode()
+    elif kind in {T.NodeId, T.ExpandedNodeId}:
+        text = node_text(content)
     elif kind is T.LocalizedText:
         text, null = content.Text, content.Text is None
     else:
@@ -197,6 +212,19 @@ def hold_against(readings: Readings, handles: Sequence[int], decoded: Sequence[A
         )
         assert bits(found.value) == bits(expected.value)
         assert found[1:] == expected[1:]
+    assert [row for row, _ in readings.compound] == [
+        row
+        for row, data in enumerate(decoded)
+        if data.Value is not None and (data.Value.is_array or data.Value.VariantType is T.ExtensionObject)
+    ]
+    integers = [
+        data.Value.Value
+        for data in decoded
+        if data.Value is not None
+        and not data.Value.is_array
+        and data.Value.VariantType in {T.Int64, T.UInt64}
+    ]
+    assert readings.integer_rounded == sum(int(float(number)) != number for number in integers)
 
 
 @settings(max_examples=150)

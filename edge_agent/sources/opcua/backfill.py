@@ -166,7 +166,7 @@ class Backfill:
                 refused.setdefault(page.status, []).append(cursor)
             elif self._goes_on(cursor, page, end):
                 rest.append(cursor)
-        block, _ = self._live.block(columns, self._live.clock())
+        block, _ = await self._live.samples(columns, self._live.clock())
         reached = min((cursor.reached for cursor in chain(rest, *refused.values())), default=end)
         await self._live.sink.put(block, self._live.coverage.progress(hole, reached))
         self._live.sink.count("history_values", len(block))

@@ -5,7 +5,9 @@ Every function takes the whole body and a position, and returns the position beh
 
 from __future__ import annotations
 
+import base64
 import struct
+import uuid
 from typing import Final
 
 U16: Final = struct.Struct("<H")
@@ -27,7 +29,7 @@ NUMBERS: Final[dict[int, struct.Struct]] = {
     19: U32,
 }
 """Built-in types that are numbers (Part 6 §5.1.2), StatusCode among them."""
-NULL, STRING, DATE_TIME, GUID, XML = 0, 12, 13, 14, 16
+NULL, STRING, DATE_TIME, GUID, BYTE_STRING, XML = 0, 12, 13, 14, 15, 16
 NODE_ID, EXPANDED_NODE_ID, QUALIFIED_NAME, LOCALIZED_TEXT = 17, 18, 20, 21
 EXTENSION_OBJECT, DATA_VALUE, VARIANT, DIAGNOSTIC_INFO = 22, 23, 24, 25
 _MAX_DEPTH: Final = 32
@@ -74,6 +76,54 @@ def skip_node_id(body: bytes, at: int) -> int:
     if encoding & 0x40:
         at += 4
     return at
+
+
+def read_node_id(body: bytes, at: int) -> tuple[str, int]:
+    """Read a NodeId or ExpandedNodeId as text (Part 6 §5.3.1.10 and §5.3.1.11), such as ``ns=2;s=Temp``."""
+    encoding = body[at]
+    form = encoding & 0x0F
+    if form in {0, 1, 2}:
+        namespace, number = (_TWO_BYTE, _FOUR_BYTE, _NUMERIC)[form].unpack_from(body, at + 1)
+        at += (2, 4, 7)[form]
+        identifier = f"i={number}"
+    elif form in {3, 4, 5}:
+        (namespace,) = U16.unpack_from(body, at + 1)
+        if form == 4:
+            guid, at = read_guid(body, at + 3)
+            identifier = f"g={guid}"
+        else:
+            raw, at = read_bytes(body, at + 3)
+            name = base64.b64encode(raw or b"").decode() if form == 5 else _lenient(raw or b"")
+            identifier = f"{'b' if form == 5 else 's'}={name}"
+    else:
+        raise MalformedMessage(f"NodeId of unknown form {form}")
+    where = f"ns={namespace};" if namespace else ""
+    if encoding & 0x80:
+        uri, at = read_bytes(body, at)
+        if uri:
+            where = f"nsu={_lenient(uri).replace('%', '%25').replace(';', '%3B')};"
+    if encoding & 0x40:
+        (server,) = U32.unpack_from(body, at)
+        at += 4
+        where = f"svr={server};{where}" if server else where
+    return where + identifier, at
+
+
+_TWO_BYTE: Final = struct.Struct("<0sB")
+_FOUR_BYTE: Final = struct.Struct("<BH")
+_NUMERIC: Final = struct.Struct("<HI")
+
+
+def read_guid(body: bytes, at: int) -> tuple[str, int]:
+    """Read a Guid as text."""
+    raw = body[at : at + 16]
+    if len(raw) < 16:
+        raise MalformedMessage("a Guid ends behind the message")
+    return str(uuid.UUID(bytes_le=raw)), at + 16
+
+
+def _lenient(raw: bytes) -> str:
+    return raw.decode("utf-8", errors="replace")
 
 
 def read_extension(body: bytes, at: int) -> tuple[int, int, int]:
@@ -126,7 +176,8 @@ def skip_variant(body: bytes, at: int, depth: int) -> int:
     number = NUMBERS.get(kind)
     if number is not None:
         at += count * number.size
-    else:
+    elif kind != NULL:
+        # Elements without any bytes could be as many as a count that lies says.
         for _ in range(count):
             at = skip_scalar(body, at, kind, depth)
     if encoding & 0x40:

@@ -36,6 +36,15 @@ def ns_of_tick_column(ticks: Int64) -> Int64:
     return result
 
 
+class Compound(NamedTuple):
+    """A value that is made of others: an array, a structure, or a Variant or DataValue inside a Variant."""
+
+    row: int
+    """Whose value it is; there, it is null for now."""
+    variant: bytes
+    """The Variant as it came."""
+
+
 class Readings(NamedTuple):
     """``n`` readings as arrays."""
 
@@ -48,7 +57,14 @@ class Readings(NamedTuple):
     text: dict[int, str]
     null: npt.NDArray[np.bool_]
     """Rows whose null is meant."""
-    not_convertible: int
+    series: UInt32
+    """Whose reading it is: the node's, or an element's of its value (`Expansion`). Simply ``handle`` for plain values."""
+    compound: tuple[Compound, ...] = ()
+    """What has still to be taken apart."""
+    not_convertible: int = 0
+    integer_rounded: int = 0
+    """Integers beyond 2**53 that became the nearest double."""
+    element_left_out: int = 0
 
 
 class Part(NamedTuple):
@@ -67,7 +83,9 @@ class Columns:
 
     def __init__(self) -> None:
         self.text: dict[int, str] = {}
+        self.compound: list[Compound] = []
         self.not_convertible = 0
+        self.integer_rounded = 0
         self._parts: list[Part] = []
         self._rows = 0
 
@@ -100,7 +118,16 @@ class Columns:
         if timeless.any():
             time[timeless] = ns_of_tick_column(whole.server[timeless])
         return Readings(
-            whole.handle, time, whole.value, whole.status, self.text, whole.null, self.not_convertible
+            whole.handle,
+            time,
+            whole.value,
+            whole.status,
+            self.text,
+            whole.null,
+            whole.handle,
+            tuple(self.compound),
+            self.not_convertible,
+            self.integer_rounded,
         )
 
     def last_time(self) -> int:

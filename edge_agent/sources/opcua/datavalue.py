@@ -7,7 +7,6 @@ of another kind (texts, arrays, structures) is read field by field.
 
 from __future__ import annotations
 
-import uuid
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,49 +14,38 @@ import numpy.typing as npt
 
 from edge_agent.normalise import NO_TIME
 from edge_agent.sources.opcua.binary import (
+    DATA_VALUE,
     DATE_TIME,
-    GUID,
+    EXTENSION_OBJECT,
     I64,
-    LOCALIZED_TEXT,
     NULL,
-    QUALIFIED_NAME,
-    STRING,
     U32,
-    XML,
+    VARIANT,
     MalformedMessage,
-    read_bytes,
-    skip_scalar,
     skip_variant,
 )
-from edge_agent.sources.opcua.columns import Columns, Part, ns_of_tick_column
+from edge_agent.sources.opcua.columns import Columns, Compound, Part, ns_of_tick_column
+from edge_agent.sources.opcua.scalar import (
+    BOOLEAN,
+    INT64,
+    NOTHING,
+    NUMPY_TYPES,
+    UINT64,
+    read_scalar,
+    rounded_count,
+)
 from shopfloor.block import STATUS_NOT_CONVERTIBLE, UInt32
 
-MAX_TEXT_BYTES: Final = 64 * 1024
-"""What the wire format takes as one text."""
-_NAN: Final = float("nan")
 _VALUE, _STATUS, _SOURCE, _SERVER, _SOURCE_PICO, _SERVER_PICO = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _KNOWN_BITS: Final = 0x3F
-_TYPES: Final = {
-    # A Boolean is a byte here: whatever is not 0 is true (Part 6 §5.2.2.1).
-    1: "u1",
-    2: "i1",
-    3: "u1",
-    4: "<i2",
-    5: "<u2",
-    6: "<i4",
-    7: "<u4",
-    8: "<i8",
-    9: "<u8",
-    10: "<f4",
-    11: "<f8",
-    DATE_TIME: "<i8",
-    19: "<u4",
-}
-"""Scalar types of a fixed length that become a number."""
-_BOOLEAN: Final = 1
+_MADE_OF_OTHERS: Final = frozenset({EXTENSION_OBJECT, DATA_VALUE, VARIANT})
+OVERFLOW_BITS: Final = 0x0C80
+"""What a server says about its queue with a value (Part 4 §7.39.1): it must not get lost with the rest of a status."""
 _MIN_RUN: Final = 8
 """Below this an array costs more than it saves."""
 _FIRST_WINDOW: Final = 64
+_CHUNK: Final = 65_536
+"""Rows made at once: a count that lies must not cost memory before its values turn out not to be there."""
 
 
 class _Form(NamedTuple):
@@ -79,9 +67,9 @@ def _form(mask: int, kind: int, *, handle: bool) -> _Form | None:
     fields: list[tuple[str, str]] = [("handle", "<u4")] if handle else []
     fields.append(("mask", "u1"))
     if mask & _VALUE:
-        if kind not in _TYPES:
+        if kind not in NUMPY_TYPES:
             return None
-        fields += [("kind", "u1"), ("value", _TYPES[kind])]
+        fields += [("kind", "u1"), ("value", NUMPY_TYPES[kind])]
     optional = (
         (_STATUS, "status", "<u4"),
         (_SOURCE, "source", "<i8"),
@@ -109,6 +97,13 @@ def read_data_values(body: bytes, at: int, count: int, handles: UInt32 | None, c
         MalformedMessage: they end behind the message, or are none.
         struct.error, IndexError: the message ends too early.
     """
+    for start in range(0, count, _CHUNK):
+        size = min(_CHUNK, count - start)
+        at = _read_chunk(body, at, size, None if handles is None else handles[start : start + size], columns)
+    return at
+
+
+def _read_chunk(body: bytes, at: int, count: int, handles: UInt32 | None, columns: Columns) -> int:
     first = len(columns)
     part = columns.grow(count)
     if handles is not None:
@@ -135,7 +130,8 @@ def read_data_values(body: bytes, at: int, count: int, handles: UInt32 | None, c
         if row >= look_again:
             length = _run_length(body, at + ahead, form.size, key, count - row)
             if length > 1:
-                _fill(part, slice(row, row + length), np.frombuffer(body, form.layout, length, at), form)
+                found = np.frombuffer(body, form.layout, length, at)
+                _fill(part, slice(row, row + length), found, form, columns)
                 at += length * form.size
                 row += length
                 continue
@@ -150,7 +146,7 @@ def read_data_values(body: bytes, at: int, count: int, handles: UInt32 | None, c
     for form, rows, places in alone.values():
         if rows:
             found = raw[np.array(places)[:, np.newaxis] + np.arange(form.size)].view(form.layout)[:, 0]
-            _fill(part, np.array(rows), found, form)
+            _fill(part, np.array(rows), found, form, columns)
     return at
 
 
@@ -178,7 +174,13 @@ def _run_length(body: bytes, start: int, size: int, key: int, limit: int) -> int
     return length
 
 
-def _fill(part: Part, rows: slice | npt.NDArray[np.int64], found: npt.NDArray[np.void], form: _Form) -> None:
+def _fill(
+    part: Part,
+    rows: slice | npt.NDArray[np.int64],
+    found: npt.NDArray[np.void],
+    form: _Form,
+    columns: Columns,
+) -> None:
     """Put DataValues of one form into rows."""
     if "handle" in form.names:
         part.handle[rows] = found["handle"]
@@ -190,7 +192,7 @@ def _fill(part: Part, rows: slice | npt.NDArray[np.int64], found: npt.NDArray[np
         part.server[rows] = found["server"]
     if "value" not in form.names:
         part.null[rows] = True
-    elif form.kind == _BOOLEAN:
+    elif form.kind == BOOLEAN:
         part.value[rows] = found["value"] != 0
     elif form.kind == DATE_TIME:
         times = ns_of_tick_column(found["value"])
@@ -199,6 +201,8 @@ def _fill(part: Part, rows: slice | npt.NDArray[np.int64], found: npt.NDArray[np
         part.null[rows] = absent
     else:
         part.value[rows] = found["value"]
+        if form.kind in {INT64, UINT64}:
+            columns.integer_rounded += rounded_count(found["value"])
 
 
 def _read_odd(body: bytes, at: int, part: Part, row: int, first: int, columns: Columns) -> int:
@@ -208,7 +212,17 @@ def _read_odd(body: bytes, at: int, part: Part, row: int, first: int, columns: C
         The position behind it.
     """
     mask = body[at]
-    value, text, null, convertible, at = _read_odd_variant(body, at + 1)
+    start = at = at + 1
+    made_of_others = False
+    scalar = NOTHING
+    if mask & _VALUE:
+        encoding = body[at]
+        made_of_others = bool(encoding & 0xC0) or encoding in _MADE_OF_OTHERS
+        if made_of_others:
+            at = skip_variant(body, at, 0)
+        else:
+            scalar, at = read_scalar(body, at + 1, encoding)
+    variant_end = at
     status = 0
     if mask & _STATUS:
         (status,) = U32.unpack_from(body, at)
@@ -225,53 +239,15 @@ def _read_odd(body: bytes, at: int, part: Part, row: int, first: int, columns: C
         at += 2
     if at > len(body):
         raise MalformedMessage("a value ends behind the message")
-    if not convertible:
+    if made_of_others:
+        columns.compound.append(Compound(first + row, body[start:variant_end]))
+    if not scalar.convertible:
         columns.not_convertible += 1
         if status >> 30 < 2:
-            status = STATUS_NOT_CONVERTIBLE
-    part.value[row], part.status[row] = value, status
-    if text is not None:
-        columns.text[first + row] = text
+            status = STATUS_NOT_CONVERTIBLE | status & OVERFLOW_BITS
+    part.value[row], part.status[row] = scalar.value, status
+    if scalar.text is not None:
+        columns.text[first + row] = scalar.text
     else:
-        part.null[row] = null or not convertible
+        part.null[row] = scalar.null
     return at
-
-
-def _read_odd_variant(body: bytes, at: int) -> tuple[float, str | None, bool, bool, int]:
-    """Return value, text, whether it is null, whether it could be converted, and the position behind it."""
-    encoding = body[at]
-    kind = encoding & 0x3F
-    if encoding & 0xC0:
-        return _NAN, None, True, False, skip_variant(body, at, 0)
-    at += 1
-    if kind == NULL:
-        return _NAN, None, True, True, at
-    if kind in {STRING, XML}:
-        raw, at = read_bytes(body, at)
-        return _text(raw, at)
-    if kind == LOCALIZED_TEXT:
-        mask = body[at]
-        at += 1
-        if mask & 1:
-            _, at = read_bytes(body, at)
-        raw = None
-        if mask & 2:
-            raw, at = read_bytes(body, at)
-        return _text(raw, at)
-    if kind == QUALIFIED_NAME:
-        raw, at = read_bytes(body, at + 2)
-        return _text(raw, at)
-    if kind == GUID:
-        raw = body[at : at + 16]
-        if len(raw) < 16:
-            raise MalformedMessage("a Guid ends behind the message")
-        return _NAN, str(uuid.UUID(bytes_le=raw)), False, True, at + 16
-    return _NAN, None, True, False, skip_scalar(body, at, kind, 0)
-
-
-def _text(raw: bytes | None, at: int) -> tuple[float, str | None, bool, bool, int]:
-    if raw is None:
-        return _NAN, None, True, True, at
-    text = raw.decode("utf-8", errors="replace")
-    fits = len(raw) <= MAX_TEXT_BYTES and (len(text) == len(raw) or len(text.encode()) <= MAX_TEXT_BYTES)
-    return (_NAN, text, False, True, at) if fits else (_NAN, None, True, False, at)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from edge_agent.sources import BlockSink
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.coverage import Coverage, Mark, Span, State
+from edge_agent.sources.opcua.datatypes import learn
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings
 from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
 from edge_agent.sources.opcua.session import Session
@@ -16,6 +18,8 @@ from shopfloor.block import SampleBlock
 from shopfloor.errors import SourceUnavailable
 from shopfloor.messages import SourceState
 
+_MAX_NESTING: Final = 8
+"""So many times structures of unknown types may lie in each other."""
 _HOUR_NS = 3_600 * 1_000_000_000
 
 
@@ -33,10 +37,44 @@ class Live:
     history_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is a new hole, or a node that an old one waits for."""
 
-    def block(self, columns: Columns, received_time: int) -> tuple[SampleBlock, Readings]:
-        """Make samples of what one message brought; raises SourceUnavailable for a message that can't be right."""
+    def __post_init__(self) -> None:
+        self.nodes.expansion.restore(self.sink.state().get(self._elements_key))
+
+    @property
+    def _elements_key(self) -> str:
+        return f"{self.config.name}/elements"
+
+    async def samples(self, columns: Columns, received_time: int) -> tuple[SampleBlock, Readings]:
+        """Make samples of what one message brought, asking the server about structures that are met for the first time.
+
+        Raises:
+            SourceUnavailable: the message can't be right, or the server does not answer.
+        """
+        expansion = self.nodes.expansion
         try:
-            return self.nodes.block(columns, received_time, self.sink)
+            readings = self.nodes.known(columns)
+            leaves, unknown = expansion.take_apart(readings)
+            for _ in range(_MAX_NESTING if unknown else 0):
+                await learn(self.session, expansion.types, unknown)
+                # What lies in structures shows only now.
+                leaves, unknown = expansion.take_apart(readings)
+                if not unknown:
+                    break
+            made = self.nodes.block(readings, leaves, received_time, self.sink)
+        except MalformedMessage as error:
+            raise SourceUnavailable(str(error)) from error
+        if expansion.news:
+            expansion.news = False
+            await self.sink.put(NO_SAMPLES, {self._elements_key: expansion.saved()})
+            self.report()
+        return made
+
+    def block(self, columns: Columns, received_time: int) -> tuple[SampleBlock, Readings]:
+        """`samples` without asking the server."""
+        try:
+            readings = self.nodes.known(columns)
+            leaves, _ = self.nodes.expansion.take_apart(readings)
+            return self.nodes.block(readings, leaves, received_time, self.sink)
         except MalformedMessage as error:
             raise SourceUnavailable(str(error)) from error
 

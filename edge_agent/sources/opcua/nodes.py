@@ -12,8 +12,10 @@ from asyncua import ua
 
 from edge_agent.normalise import normalise
 from edge_agent.sources import BlockSink
+from edge_agent.sources.opcua.arrays import Leaves
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings
+from edge_agent.sources.opcua.expansion import Expansion
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.signal import SeriesKey
@@ -59,11 +61,15 @@ class Nodes:
         self._failures: dict[int, _Failure] = {}
         self.remarks: list[str] = []
         """What else of the session should be reported, such as a certificate that ends soon."""
+        self.expansion = Expansion(self)
+        """The elements of arrays and structures, which have series of their own."""
         self.add(config.nodes)
 
     def add(self, configs: Sequence[NodeConfig]) -> range:
         """Want more nodes; return their numbers."""
         numbers = range(len(self.configs), len(self.configs) + len(configs))
+        if not configs:
+            return numbers
         self.configs.extend(configs)
         for number, node in zip(numbers, configs, strict=True):
             self.groups.setdefault(node.group, []).append(number)
@@ -100,6 +106,7 @@ class Nodes:
         self.ids.clear()
         self.readable.clear()
         self._failures.clear()
+        self.expansion.begin()
 
     def works(self, number: int, node_id: ua.NodeId) -> None:
         """Note that a node is being read."""
@@ -139,27 +146,42 @@ class Nodes:
             if len(self._failures) > len(named):
                 reasons.append("…")
             parts.append(f"{len(self._failures)} of {len(self.configs)} nodes fail: {'; '.join(reasons)}")
+        if said := self.expansion.summary():
+            parts.append(said)
         return "; ".join(parts)
 
     def active(self, group: str) -> list[int]:
         """Return the working nodes of a group."""
         return [number for number in self.groups[group] if number in self.ids]
 
-    def block(self, columns: Columns, received_time: int, sink: BlockSink) -> tuple[SampleBlock, Readings]:
-        """Make samples of readings and count what is odd about them.
-
-        Raises:
-            MalformedMessage: a reading belongs to no node.
-        """
+    def known(self, columns: Columns) -> Readings:
+        """Return readings; raises MalformedMessage where one belongs to no node."""
         readings = columns.readings()
         if len(readings.handle) and int(readings.handle.max()) >= len(self.configs):
             raise MalformedMessage(f"client handle {int(readings.handle.max())} was never given out")
+        return readings
+
+    def block(
+        self, readings: Readings, leaves: Sequence[Leaves], received_time: int, sink: BlockSink
+    ) -> tuple[SampleBlock, Readings]:
+        """Make samples of `known` readings, and count what is odd about them.
+
+        Args:
+            readings: of nodes that there are.
+            leaves: the elements of those values that are made of others (`Expansion.take_apart`).
+            received_time: UTC ns.
+            sink: whose counters count.
+
+        Returns:
+            The samples, and the readings with the elements in their places; rows of both are the same.
+        """
+        readings = self.expansion.expand(readings, leaves)
         value = readings.value
         if not self._plain:
             value = value * self._scale[readings.handle] + self._offset[readings.handle]
         block, odd = normalise(
             self.series,
-            readings.handle,
+            readings.series,
             readings.source_time,
             received_time,
             value,
@@ -167,7 +189,15 @@ class Nodes:
             readings.text,
             readings.null,
         )
-        _count(sink, {**odd._asdict(), "not_convertible": readings.not_convertible})
+        _count(
+            sink,
+            {
+                **odd._asdict(),
+                "not_convertible": readings.not_convertible,
+                "integer_rounded": readings.integer_rounded,
+                "element_left_out": readings.element_left_out,
+            },
+        )
         return block, readings
 
     def assets_of(self, numbers: Iterable[int]) -> list[str]:

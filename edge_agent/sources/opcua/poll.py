@@ -45,6 +45,8 @@ class _Answer(NamedTuple):
     readings: Readings
     gone: list[int]
     """Nodes that have disappeared."""
+    nodes: int
+    """How many were wanted."""
 
 
 class Poll:
@@ -57,6 +59,8 @@ class Poll:
         self._seen_time = np.empty(0, dtype=np.int64)
         self._seen_value = np.empty(0, dtype=np.float64)
         self._seen_status = np.empty(0, dtype=np.uint32)
+        self._nodes = 0
+        """How many were wanted when room was made for what was seen."""
         self._last_saved_ns = 0
         self._requests: list[_Batch] = []
         self._made_for: tuple[int, int] | None = None
@@ -97,7 +101,7 @@ class Poll:
                 self._live.session.limits.read = _CAUTIOUS
                 waiting = self._smaller(batch, waiting)
                 continue
-            gathered.append(self._answer(batch, body))
+            gathered.append(await self._answer(batch, body))
             if not waiting or sum(len(answer.news) for answer in gathered) >= _PUT_SAMPLES:
                 await self._put(gathered, last=not waiting)
                 gathered = []
@@ -108,10 +112,6 @@ class Poll:
         made_for = (nodes.changes, self._live.session.limits.read)
         if made_for != self._made_for:
             self._requests = self._batches(np.array(nodes.active(self._group), np.uint32))
-            more = len(nodes.configs) - len(self._seen_time)
-            self._seen_time = np.append(self._seen_time, np.full(more, NO_TIME))
-            self._seen_value = np.append(self._seen_value, np.zeros(more))
-            self._seen_status = np.append(self._seen_status, np.zeros(more, np.uint32))
             self._made_for = made_for
         return self._requests
 
@@ -130,20 +130,24 @@ class Poll:
             for part in parts
         ]
 
-    def _answer(self, batch: _Batch, body: bytes) -> _Answer:
+    async def _answer(self, batch: _Batch, body: bytes) -> _Answer:
         received = self._live.clock()
         columns = Columns()
+        nodes = len(self._live.nodes.configs)
         try:
             read_values(body, batch.numbers, columns)
             mark = Mark(self._live.session.server_time(read_header(body).server_time), received)
         except MalformedMessage as error:
             raise SourceUnavailable(str(error)) from error
-        block, readings = self._live.block(columns, received)
-        wanted = self._news(readings)
+        block, readings = await self._live.samples(columns, received)
+        # Where more nodes have come meanwhile, what was seen can't be told: then all of it is news.
+        unmoved = nodes == len(self._live.nodes.configs)
+        wanted = self._news(readings) if unmoved else np.ones(len(block), np.bool_)
         gone = disappeared(readings)
         if gone:
             wanted &= ~np.isin(readings.handle, gone)
-        return _Answer(mark, block if wanted.all() else block.take(wanted), readings, gone)
+        news = block if wanted.all() else block.take(wanted)
+        return _Answer(mark, news, readings, gone, nodes)
 
     async def _put(self, answers: list[_Answer], *, last: bool) -> None:
         """Put what is news; ``last`` says that with it everything has been read up to the last answer."""
@@ -156,28 +160,48 @@ class Poll:
         if len(block) or state:
             await self._live.sink.put(block if len(block) else NO_SAMPLES, state)
         for answer in answers:
-            self._remember(answer.readings)
+            self._remember(answer)
         gone = [number for answer in answers for number in answer.gone]
         if gone:
             await self._live.lose(gone, "the node has disappeared")
 
     def _news(self, readings: Readings) -> npt.NDArray[np.bool_]:
         """Mask what is not simply the reading of the last time: same source time, value and status."""
-        nodes = readings.handle
-        textless = np.ones(len(nodes), dtype=np.bool_)
+        self._fit()
+        series = readings.series
+        textless = np.ones(len(series), dtype=np.bool_)
         textless[list(readings.text)] = False
-        same_value = (readings.value == self._seen_value[nodes]) | (np.isnan(readings.value) & textless)
+        same_value = (readings.value == self._seen_value[series]) | (np.isnan(readings.value) & textless)
         seen = (
             (readings.source_time != NO_TIME)
-            & (readings.source_time == self._seen_time[nodes])
-            & (readings.status == self._seen_status[nodes])
+            & (readings.source_time == self._seen_time[series])
+            & (readings.status == self._seen_status[series])
             & same_value
         )
         news: npt.NDArray[np.bool_] = ~seen
         return news
 
-    def _remember(self, readings: Readings) -> None:
-        nodes = readings.handle
-        self._seen_time[nodes] = readings.source_time
-        self._seen_value[nodes] = readings.value
-        self._seen_status[nodes] = readings.status
+    def _fit(self) -> None:
+        """Make room for the series that there are now. Those beside their nodes' own move when there are more nodes."""
+        nodes = self._live.nodes
+        kept = min(
+            len(self._seen_time), self._nodes if self._nodes != len(nodes.configs) else len(nodes.series)
+        )
+        more = len(nodes.series) - kept
+        if more or kept != len(self._seen_time):
+            self._seen_time = np.append(self._seen_time[:kept], np.full(more, NO_TIME))
+            self._seen_value = np.append(self._seen_value[:kept], np.zeros(more))
+            self._seen_status = np.append(self._seen_status[:kept], np.zeros(more, np.uint32))
+        self._nodes = len(nodes.configs)
+
+    def _remember(self, answer: _Answer) -> None:
+        readings = answer.readings
+        rows: slice | npt.NDArray[np.bool_] = slice(None)
+        if answer.nodes != len(self._live.nodes.configs):
+            # More nodes have come meanwhile: only the nodes' own series are still where they were.
+            rows = readings.series < answer.nodes
+        self._fit()
+        series = readings.series[rows]
+        self._seen_time[series] = readings.source_time[rows]
+        self._seen_value[series] = readings.value[rows]
+        self._seen_status[series] = readings.status[rows]
