@@ -135,7 +135,8 @@ class NodeConfig(ConfigModel):
     @property
     def label(self) -> str:
         """How messages name this node."""
-        return f"{self.asset}:{self.signal} ({self.start or ''}{self.node})"
+        path = "/".join(["", *(step.name for step in self.address.path)])
+        return f"{self.asset}:{self.signal} ({path if len(path) > 1 else self.node})"
 
 
 class OpcUaConfig(ConfigModel):
@@ -245,7 +246,7 @@ class OpcUaConfig(ConfigModel):
                 yield f"{place}.group: no group {group!r}; there are {sorted(groups)}"
         for number, used in enumerate(self.profiles):
             try:
-                profile_rules(load_profile(used.profile, self.profile_folder), used)
+                self._rules_of(number, used)
             except InvalidName as error:
                 yield f"profiles.{number}.asset: {error}"
             except ConfigError as error:
@@ -274,9 +275,13 @@ class OpcUaConfig(ConfigModel):
     def rules(self) -> tuple[Rule, ...]:
         """What searches the server for variables: of ``globs``, then of ``profiles``; the first that finds one has it."""
         rules = [glob_rule(glob, number) for number, glob in enumerate(self.globs)]
-        for used in self.profiles:
-            rules += profile_rules(load_profile(used.profile, self.profile_folder), used)
+        for number, used in enumerate(self.profiles):
+            rules += self._rules_of(number, used)
         return tuple(rules)
+
+    def _rules_of(self, number: int, used: ProfileConfig) -> list[Rule]:
+        profile = load_profile(used.profile, self.profile_folder)
+        return profile_rules(profile, used, f"profiles.{number} ({used.profile})")
 
     @property
     def host(self) -> str:

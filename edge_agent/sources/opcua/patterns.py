@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from edge_agent.sources.opcua.address import NodeAddress, Step, path_text, split_path
+from edge_agent.sources.opcua.address import NodeAddress, Step, split_path
 from shopfloor.asset import parse_asset
 from shopfloor.errors import InvalidName
 from shopfloor.signal import parse_signal
@@ -115,7 +115,7 @@ class Offer(NamedTuple):
     """What there is one name further on."""
 
     name: str
-    namespace: object
+    namespace: str | int | None
     hidden: bool
     """Only a name without a wildcard takes it."""
 
@@ -128,7 +128,7 @@ def begin(steps: Sequence[PatternStep]) -> list[Match]:
 def advance(steps: Sequence[PatternStep], match: Match, offer: Offer) -> list[Match]:
     """Return where matching stands after one more name; empty where it does not match.
 
-    Namespaces of the steps are compared with that of the offer as they are.
+    A namespace that one side gives by its index and the other by its URI counts as the same: only a server knows.
     """
     if match.position == len(steps):
         return []
@@ -154,6 +154,26 @@ def advance(steps: Sequence[PatternStep], match: Match, offer: Offer) -> list[Ma
 def is_whole(steps: Sequence[PatternStep], match: Match) -> bool:
     """Tell whether a pattern ends here."""
     return match.position == len(steps)
+
+
+def _same_namespace(wanted: str | int, offered: str | int | None) -> bool:
+    # One of them by its index and the other by its URI: nobody here can tell.
+    return wanted == offered or type(wanted) is not type(offered)
+
+
+def match_path(steps: Sequence[PatternStep], path: Sequence[Step]) -> Found | None:
+    """Return what a pattern makes of a whole path, None where it does not match."""
+    states = begin(steps)
+    for name, namespace in path:
+        states = [
+            further
+            for state in states
+            for further in advance(steps, state, Offer(name, namespace, hidden=False))
+        ]
+    for state in states:
+        if is_whole(steps, state):
+            return Found(dict(state.captures), tuple(path), state.below)
+    return None
 
 
 def _reached(steps: Sequence[PatternStep], match: Match) -> list[Match]:
@@ -252,8 +272,8 @@ class Rule(NamedTuple):
     max_nodes: int
     assets: Mapping[str, str] = {}
     """Asset paths that count instead of ``asset``, by what ``{machine}`` is, made legal."""
-    of_profile: bool = False
-    """Whether it is one of the many of a profile: that some of them find nothing is no news."""
+    profile: str = ""
+    """Which profile it belongs to, one of many: that some of them find nothing is no news."""
     objects: bool = False
     """Whether it is objects that are found: the machines of a profile."""
     required: bool = False
@@ -266,12 +286,6 @@ class Rule(NamedTuple):
             if asset is not None:
                 return asset
         return self.asset.fill(found)
-
-
-def node_text(start: NodeAddress | None, path: Sequence[Step]) -> tuple[str, str]:
-    """Return ``start`` and ``node`` of the `NodeConfig` for a path from a rule's start."""
-    begins = "" if start is None else address_text(start)
-    return begins, path_text(path)
 
 
 def address_text(address: NodeAddress) -> str:

@@ -167,7 +167,9 @@ def _problems(
             yield ("machine", "path"), str(error)
     for number, variable in enumerate(file.variables):
         try:
-            _rule(variable, machine, namespaces, "x/{machine}")
+            rule = _rule(variable, machine, namespaces, "x/{machine}")
+            if variable.required and not all(step.literal for step in rule.steps[_depth(machine) :]):
+                yield ("variables", number, "required"), "only a path without wildcards can be required"
         except InvalidName as error:
             yield ("variables", number), str(error)
     for number, event in enumerate(file.events):
@@ -177,13 +179,17 @@ def _problems(
             yield ("events", number), str(error)
 
 
-def profile_rules(profile: Profile, config: ProfileConfig) -> list[Rule]:
+def profile_rules(profile: Profile, config: ProfileConfig, label: str) -> list[Rule]:
     """Return what a profile finds on a server: its machines themselves, then their variables.
+
+    Args:
+        profile: what to find.
+        config: under which names.
+        label: of this use of the profile, in messages.
 
     Raises:
         InvalidName: the asset path names what the profile does not find, or is not legal.
     """
-    label = f"profile {profile.name}"
     steps = parse_pattern(profile.machine, profile.namespaces)
     asset = Template(config.asset, asset=True, names=captured_names(steps))
     machines = Rule(
@@ -196,7 +202,7 @@ def profile_rules(profile: Profile, config: ProfileConfig) -> list[Rule]:
         settings={},
         max_nodes=_MAX_NODES,
         assets=config.assets,
-        of_profile=True,
+        profile=label,
         objects=True,
     )
     rules = [machines]
@@ -204,14 +210,16 @@ def profile_rules(profile: Profile, config: ProfileConfig) -> list[Rule]:
         rule = _rule(variable, profile.machine, profile.namespaces, config.asset)
         settings = {**rule.settings, "group": config.group, "enum": config.enum}
         rules.append(
-            rule._replace(label=f"{label}: {variable.path}", settings=settings, assets=config.assets)
+            rule._replace(
+                label=f"{label}: {variable.path}", settings=settings, assets=config.assets, profile=label
+            )
         )
     return rules
 
 
 def _rule(variable: ProfileVariable, machine: str, namespaces: Mapping[str, str], asset: str) -> Rule:
     steps = parse_pattern(f"{machine}/{variable.path}", namespaces)
-    depth = len(parse_pattern(machine, namespaces))
+    depth = _depth(machine)
     return Rule(
         label=variable.path,
         start=None,
@@ -221,9 +229,12 @@ def _rule(variable: ProfileVariable, machine: str, namespaces: Mapping[str, str]
         signal=Template(variable.signal, asset=False, names=captured_names(steps)),
         settings={"unit": variable.unit, "description": variable.description, "scale": variable.scale},
         max_nodes=_MAX_NODES,
-        of_profile=True,
         required=variable.required,
     )
+
+
+def _depth(path: str) -> int:
+    return len(split_path(path))
 
 
 def _spelled_out(event: ProfileEvent, namespaces: Mapping[str, str]) -> ProfileEvent:
