@@ -14,8 +14,12 @@ from hypothesis import HealthCheck, settings
 
 REQUIRE_SERVERS = os.environ.get("SHOPFLOOR_REQUIRE_SERVERS") == "1"
 
-settings.register_profile("shopfloor", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shopfloor")
+settings.register_profile(
+    "shopfloor", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.register_profile("explore", settings.get_profile("shopfloor"), derandomize=False)
+# A change is judged by the same examples as the one before it; HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shopfloor"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -49,11 +49,11 @@ class Calendar:
         self._holidays = holidays
         self._spans: list[Span] = []
         self._begins: list[int] = []
-        self._through_ms = 0
+        self._from_ms = self._through_ms = 0
 
     def at(self, time_ms: int) -> Span:
         """Return the span around a time; the next one may be of the same kind where nobody works for days."""
-        if not self._spans or not self._spans[0].begin_ms <= time_ms < self._through_ms:
+        if not self._from_ms <= time_ms < self._through_ms:
             self._materialise(time_ms)
         return self._spans[bisect.bisect_right(self._begins, time_ms) - 1]
 
@@ -66,8 +66,8 @@ class Calendar:
 
     def _materialise(self, time_ms: int) -> None:
         first = datetime.fromtimestamp(time_ms / 1000.0, self._zone).date() - 2 * _DAY
-        first_ms, last_ms = (
-            _ms(datetime.combine(day, time(0), self._zone)) for day in (first, first + _CHUNK_DAYS * _DAY)
+        first_ms, from_ms, last_ms = (
+            _ms(datetime.combine(first + days * _DAY, time(0), self._zone)) for days in (0, 1, _CHUNK_DAYS)
         )
         spans: list[Span] = []
         for number in range(_CHUNK_DAYS):
@@ -84,6 +84,8 @@ class Calendar:
             _append(spans, idle)
         self._spans = spans
         self._begins = [span.begin_ms for span in spans]
+        # The first day may lack a shift that began the day before.
+        self._from_ms = from_ms
         # The last days may still lack a shift that begins later; they are worked out with the next chunk.
         self._through_ms = last_ms - 2 * 86_400_000
 

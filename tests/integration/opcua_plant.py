@@ -166,8 +166,9 @@ def config(plant: Plant, **changes: Any) -> OpcUaConfig:
             "endpoint": plant.endpoint,
             "history": {"backfill_h": 1, "overlap_s": 1, "settle_s": 0.3},
             "groups": {"live": {"mode": "subscribe", "publishing_interval_ms": 50}},
-            "keepalive_s": 0.3,
-            "request_timeout_s": 2,
+            # Patient: servers of tests share one loop with the source, on processors that may be busy.
+            "keepalive_s": 1,
+            "request_timeout_s": 10,
             "retry_s": 0.2,
             "nodes": nodes,
             **changes,

@@ -25,10 +25,13 @@ def complete(plant: Plant, sink: MemorySink) -> bool:
 
 async def expect_everything_once(plant: Plant, sink: MemorySink) -> None:
     try:
-        await sink.until(lambda: complete(plant, sink), 20)
+        await sink.until(lambda: complete(plant, sink), 60)
     except TimeoutError:
         missing = {name: set(plant.written[name]) - set(sink.series(name)) for name in plant.names}
-        pytest.fail(f"missing: { {name: len(lost) for name, lost in missing.items()} }, counts {sink.counts}")
+        pytest.fail(
+            f"missing: { {name: len(lost) for name, lost in missing.items()} }, counts {sink.counts}, "
+            f"reports {sink.reports[-3:]}"
+        )
     for name in plant.names:
         arrived = [pair for pair in sink.series(name) if pair[1] != 0.0]
         assert arrived == sorted(plant.written[name])

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulators.physics.calendar import Calendar, Shift, Span
@@ -115,6 +115,7 @@ def test_weeks_in_which_nobody_works_have_a_reason_as_well() -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example(hours=[384.0, 336.0], zone=HONG_KONG, shifts=[EARLY, LATE, NIGHT], holiday=0)
 @given(
     hours=st.lists(st.floats(0.0, 24.0 * 90), min_size=1, max_size=12),
     zone=st.sampled_from([HONG_KONG, BERLIN]),
