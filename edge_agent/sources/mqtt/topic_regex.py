@@ -25,6 +25,7 @@ _MAX_STEPS: Final = 500
 _REPEAT: Final = re.compile(r"[*+?]|\{(?=[\d,])(\d*)(?:(,)(\d*))?\}", re.ASCII)
 _CLASS: Final = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _GROUP: Final = re.compile(r"\((?:\?:|\?P<([^>]*)>)?")
+_TOO_DEEP: Final = "a regular expression nested too deeply"
 _Test = Callable[[str], object]
 
 
@@ -120,9 +121,12 @@ def parse_pattern(text: str, filters: tuple[str, ...]) -> TopicPattern:
         except (FutureWarning, DeprecationWarning) as error:
             raise InvalidName(f"an ambiguous regular expression: {error}") from None
         except (RecursionError, OverflowError):
-            raise InvalidName("a regular expression nested too deeply") from None
+            raise InvalidName(_TOO_DEEP) from None
     reader = _Reader(text)
-    steps = reader.whole()
+    try:
+        steps = reader.whole()
+    except RecursionError:
+        raise InvalidName(_TOO_DEEP) from None
     return TopicPattern(text, filters, tuple(reader.names), (*steps, _END))
 
 
