@@ -44,6 +44,15 @@ def test_leaves_are_all_values_outside_of_lists() -> None:
     assert list(leaves([1])) == []
 
 
+def test_objects_nested_too_deeply_are_leaves() -> None:
+    payload: Any = 1
+    for _ in range(40):
+        payload = {"x": payload}
+    ((path, value),) = leaves(payload)
+    assert len(path.split(".")) == 33
+    assert type(value) is dict
+
+
 @pytest.mark.parametrize(
     ("expression", "found"),
     [

@@ -126,7 +126,10 @@ def _walk(payload: Any, steps: tuple[str | int, ...]) -> Any:
 
 
 def leaves(payload: Any) -> Iterator[tuple[str, Any]]:
-    """Yield path and value of every number, boolean, text and null in nested objects, in order; lists are left out."""
+    """Yield path and value of every number, boolean, text and null in nested objects, in order; lists are left out.
+
+    Objects nested deeper than anybody means to are values, of which no sample can be made.
+    """
     if type(payload) is dict:
         yield from _leaves(payload, "", _DEPTH)
 
@@ -134,8 +137,7 @@ def leaves(payload: Any) -> Iterator[tuple[str, Any]]:
 def _leaves(node: dict[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         path = f"{prefix}{key}"
-        if type(value) is dict:
-            if depth:
-                yield from _leaves(value, path + ".", depth - 1)
+        if type(value) is dict and depth:
+            yield from _leaves(value, path + ".", depth - 1)
         elif type(value) is not list:
             yield path, value
