@@ -33,10 +33,10 @@ def _checked_topics(given: tuple[TopicConfig, ...]) -> tuple[TopicConfig, ...]:
         topics += made
         places += [(number, "preset" if each.preset else each.where)] * len(made)
     if not given:
-        wrong.append(problem((), "", "give at least one topic"))
+        wrong.append(problem((), None, "give at least one topic"))
     for later, earlier, what in _clashes([each.form for each in topics]):
         label = topics[later].label
-        named = f"{label} " if places[later][-1] == "preset" else ""
+        named = f"{label}: " if places[later][-1] == "preset" else ""
         text = named + what.format(what="topics", earlier=f"topics.{places[earlier][0]}")
         wrong.append(problem(places[later], label, text))
     if wrong:

@@ -160,14 +160,14 @@ class TopicConfig(ConfigModel):
 
 def _of_a_preset(config: TopicConfig) -> list[InitErrorDetails]:
     return [
-        problem((key,), "", "the preset says this; leave it out, or leave the preset out")
+        problem((key,), None, "the preset says this; leave it out, or leave the preset out")
         for key in sorted(_OF_THE_PRESET & config.model_fields_set)
     ]
 
 
 def _of_its_own(config: TopicConfig) -> list[InitErrorDetails]:
     wrong = [
-        problem((key,), "", "required, but missing")
+        problem((key,), None, "required, but missing")
         for key in ("asset", "signals")
         if key not in config.model_fields_set
     ]
@@ -176,10 +176,10 @@ def _of_its_own(config: TopicConfig) -> list[InitErrorDetails]:
             problem(("zone",), config.zone, "goes with a preset; else the time has a zone of its own")
         )
     if bool(config.topic) == bool(config.topic_regex):
-        wrong.append(problem(("topic",), config.topic, "give one of topic, topic_regex and preset"))
+        wrong.append(problem(("topic",), config.topic or None, "give one of topic, topic_regex and preset"))
     elif bool(config.topic_regex) != bool(config.subscribe):
         wrong.append(
-            problem(("subscribe",), "", "topic_regex and subscribe belong together: give both or neither")
+            problem(("subscribe",), None, "topic_regex and subscribe belong together: give both or neither")
         )
     else:
         known = config.form.names
@@ -209,7 +209,7 @@ def _of_signals(config: TopicConfig) -> list[InitErrorDetails]:
     if config.payload == "text":
         extra = {"signals": config.takes_all, "time": config.time, "points": config.points}
         wrong += [
-            problem((key,), "", "a payload of text is one signal and has no time and no points")
+            problem((key,), None, "a payload of text is one signal and has no time and no points")
             for key, given in extra.items()
             if given
         ]
@@ -222,14 +222,14 @@ def _of_points(config: TopicConfig, points: PointsConfig) -> list[InitErrorDetai
         wrong.append(problem(("signals",), "all", "lists side by side need a list of signals"))
     if bool(points.value) != bool(points.name and config.takes_all):
         what = "goes with points.name and signals: all, and these need it"
-        wrong.append(problem(("points", "value"), points.value, what))
+        wrong.append(problem(("points", "value"), points.value or None, what))
     if points.interval_ms and config.time is None:
         wrong.append(
-            problem(("points", "interval_ms"), "", "starts at the message's time, but there is no time")
+            problem(("points", "interval_ms"), None, "starts at the message's time, but there is no time")
         )
     if points.name:
         wrong += [
-            problem(("signals", number), "", "say which point holds it: points have names")
+            problem(("signals", number), None, "say which point holds it: points have names")
             for number, each in enumerate(config.signals)
             if not each.point
         ]
