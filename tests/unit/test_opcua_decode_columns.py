@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import struct
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,64 +18,19 @@ from hypothesis import strategies as st
 from edge_agent.normalise import NO_TIME
 from edge_agent.sources.opcua.columns import Columns, Readings
 from edge_agent.sources.opcua.datavalue import read_data_values
-from edge_agent.sources.opcua.decode import MalformedMessage, read_publish, read_values
+from edge_agent.sources.opcua.decode import MalformedMessage, read_history, read_publish, read_values
+from tests.unit.opcua_values import Expected, T, expected, integers, moments, ns, scalars
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-T = ua.VariantType
-# 100 ns before 1677-09-21 int64 ns end; asyncua's own times are whole microseconds.
-moments = st.integers(-9 * 10**15, 9 * 10**15).map(
-    lambda microseconds: EPOCH + timedelta(microseconds=microseconds)
-)
 times: st.SearchStrategy[Any] = st.none() | moments
-strings = st.text(max_size=20)
-
-
-def integers(bits: int, *, signed: bool) -> st.SearchStrategy[int]:
-    return st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else st.integers(0, 2**bits - 1)
-
-
-scalars: dict[ua.VariantType, st.SearchStrategy[Any]] = {
-    T.Null: st.none(),
-    T.Boolean: st.booleans(),
-    T.SByte: integers(8, signed=True),
-    T.Byte: integers(8, signed=False),
-    T.Int16: integers(16, signed=True),
-    T.UInt16: integers(16, signed=False),
-    T.Int32: integers(32, signed=True),
-    T.UInt32: integers(32, signed=False),
-    T.Int64: integers(64, signed=True),
-    T.UInt64: integers(64, signed=False),
-    T.Float: st.floats(width=32),
-    T.Double: st.floats(),
-    T.String: st.none() | strings,
-    T.DateTime: moments,
-    T.Guid: st.uuids(),
-    T.ByteString: st.binary(max_size=20),
-    T.XmlElement: strings.map(cast("Any", ua.XmlElement)),
-    T.NodeId: st.builds(
-        lambda number, index: ua.NodeId(ua.Int32(number), ua.Int16(index)),
-        st.integers(0, 2**31),
-        st.integers(0, 999),
-    ),
-    T.ExpandedNodeId: st.builds(
-        lambda name, uri: ua.ExpandedNodeId(name, ua.Int16(2), NamespaceUri=uri), strings, st.none() | strings
-    ),
-    T.StatusCode: integers(32, signed=False).map(lambda code: ua.StatusCode(ua.UInt32(code))),
-    T.QualifiedName: strings.map(lambda name: ua.QualifiedName(name, ua.UInt16(3))),
-    T.LocalizedText: st.builds(ua.LocalizedText, st.none() | strings, st.none() | st.just("de")),
-    T.ExtensionObject: st.just(ua.Range(1.0, 2.0)),
-}
 arrays = st.sampled_from([T.Boolean, T.Int32, T.Double, T.String, T.LocalizedText]).flatmap(
     lambda kind: st.lists(scalars[kind].filter(lambda value: value is not None), max_size=4).map(
         lambda value: ua.Variant(value, kind, is_array=True)
     )
 )
-variants = (
-    st.sampled_from(list(scalars)).flatmap(
-        lambda kind: scalars[kind].map(lambda value: ua.Variant(value, kind))
-    )
-    | arrays
+plain = st.sampled_from(list(scalars)).flatmap(
+    lambda kind: scalars[kind].map(lambda value: ua.Variant(value, kind))
 )
+variants = plain | arrays | st.just(ua.Variant(ua.Range(1.0, 2.0), T.ExtensionObject))
 statuses: st.SearchStrategy[Any] = st.none() | integers(32, signed=False).map(
     lambda code: ua.StatusCode(ua.UInt32(code))
 )
@@ -134,19 +87,7 @@ mixtures = st.lists(singles, max_size=6) | st.lists(runs(), min_size=1, max_size
 )
 
 
-def node_text(node: Any) -> str:
-    uri = getattr(node, "NamespaceUri", None)
-    where = (
-        f"nsu={uri.replace('%', '%25').replace(';', '%3B')};"
-        if uri
-        else f"ns={node.NamespaceIndex};"
-        if node.NamespaceIndex
-        else ""
-    )
-    return f"{where}{'s' if isinstance(node.Identifier, str) else 'i'}={node.Identifier}"
-
-
-class Expected(NamedTuple):
+class Reading(NamedTuple):
     """What a DataValue has to become, by asyncua's decoding of it."""
 
     value: float
@@ -156,43 +97,15 @@ class Expected(NamedTuple):
     time: int
 
 
-def ns(moment: Any) -> int:
-    microseconds: int = (moment - EPOCH) // timedelta(microseconds=1)
-    return microseconds * 1000
-
-
-def reference(data: Any) -> Expected:
-    value, text, null, status = float("nan"), None, False, 0
-    if data.StatusCode is not None:
-        status = data.StatusCode.value
+def reference(data: Any) -> Reading:
     variant = data.Value
-    kind = variant.VariantType if variant is not None else T.Null
-    content = variant.Value if variant is not None else None
-    if (variant is not None and variant.is_array) or kind is T.ExtensionObject:
-        # What is made of others is taken apart later: tests/unit/test_opcua_unfold.py.
-        null = True
-    elif kind is T.Null or content is None:
-        null = True
-    elif kind is T.DateTime:
-        value = ns(content) / 1e9
-    elif kind is T.StatusCode:
-        value = float(content.value)
-    elif kind in {T.String, T.Guid}:
-        text = str(content)
-    elif kind is T.XmlElement:
-        text = content.Value
-    elif kind is T.QualifiedName:
-        text = content.Name
-    elif kind is T.ByteString:
-        text = base64.b64encode(content).decode()
-    elif kind in {T.NodeId, T.ExpandedNodeId}:
-        text = node_text(content)
-    elif kind is T.LocalizedText:
-        text, null = content.Text, content.Text is None
-    else:
-        value = float(content)
+    found = Expected(null=True)
+    # What is made of others is taken apart later: tests/unit/test_opcua_unfold.py.
+    if variant is not None and not variant.is_array and variant.VariantType is not T.ExtensionObject:
+        found = expected(variant.Value, variant.VariantType)
     moment = data.SourceTimestamp if data.SourceTimestamp is not None else data.ServerTimestamp
-    return Expected(value, text, null, status, NO_TIME if moment is None else ns(moment))
+    status = 0 if data.StatusCode is None else data.StatusCode.value
+    return Reading(*found, status, NO_TIME if moment is None else ns(moment))
 
 
 def bits(value: float) -> bytes:
@@ -202,16 +115,16 @@ def bits(value: float) -> bytes:
 def hold_against(readings: Readings, handles: Sequence[int], decoded: Sequence[Any]) -> None:
     assert readings.handle.tolist() == list(handles)
     for row, data in enumerate(decoded):
-        expected = reference(data)
-        found = Expected(
+        wanted = reference(data)
+        found = Reading(
             readings.value[row],
             readings.text.get(row),
             bool(readings.null[row]),
             int(readings.status[row]),
             int(readings.source_time[row]),
         )
-        assert bits(found.value) == bits(expected.value)
-        assert found[1:] == expected[1:]
+        assert bits(found.value) == bits(wanted.value)
+        assert found[1:] == wanted[1:]
     assert [row for row, _ in readings.compound] == [
         row
         for row, data in enumerate(decoded)
@@ -264,6 +177,21 @@ def test_a_data_change_is_what_asyncua_makes_of_it(first: list[Any], second: lis
         [item.ClientHandle for item in items],
         [item.Value for item in items],
     )
+
+
+@settings(max_examples=100)
+@given(st.lists(mixtures, max_size=3))
+def test_pages_of_history_are_what_asyncua_makes_of_them(nodes: list[list[Any]]) -> None:
+    response: Any = ua.HistoryReadResponse()
+    response.Results = [ua.HistoryReadResult(HistoryData=ua.HistoryData(values)) for values in nodes]
+    body = struct_to_binary(response)
+    columns = Columns()
+    pages = read_history(body, list(range(len(nodes))), columns)
+    assert [page.values for page in pages] == [len(values) for values in nodes]
+    decoded: Any = struct_from_binary(ua.HistoryReadResponse, Buffer(body))
+    found = [result.HistoryData.DataValues or [] for result in decoded.Results or []]
+    handles = [number for number, values in enumerate(found) for _ in values]
+    hold_against(columns.readings(), handles, [value for values in found for value in values])
 
 
 @given(mixtures, st.data())

@@ -47,6 +47,13 @@ def read_length(body: bytes, at: int) -> tuple[int, int]:
     return max(length, 0), at + 4
 
 
+def read_count(body: bytes, at: int, kind: int) -> tuple[int, int]:
+    """`read_length` of an array of a built-in type: of nulls, which have no bytes, there may be any number."""
+    if kind != NULL:
+        return read_length(body, at)
+    return max(I32.unpack_from(body, at)[0], 0), at + 4
+
+
 def read_bytes(body: bytes, at: int) -> tuple[bytes | None, int]:
     """Read a String, ByteString or XmlElement, None where it is null."""
     (length,) = I32.unpack_from(body, at)
@@ -172,7 +179,7 @@ def skip_variant(body: bytes, at: int, depth: int) -> int:
     at += 1
     if not encoding & 0x80:
         return skip_scalar(body, at, kind, depth)
-    count, at = read_length(body, at)
+    count, at = read_count(body, at, kind)
     number = NUMBERS.get(kind)
     if number is not None:
         at += count * number.size

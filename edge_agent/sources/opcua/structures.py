@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import re
 import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -13,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from asyncua import ua
 
 from edge_agent.sources.opcua.binary import EXTENSION_OBJECT
+from edge_agent.sources.opcua.patterns import legal
 
 _INT32: Final = 6
 _MAX_SEGMENT: Final = 63
@@ -73,24 +73,15 @@ class Types:
         self.by_data_type.clear()
 
 
-def segment(name: str) -> str:
-    """Return a field's or variable's name as a part of a signal name: ``MaxTemp °C`` becomes ``max_temp_c``.
-
-    Empty where nothing of it can stand there.
-    """
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:_MAX_SEGMENT].strip("_")
-
-
 def segments(names: Iterable[str]) -> Iterator[str]:
-    """Yield `segment` of the names of one structure's fields, each made unique; a nameless one is ``field_3``."""
+    """Yield the names of one structure's fields as parts of signal names, each unique; a nameless one is ``field_3``."""
     taken: set[str] = set()
     for number, name in enumerate(names, 1):
-        plain = segment(name) or f"field_{number}"
+        plain = legal(name) if name else f"field_{number}"
         unique, count = plain, 1
         while unique in taken:
             count += 1
-            unique = f"{plain[: _MAX_SEGMENT - 4]}_{count}"
+            unique = f"{plain[: _MAX_SEGMENT - 5]}_{count}"
         taken.add(unique)
         yield unique
 
@@ -129,7 +120,7 @@ def _known(kind: Any, types: Types) -> Structure | None:
     made: dict[str, Structure] = {}
     try:
         structure = _of_class(kind, made)
-    except (TypeError, NameError, AttributeError, RecursionError):
+    except (TypeError, NameError, AttributeError, LookupError, RecursionError):
         return None
     for name, nested in made.items():
         types.by_data_type.setdefault(name, nested)

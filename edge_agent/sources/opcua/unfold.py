@@ -22,6 +22,7 @@ from edge_agent.sources.opcua.binary import (
     U32,
     VARIANT,
     MalformedMessage,
+    read_count,
     read_length,
     read_node_id,
     skip_scalar,
@@ -103,7 +104,7 @@ class _Walk:
         at += 1
         if not encoding & 0x80:
             return self._value(at, kind, path, depth, status)
-        count, at = read_length(self._body, at)
+        count, at = read_count(self._body, at, kind)
         end = _skip(self._body, at, kind, count, depth) if encoding & 0x40 else at
         return self._elements(
             at, kind, shape_of(self._body, end, count, encoding), path, depth, status, encoding
