@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-ENOUGH_PER_S: Final = 200.0
-"""A run that emitted fewer live values a second than this proves too little and fails."""
+ENOUGH_PER_MACHINE_S: Final = 12.5
+"""A run whose machines emitted fewer live values a second than this each proves too little and fails."""
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -61,10 +61,11 @@ class Report(msgspec.Struct, kw_only=True):
             )
             if count
         ]
-        if self.live_emitted < ENOUGH_PER_S * self.run_s:
+        enough_per_s = ENOUGH_PER_MACHINE_S * self.machines
+        if self.live_emitted < enough_per_s * self.run_s:
             found.append(
                 f"only {self.live_emitted} values in {self.run_s:g} s: "
-                f"fewer than {ENOUGH_PER_S:g} a second prove too little"
+                f"fewer than {enough_per_s:g} a second from {self.machines} machines prove too little"
             )
         return found
 

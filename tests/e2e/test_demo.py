@@ -19,6 +19,20 @@ from simulators.demo.ports import HOST, assign_ports
 
 pytestmark = pytest.mark.timeout(300)
 
+ONE_SITE = """
+history_h: 0.02
+sites:
+  - asset: acme/dg01
+    name: Dongguan
+    time_zone: Asia/Shanghai
+    opcua_port: 4840
+    sparkplug: {group: acme, primary_host: shopfloor}
+    machines:
+      - {cell: imm-01, clamp_kn: 800, meter: plain}
+      - {cell: imm-02, protocol: gateway, drive: hydraulic, meter: shelly}
+      - {cell: imm-03, protocol: sparkplug}
+"""
+
 
 def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
     deadline_s = time.monotonic() + timeout_s
@@ -47,6 +61,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "data"
     for process in processes_of(tmp_path / "data"):
         process.kill()
+
+
+@pytest.fixture
+def one_site(tmp_path: Path) -> tuple[str, str]:
+    """The options for a plant that is quickly started, of every protocol."""
+    path = tmp_path / "one_site.yaml"
+    path.write_text(ONE_SITE)
+    return "--scenario", str(path)
 
 
 def demo(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -90,16 +112,18 @@ def test_a_run_loses_nothing(folder: Path) -> None:
     assert report["live_emitted"] >= 15 * 200
 
 
-def test_a_demo_goes_on_where_it_was_ended_and_accounts_for_all_its_lives(folder: Path) -> None:
-    first = run(folder, "--fresh", "--for", "5s", "--json")
+def test_a_demo_goes_on_where_it_was_ended_and_accounts_for_all_its_lives(
+    folder: Path, one_site: tuple[str, str]
+) -> None:
+    first = run(folder, *one_site, "--fresh", "--for", "5s", "--json")
     ports = json.loads((folder / "ports.json").read_text())
-    with demo(folder) as process:
+    with demo(folder, *one_site) as process:
         address = wait_until_ready(process)
         time.sleep(3)  # something live to account for; how much does not matter
         os.kill(process.pid, signal.SIGINT)
         process.communicate(timeout=60)
     assert address.rstrip().endswith(f":{ports['page']}")
-    last = run(folder, "--for", "5s", "--json")
+    last = run(folder, *one_site, "--for", "5s", "--json")
     assert last["emitted"] > first["emitted"]
 
 
@@ -113,12 +137,14 @@ def test_kills_lose_nothing(folder: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_however_it_ends_no_process_is_left(folder: Path, number: signal.Signals) -> None:
+def test_however_it_ends_no_process_is_left(
+    folder: Path, one_site: tuple[str, str], number: signal.Signals
+) -> None:
     if number == signal.SIGKILL and sys.platform != "linux":
         pytest.skip("PR_SET_PDEATHSIG is Linux's")
-    with demo(folder, "--fresh") as process:
+    with demo(folder, *one_site, "--fresh") as process:
         assert f"http://{HOST}:" in wait_until_ready(process)
-        assert len(processes_of(folder)) == 6  # broker, service, simulators and three agents
+        assert len(processes_of(folder)) == 4  # broker, service, simulators and agent
         os.kill(process.pid, number)
         process.communicate(timeout=60)
     assert eventually(lambda: processes_of(folder) == [], 20)
