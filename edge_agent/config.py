@@ -36,6 +36,8 @@ def _http_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("an address such as https://dms.example.com or http://127.0.0.1:8080")
+    if "@" in parts.netloc:
+        raise ValueError("no user name or password here, where logs and pages show it: give a token")
     return url.rstrip("/")
 
 
@@ -108,12 +110,15 @@ class BufferConfig(ConfigModel):
 
 
 class StatusConfig(ConfigModel):
-    """The agent's own small web server: ``/health`` and ``/metrics``."""
+    """The agent's own small web server: a page, ``/health``, ``/status.json`` and ``/metrics``."""
 
     listen: str = Field(default="127.0.0.1:9101", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\[\]]+):\d{1,5}$")
     """Address and port; port 0 takes any free one."""
     allow_public: bool = False
     """Listen on more than loopback; there is no authentication on this page."""
+    names: tuple[str, ...] = Field(default=(), max_length=100)
+    """What the page may be called in a URL beside ``localhost`` and IP addresses, such as ``gateway-7.example.com``; any
+    other name is refused, since a foreign web page can let its own name point here."""
 
     @property
     def address(self) -> tuple[str, int]:

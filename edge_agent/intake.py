@@ -32,7 +32,8 @@ class Intake:
 
     def __init__(self, buffer: BufferThread, *, min_commit_interval_s: float = 0.0) -> None:
         self._buffer = buffer
-        self._min_commit_interval_s = min_commit_interval_s
+        self.min_commit_interval_s = min_commit_interval_s
+        """Least time between two transactions; may change while it runs."""
         self._waiting: list[tuple[Parcel, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
         self.arrived = asyncio.Event()
@@ -62,7 +63,7 @@ class Intake:
                 await self._write(self._take())
                 self.commit_s = time.monotonic() - started
                 self.commits_total += 1
-                await asyncio.sleep(max(0.0, self._min_commit_interval_s - self.commit_s))
+                await asyncio.sleep(max(0.0, self.min_commit_interval_s - self.commit_s))
 
     def _take(self) -> list[tuple[Parcel, asyncio.Future[None]]]:
         samples = taken = 0

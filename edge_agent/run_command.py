@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge_agent.agent import Agent
 from edge_agent.config import Config
+from edge_agent.systemd import Notifier
 from shopfloor import logs
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,20 @@ def run(path: Path, config: Config) -> Coroutine[None, None, int]:
         StoreUnavailable: the buffer can't be opened.
     """
     logs.hide_secrets(config)
-    return _only_one_at_a_time(Agent(config, path.read_bytes()), config.data)
+    notifier = Notifier.from_environment(os.environ, os.getpid())
+    agent = Agent(config, path.read_bytes(), path=path, notifier=notifier)
+    return _only_one_at_a_time(agent, config.data)
 
 
 async def _only_one_at_a_time(agent: Agent, data: Path) -> int:
     with _only_one(data):
-        return await _until_told_to_stop(agent)
+        status = await _until_told_to_stop(agent)
+        if agent.stubborn:
+            # Everything is on disk, and the event loop would wait for them for ever.
+            log.critical("left behind: %s", ", ".join(agent.stubborn))
+            logging.shutdown()
+            os._exit(1)
+        return status
 
 
 async def _until_told_to_stop(agent: Agent) -> int:
@@ -48,6 +57,7 @@ async def _until_told_to_stop(agent: Agent) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload)
     try:
         await running
     except asyncio.CancelledError:

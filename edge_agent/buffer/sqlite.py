@@ -63,6 +63,7 @@ class SqliteBuffer:
         self._folder, self._limits, self._agent_id = folder, limits, agent_id
         self._path = folder / FILE_NAME
         self._now_ns = now_ns
+        self._free_bytes = free_bytes
         self._room = Room(folder, limits, free_bytes)
         self._stats = BufferStats(limit_bytes=limits.max_bytes)
         self._held = Inventory()
@@ -91,6 +92,12 @@ class SqliteBuffer:
         # Always a new stream: numbers of one whose rows were all dropped must not be given out again.
         self._new_stream()
         self._forget_empty_streams()
+
+    def limit(self, limits: BufferLimits) -> None:
+        """Keep within other limits from now on; the window for repeats stays as it was when the buffer was opened."""
+        self._limits = replace(limits, repeat_window_samples=self._limits.repeat_window_samples)
+        self._room = Room(self._folder, self._limits, self._free_bytes)
+        self._stats.limit_bytes = limits.max_bytes
 
     # Taking
 

@@ -121,6 +121,15 @@ class Stage:
         self._thinner.interrupt()
         self._freshness.interrupt()
 
+    def agrees(self, rules: Sequence[RuleConfig]) -> bool:
+        """Tell whether other rules say the same of every series that was met or declared so far."""
+        return all(rule_for(key, rules) == rule for key, rule in self._rule_of.items())
+
+    def take_over(self, rules: Sequence[RuleConfig]) -> None:
+        """Use other rules, with which it agrees, for the series that are still to come."""
+        self._rules = tuple(rules)
+        self._renames = any(rule.rename for rule in rules)
+
     def declare(self, declarations: Sequence[SeriesDeclaration]) -> tuple[SeriesDeclaration, ...]:
         """Return what there is to declare, and watch the series that the source names from now on."""
         made: list[SeriesDeclaration] = []
@@ -206,7 +215,7 @@ class Stage:
 
     def _rule(self, key: SeriesKey) -> RuleConfig | None:
         if key not in self._rule_of:
-            self._rule_of[key] = next((rule for rule in self._rules if rule.selector.takes(key)), None)
+            self._rule_of[key] = rule_for(key, self._rules)
         return self._rule_of[key]
 
     def _number(self, key: SeriesKey, rule: RuleConfig) -> int:
@@ -214,6 +223,11 @@ class Stage:
         if number is None:
             number = self._thinned[key] = self._thinner.register(key, rule)
         return number
+
+
+def rule_for(key: SeriesKey, rules: Sequence[RuleConfig]) -> RuleConfig | None:
+    """Return the rule that counts for a series: the first that takes it."""
+    return next((rule for rule in rules if rule.selector.takes(key)), None)
 
 
 def make_stage(
@@ -225,4 +239,4 @@ def make_stage(
     return Stage(rules, source, protocol, saved)
 
 
-__all__ = ["CONFIRMS_WHILE_RUNNING", "Moment", "Stage", "make_stage"]
+__all__ = ["CONFIRMS_WHILE_RUNNING", "Moment", "Stage", "make_stage", "rule_for"]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.agent import make_sources
 from edge_agent.buffer import Parcel
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from edge_agent.config import Config
+from edge_agent.running import make_source
 from shopfloor import configfile
 from shopfloor.messages import Lane
 from tests.contract.buffer_contract import samples, times_of
@@ -31,7 +31,7 @@ def _scopes(folder: Path, sources: str) -> dict[str, str]:
     (folder / "token").write_text("secret")
     (folder / "agent.yaml").write_text(AGENT.format(sources=sources))
     config = configfile.load(folder / "agent.yaml", Config)
-    return {source.name: scope for source, scope in make_sources(config)}
+    return {make_source(entry, config).name: entry.scope for entry in config.sources}
 
 
 @pytest.fixture

@@ -1,0 +1,45 @@
+"""Tells the service every few seconds how the agent is, and what its series are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Never
+
+from edge_agent.delivery import Delivery
+from edge_agent.reports import Reports
+from edge_agent.uplink import HttpUplink
+from shopfloor.errors import UplinkUnavailable
+
+
+class Heartbeats:
+    """The heartbeats of one agent."""
+
+    def __init__(self, reports: Reports, uplink: HttpUplink, delivery: Delivery) -> None:
+        self._reports, self._uplink, self._delivery = reports, uplink, delivery
+        self._declared = 0
+
+    async def run(self) -> Never:
+        """Send them for ever."""
+        while True:
+            started = time.monotonic()
+            await self._reports.refresh()
+            await self._send()
+            interval_s = self._reports.config.uplink.heartbeat_s
+            await asyncio.sleep(max(0.1, interval_s - (time.monotonic() - started)))
+
+    async def _send(self) -> None:
+        reports, delivery = self._reports, self._delivery
+        try:
+            reply = await self._uplink.send_heartbeat(reports.heartbeat())
+            known = reports.declared_series()
+            # A source that learns its series from what it hears (MQTT) has more to say as time goes by.
+            if reply.declarations_wanted or known > self._declared:
+                await self._uplink.declare(reports.declarations())
+                self._declared = known
+            if not reports.stats.pending_samples:
+                # With something pending, only a receipt for it shows that all is well.
+                delivery.connected()
+            delivery.heartbeat_sent()
+        except UplinkUnavailable as error:
+            delivery.heartbeat_failed(error)
