@@ -79,7 +79,12 @@ def test_an_agent_names_file_line_and_key(tmp_path: Path, mistake: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    for words in (("edge", "check", "--offline"), ("ingest", "serve"), ("token", "list", "--config")):
+    for words in (
+        ("edge", "check", "--offline"),
+        ("edge", "doctor"),
+        ("ingest", "serve"),
+        ("token", "list", "--config"),
+    ):
         ended = shopfloor(*words, tmp_path / "none.yaml")
         assert (ended.returncode, ended.stderr) == (
             2,
@@ -111,7 +116,7 @@ def test_an_agent_that_cannot_start_says_which_part_of_the_world_is_in_the_way(
     ended = shopfloor("edge", "run", agent_yaml(tmp_path, data="a-file"))
     assert (ended.returncode, str(in_the_way) in ended.stderr) == (1, True), ended.stderr
     secure = agent_yaml(tmp_path, url="https://127.0.0.1:1", more=", ca_file: no-ca.pem")
-    for command in ("run", "check"):
+    for command in ("run", "check", "doctor"):
         ended = shopfloor("edge", command, secure)
         assert (ended.returncode, str(tmp_path / "no-ca.pem") in ended.stderr + ended.stdout) == (1, True)
         assert "Traceback" not in ended.stderr

@@ -1,0 +1,92 @@
+"""``shopfloor edge check`` and ``shopfloor edge doctor``: what is wrong, before and while an agent runs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import pwd
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_agent.config import Config
+from edge_agent.doctor import Section, as_json, as_lines, is_sound
+from edge_agent.doctor.connected import look_at_everything
+from edge_agent.doctor.disk import nearest
+from edge_agent.doctor.offline import look_at_this_machine
+from shopfloor import configfile
+from shopfloor.errors import ConfigError
+
+_LISTEN_S = 5.0
+
+
+def add_arguments(check: argparse.ArgumentParser, doctor: argparse.ArgumentParser) -> None:
+    """Declare what both take."""
+    check.add_argument("--offline", action="store_true", help="does nothing: it never connects")
+    doctor.add_argument(
+        "--listen",
+        type=float,
+        default=_LISTEN_S,
+        metavar="SECONDS",
+        help=f"how long to wait for messages of brokers (default {_LISTEN_S:g})",
+    )
+    for parser in (check, doctor):
+        parser.add_argument("config", type=Path, help="agent.yaml")
+        parser.add_argument("--json", action="store_true", help="one object of JSON instead of tables")
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Look at the file and at this machine; returns the exit status (1: something fails, 2: the file is wrong)."""
+    config = _load(arguments.config)
+    if config is None:
+        return 2
+    return _say(look_at_this_machine(arguments.config, config), as_one_object=arguments.json)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Connect to everything as well; returns the exit status as `check` does."""
+    config = _load(arguments.config)
+    if config is None:
+        return 2
+    here = look_at_this_machine(arguments.config, config)
+    there = asyncio.run(look_at_everything(config, arguments.listen))
+    return _say([*here, *there], as_one_object=arguments.json)
+
+
+def _load(path: Path) -> Config | None:
+    try:
+        config = configfile.load(path, Config)
+        if os.geteuid() == 0 and _become_owner(nearest(config.data)):
+            # Once more, with the rights of the agent: what root can read need not be readable for it.
+            config = configfile.load(path, Config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return None
+    return config
+
+
+def _become_owner(folder: Path) -> bool:
+    """Go on as the user to whom the data belongs: root may read and write what the agent may not."""
+    status = folder.stat()
+    if not status.st_uid:
+        return False
+    try:
+        name = pwd.getpwuid(status.st_uid).pw_name
+        os.initgroups(name, status.st_gid)
+    except KeyError:
+        os.setgroups([])
+        name = str(status.st_uid)
+    os.setgid(status.st_gid)
+    os.setuid(status.st_uid)
+    print(f"looking as user {name}, to whom {folder} belongs", file=sys.stderr)
+    return True
+
+
+def _say(sections: Sequence[Section], *, as_one_object: bool) -> int:
+    if as_one_object:
+        print(json.dumps(as_json(sections)))
+    else:
+        print("\n".join(as_lines(sections)))
+    return 0 if is_sound(sections) else 1
