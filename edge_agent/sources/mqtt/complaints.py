@@ -11,10 +11,16 @@ _MAX: Final = 500
 
 
 class Complaints:
-    """What one source has said of unusable messages; bounded."""
+    """What one source has said of unusable messages; bounded.
 
-    def __init__(self, source: str) -> None:
+    Args:
+        source: its name.
+        loud: whether it is logged.
+    """
+
+    def __init__(self, source: str, *, loud: bool = True) -> None:
         self._source = source
+        self._level = logging.WARNING if loud else logging.DEBUG
         self.said: dict[tuple[str, str], str] = {}
         """(topic, what) to why, in the order in which it was said."""
 
@@ -24,9 +30,10 @@ class Complaints:
             return
         self.said[topic, what] = why
         if len(self.said) > _MAX:
-            _log.warning(
+            _log.log(
+                self._level,
                 "%s: more topics have unusable messages; from now on only the metrics count them",
                 self._source,
             )
             return
-        _log.warning("%s: topic %.200r: %s: %.300s (said once)", self._source, topic, what, why)
+        _log.log(self._level, "%s: topic %.200r: %s: %.300s (said once)", self._source, topic, what, why)

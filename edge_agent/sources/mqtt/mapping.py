@@ -42,13 +42,18 @@ class Translation(NamedTuple):
 
 
 class Translator:
-    """Knows what every topic means."""
+    """Knows what every topic means.
 
-    def __init__(self, config: MqttConfig) -> None:
+    Args:
+        config: of the source.
+        loud: whether what can't be used is logged; it is in `complaints` in any case.
+    """
+
+    def __init__(self, config: MqttConfig, *, loud: bool = True) -> None:
         self._max_payload_bytes = config.max_payload_bytes
         self._meanings = [Meaning(topic) for topic in config.topics]
         self._routes: OrderedDict[str, Route | Unusable] = OrderedDict()
-        self.complaints = Complaints(config.name)
+        self.complaints = Complaints(config.name, loud=loud)
         """What was said of unusable messages."""
         self._found_signals = 0
         self._last_series: tuple[SeriesKey, ...] = ()
