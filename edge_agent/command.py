@@ -1,4 +1,4 @@
-"""``shopfloor edge``: run an agent, check its configuration against the real machines, look into a server."""
+"""``shopfloor edge``: run an agent, look at what it needs, look into a server."""
 
 from __future__ import annotations
 
@@ -10,27 +10,24 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edge_agent import buffer_command, message_command, run_command, trust_command
-from edge_agent.agent import connect_uplink
+from edge_agent import buffer_command, doctor_command, message_command, run_command, trust_command
+from edge_agent.agent import agent_version
 from edge_agent.config import Config
-from edge_agent.sources.mqtt.config import MqttConfig
-from edge_agent.sources.opcua.config import OpcUaConfig
-from edge_agent.sources.sparkplug.config import SparkplugConfig
-from edge_agent.uplink import HttpUplink
 from shopfloor import configfile, logs
-from shopfloor.errors import ConfigError, ShopfloorError, UplinkUnavailable
+from shopfloor.errors import ConfigError, ShopfloorError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-commands."""
+    parser.add_argument("--version", action="version", version=f"shopfloor {agent_version()}")
     commands = parser.add_subparsers(dest="edge_command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run an agent until TERM or Ctrl-C")
     run_command.add_arguments(run)
-    check = commands.add_parser(
-        "check", help="check a configuration, and connect once to everything it names"
+    check = commands.add_parser("check", help="look at a configuration and this machine, without connecting")
+    doctor = commands.add_parser(
+        "doctor", help="connect to everything as well, and say of each part and node how it is"
     )
-    check.add_argument("config", type=Path, help="agent.yaml")
-    check.add_argument("--offline", action="store_true", help="check the file alone")
+    doctor_command.add_arguments(check, doctor)
     browse = commands.add_parser("browse", help="list an OPC UA server's variables as lines for agent.yaml")
     browse.add_argument("endpoint", help="such as opc.tcp://192.0.2.10:4840")
     browse.add_argument(
@@ -40,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     buffer = commands.add_parser("buffer", help="show what the buffer holds, or export what waits in it")
     buffer_command.add_arguments(buffer)
     message_command.add_arguments(check)
-    for sub in (run, check, browse, buffer):
+    for sub in (run, check, doctor, browse, buffer):
         sub.add_argument("--verbose", action="store_true", help="log more")
 
 
@@ -53,6 +50,10 @@ def main(arguments: argparse.Namespace) -> int:
         return message_command.run(arguments)
     if arguments.edge_command == "browse":
         return asyncio.run(_browse(arguments.endpoint, arguments.asset))
+    if arguments.edge_command == "check":
+        return doctor_command.check(arguments)
+    if arguments.edge_command == "doctor":
+        return doctor_command.doctor(arguments)
     try:
         config = configfile.load(arguments.config, Config)
     except ConfigError as error:
@@ -60,8 +61,6 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     if arguments.edge_command == "buffer":
         return buffer_command.run(arguments, config)
-    if arguments.edge_command == "check":
-        return 0 if arguments.offline else _run(arguments.config, _check(config))
     return _run(arguments.config, run_command.run(arguments.config, config))
 
 
@@ -71,51 +70,6 @@ def _run(path: Path, work: Coroutine[None, None, int]) -> int:
     except (ShopfloorError, OSError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
-
-
-async def _check(config: Config) -> int:
-    worst = 0
-    for entry in config.sources:
-        settings = entry.settings
-        print(f"{settings.name}:")
-        for line, sound in await _check_source(settings, config):
-            print(f"  {'ok  ' if sound else 'FAIL'} {line}")
-            worst = worst if sound else 1
-    for line, sound in await _check_uplink(config):
-        print(f"uplink:\n  {'ok  ' if sound else 'FAIL'} {line}")
-        worst = worst if sound else 1
-    return worst
-
-
-async def _check_source(
-    settings: OpcUaConfig | MqttConfig | SparkplugConfig, config: Config
-) -> list[tuple[str, bool]]:
-    if isinstance(settings, OpcUaConfig):
-        from edge_agent.sources.opcua.check import check as check_opcua  # noqa: PLC0415  only what is configured
-
-        findings = await check_opcua(settings, agent_id=config.agent.id, pki=config.data / "pki")
-        return [(str(finding), finding.sound) for finding in findings]
-    if isinstance(settings, SparkplugConfig):
-        from edge_agent.sources.sparkplug.check import check as check_sparkplug  # noqa: PLC0415
-
-        return [(str(finding), finding.sound) for finding in await check_sparkplug(settings)]
-    from edge_agent.sources.mqtt.check import check as check_mqtt  # noqa: PLC0415
-
-    return [(str(finding), finding.sound) for finding in await check_mqtt(settings)]
-
-
-async def _check_uplink(config: Config) -> list[tuple[str, bool]]:
-    url = config.uplink.url
-    exchange = connect_uplink(config)
-    try:
-        # An empty list of span records is accepted from every agent token and changes nothing.
-        await HttpUplink(exchange).send_spans([])
-    except UplinkUnavailable as error:
-        said = str(error)
-        return [(said if said.startswith(url) else f"{url}: {said}", False)]
-    finally:
-        await exchange.close()
-    return [(f"{url} takes the token", True)]
 
 
 async def _browse(endpoint: str, asset: str) -> int:
