@@ -45,7 +45,9 @@ async def supervise(
         extra_s = 0.0
         state, message, event = SourceState.UNAVAILABLE, "it ended without saying why", "internal_error"
         try:
-            await source.run(sink)
+            # In a task of its own: before Python 3.13 a TaskGroup that waits for its tasks leaves its task "cancelling"
+            # when one of them fails, and this one would end with its first lost connection.
+            await asyncio.create_task(source.run(sink), name=f"source {source.name} running")
         except SourceMisconfigured as error:
             state, message, event = SourceState.MISCONFIGURED, str(error), "misconfigured"
             extra_s = MISCONFIGURED_RETRY_S

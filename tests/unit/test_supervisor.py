@@ -142,6 +142,24 @@ async def test_a_source_that_just_ends_is_started_again(clock: Clock) -> None:
         assert sink.events == {("imm", "internal_error"): 1}
 
 
+async def test_a_source_whose_tasks_end_one_another_is_started_again(clock: Clock) -> None:
+    class Grouped(Scripted):
+        async def run(self, sink: BlockSink) -> Never:
+            if not self.attempts_s:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._ends_later())
+            await super().run(sink)
+            raise AssertionError
+
+        async def _ends_later(self) -> None:
+            self.attempts_s.append(clock.now_s)
+            await asyncio.sleep(0)
+            raise ZeroDivisionError
+
+    async with supervised(Grouped(clock, []), clock, Backoff(0.5, 30.0)) as sink:
+        assert sink.events == {("imm", "internal_error"): 1}
+
+
 async def test_no_session_flood_reconnects_are_capped_by_backoff_with_jitter(clock: Clock) -> None:
     refused: list[Exception | Step] = [SourceUnavailable("refused")] * 200
     source = Scripted(clock, refused)
