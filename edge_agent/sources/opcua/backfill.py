@@ -168,6 +168,7 @@ class Backfill:
                 rest.append(cursor)
         block, _ = await self._live.samples(columns, self._live.clock())
         reached = min((cursor.reached for cursor in chain(rest, *refused.values())), default=end)
+        block = self._live.nodes.worded(block)
         await self._live.sink.put(block, self._live.coverage.progress(hole, reached))
         self._live.sink.count("history_values", len(block))
         for status, failed in refused.items():

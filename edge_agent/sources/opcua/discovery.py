@@ -60,7 +60,8 @@ class Discovery:
         self._taken: dict[Series, str] = dict.fromkeys(taken, "nodes")
         self._places: dict[Place, None] = {}
         self._unsaved_from = 0
-        self._hits: dict[int, int] = {}
+        self._matched: set[int] = set()
+        """The rules that have ever found anything."""
         self._collisions: dict[Place, str] = {}
         self._problems: list[str] = []
         self.machines: list[Machine] = []
@@ -94,13 +95,13 @@ class Discovery:
         nodes = []
         for hit in walk.hits:
             if hit.node in known:
-                self._hits.setdefault(hit.rule, 0)
                 continue
             rule = self._rules[hit.rule]
             place = Place(_start_text(rule), path_text(hit.found.path), rule.objects)
             if place not in self._places:
                 nodes += self._want(hit.rule, place, hit.found)
         self._problems = list(walk.problems)
+        self._matched |= walk.matched
         return nodes
 
     def unsaved(self, state: Mapping[str, bytes]) -> State:
@@ -136,7 +137,7 @@ class Discovery:
 
     def _empty(self) -> Iterator[Rule]:
         for number, rule in enumerate(self._rules):
-            if number not in self._hits and (rule.objects or not rule.profile):
+            if number not in self._matched and (rule.objects or not rule.profile):
                 yield rule
 
     def _missing(self) -> Iterator[str]:
@@ -185,7 +186,7 @@ class Discovery:
             self._taken[series] = _readable(found.path)
         self._collisions.pop(place, None)
         self._places[place] = None
-        self._hits[number] = self._hits.get(number, 0) + 1
+        self._matched.add(number)
         return [] if node is None else [node]
 
 

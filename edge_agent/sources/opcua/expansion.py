@@ -127,18 +127,24 @@ class Expansion:
                 special.setdefault(row, None)
         return self._assemble(readings, special) if special else readings
 
-    def declarations(self) -> Iterator[SeriesDeclaration]:
-        """Yield what is known of the elements: those of arrays have the unit of their node."""
+    def declarations(self, known: Sequence[tuple[str, str]] = ()) -> Iterator[SeriesDeclaration]:
+        """Yield what is known of the elements: those of arrays have unit and description of their node.
+
+        ``known`` holds these two of each node by its number, where there is more than the configuration says.
+        """
         for number, elements in self._present.items():
             config = self._nodes.configs[number]
             for path in elements:
                 is_index = path.replace(".", "").isdecimal()
-                yield SeriesDeclaration(
-                    str(config.asset),
-                    f"{config.signal}.{path}",
-                    config.unit if is_index else "",
-                    config.description if is_index else "",
-                )
+                said = known[number] if known else (config.unit, config.description)
+                if not is_index:
+                    said = ("", "")
+                yield SeriesDeclaration(str(config.asset), f"{config.signal}.{path}", *said)
+
+    @property
+    def total(self) -> int:
+        """How many elements there are."""
+        return self._total
 
     def summary(self) -> str:
         """Say what could not be taken apart, for the source's report; empty if nothing."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from asyncua import ua
 
 from edge_agent.sources import BlockSink
 from edge_agent.sources.opcua.config import OpcUaConfig
@@ -36,6 +38,12 @@ class Live:
     """The agent's clock, UTC ns."""
     history_wanted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is a new hole, or a node that an old one waits for."""
+    attached: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when more nodes work."""
+    search_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when nodes have come back: where they were, there may be others."""
+    data_types: dict[ua.NodeId, Mapping[int, str]] = field(default_factory=dict)
+    """Names of the values of the data types that were asked for in this session."""
 
     def __post_init__(self) -> None:
         self.nodes.expansion.restore(self.sink.state().get(self._elements_key))

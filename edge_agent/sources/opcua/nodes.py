@@ -16,6 +16,7 @@ from edge_agent.sources.opcua.arrays import Leaves
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings
 from edge_agent.sources.opcua.expansion import Expansion
+from edge_agent.sources.opcua.wording import Wording
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.signal import SeriesKey
@@ -61,6 +62,10 @@ class Nodes:
         self._failures: dict[int, _Failure] = {}
         self.remarks: list[str] = []
         """What else of the session should be reported, such as a certificate that ends soon."""
+        self.search_remarks: list[str] = []
+        """What patterns and profiles did not find."""
+        self.wording = Wording()
+        """The names of the values of enumerations."""
         self.expansion = Expansion(self)
         """The elements of arrays and structures, which have series of their own."""
         self.add(config.nodes)
@@ -139,7 +144,7 @@ class Nodes:
 
     def summary(self) -> str:
         """Say what is wrong, for the source's report; empty if nothing is."""
-        parts = list(self.remarks)
+        parts = [*self.remarks, *self.search_remarks]
         if self._failures:
             named = sorted(self._failures.items())[:_NAMED_IN_REPORT]
             reasons = [f"{self.configs[number].label}: {failure.reason}" for number, failure in named]
@@ -199,6 +204,12 @@ class Nodes:
             },
         )
         return block, readings
+
+    def worded(self, block: SampleBlock) -> SampleBlock:
+        """Return samples of this source with the names of enumerations where they are wanted."""
+        if not self.wording:
+            return block
+        return self.wording.put(block, lambda: self.series, self.companion)
 
     def assets_of(self, numbers: Iterable[int]) -> list[str]:
         """Return the distinct assets of some nodes."""

@@ -147,7 +147,7 @@ class Poll:
         if gone:
             wanted &= ~np.isin(readings.handle, gone)
         news = block if wanted.all() else block.take(wanted)
-        return _Answer(mark, news, readings, gone, nodes)
+        return _Answer(mark, self._live.nodes.worded(news), readings, gone, nodes)
 
     async def _put(self, answers: list[_Answer], *, last: bool) -> None:
         """Put what is news; ``last`` says that with it everything has been read up to the last answer."""

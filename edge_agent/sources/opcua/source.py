@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Never
 
@@ -14,13 +15,16 @@ from asyncua.ua.attribute_ids import AttributeIds
 
 from edge_agent.sources import BlockSink
 from edge_agent.sources.opcua.backfill import Backfill
-from edge_agent.sources.opcua.config import OpcUaConfig, SubscribeGroup
+from edge_agent.sources.opcua.config import DEFAULT_GROUP, OpcUaConfig, SubscribeGroup
 from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.coverage import Coverage, Span, State, series_id
+from edge_agent.sources.opcua.described import Described, name_values
+from edge_agent.sources.opcua.discovery import Discovery
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
 from edge_agent.sources.opcua.poll import Poll
 from edge_agent.sources.opcua.resolve import Problem, resolve
+from edge_agent.sources.opcua.search import keep_searching
 from edge_agent.sources.opcua.session import ServiceFault, Session, status_name
 from edge_agent.sources.opcua.subscription import Subscriptions
 from shopfloor.errors import SourceUnavailable
@@ -57,6 +61,11 @@ class OpcUaSource:
         self._clock = clock
         self._applicant = Applicant(agent_id, pki)
         self._nodes = Nodes(config)
+        for rule in config.rules:
+            # So that a subscription or a round of polling is there when something is found.
+            self._nodes.groups.setdefault(str(rule.settings.get("group", DEFAULT_GROUP)), [])
+        self._described = Described(self._nodes)
+        self._discovery: Discovery | None = None
 
     @property
     def name(self) -> str:
@@ -66,22 +75,25 @@ class OpcUaSource:
     @property
     def assets(self) -> tuple[str, ...]:
         """See Source."""
-        return tuple(dict.fromkeys(str(node.asset) for node in self._config.nodes))
+        found = () if self._discovery is None else self._discovery.machines
+        return tuple(
+            dict.fromkeys(
+                [str(node.asset) for node in self._nodes.configs] + [machine.asset for machine in found]
+            )
+        )
 
     def declarations(self) -> tuple[SeriesDeclaration, ...]:
-        """See Source."""
-        return tuple(
-            SeriesDeclaration(str(node.asset), node.signal, node.unit, node.description)
-            for node in self._config.nodes
-        )
+        """See Source; the same object until there is more to say."""
+        return self._described.declarations()
 
     async def run(self, sink: BlockSink) -> Never:
         """See Source."""
         sink.report(SourceState.CONNECTING)
         self._nodes.begin()
+        discovery = self._remember(sink)
         try:
             async with open_session(self._config, self._clock, self._applicant) as session:
-                await self._serve(session, sink)
+                await self._serve(session, sink, discovery)
         except ServiceFault as fault:
             raise SourceUnavailable(str(fault)) from fault
         except BaseExceptionGroup as group:
@@ -91,11 +103,20 @@ class OpcUaSource:
             raise cause from None
         raise SourceUnavailable("the session ended")
 
-    async def _serve(self, session: Session, sink: BlockSink) -> None:
+    def _remember(self, sink: BlockSink) -> Discovery:
+        """Return what was found before, and want it again."""
+        if self._discovery is None:
+            taken = [(str(node.asset), node.signal) for node in self._config.nodes]
+            self._discovery = Discovery(self._config.rules, taken)
+            self._nodes.add(self._discovery.restore(sink.state()))
+            self._described.restore(sink.state())
+        return self._discovery
+
+    async def _serve(self, session: Session, sink: BlockSink, discovery: Discovery) -> None:
         config = self._config
         coverage = Coverage(
             config.name,
-            [series_id(node.asset, node.signal) for node in config.nodes],
+            [series_id(node.asset, node.signal) for node in self._nodes.configs],
             sink.state(),
             overlap_ns=round(config.history.overlap_s * 1e9),
             batch=_HISTORY_BATCH,
@@ -109,7 +130,7 @@ class OpcUaSource:
                 await subscriptions.create(group, settings)
             else:
                 polls.append(Poll(live, group, settings))
-        await _attach(live, subscriptions, range(len(config.nodes)))
+        await _attach(live, subscriptions, range(len(self._nodes.configs)))
         self._remark(session)
         live.report()
         async with asyncio.TaskGroup() as tasks:
@@ -119,6 +140,9 @@ class OpcUaSource:
                 tasks.create_task(poll.run())
             tasks.create_task(Backfill(live).run())
             tasks.create_task(_retry(live, subscriptions))
+            tasks.create_task(self._described.keep_asking(live))
+            if config.rules:
+                tasks.create_task(keep_searching(live, discovery, partial(_attach, live, subscriptions)))
             tasks.create_task(session.keep_alive(sink.clock_offset))
             tasks.create_task(session.renew_channel())
             tasks.create_task(self._watch_certificates(live))
@@ -153,6 +177,7 @@ async def _attach(live: Live, subscriptions: Subscriptions, numbers: Iterable[in
         else:
             here[number] = result
     problems |= await _look_at(live, here)
+    await name_values(live, here)
     state: State = {}
     lost: list[Span] = []
     for group in dict.fromkeys(nodes.configs[number].group for number in here):
@@ -184,6 +209,7 @@ async def _attach(live: Live, subscriptions: Subscriptions, numbers: Iterable[in
     await live.record_lost(lost, "the connection was interrupted, and the server keeps no history")
     if state:
         await live.sink.put(NO_SAMPLES, state)
+    live.attached.set()
 
 
 async def _look_at(live: Live, here: dict[int, ua.NodeId]) -> dict[int, str]:
@@ -216,6 +242,8 @@ async def _retry(live: Live, subscriptions: Subscriptions) -> Never:
         if due:
             await live.session.read_namespaces()
             await _attach(live, subscriptions, due)
+            if any(number in live.nodes.ids for number in due):
+                live.search_wanted.set()
             live.report()
 
 

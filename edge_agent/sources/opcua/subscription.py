@@ -235,7 +235,7 @@ class Subscriptions:
         if not notification.more:
             state |= self._live.coverage.advance(subscription.group, mark)
             subscription.last_saved_ns = received
-        await self._live.sink.put(block, state)
+        await self._live.sink.put(self._live.nodes.worded(block), state)
         subscription.last_sequence = notification.sequence
         self._acknowledge.append((notification.subscription, notification.sequence))
         if gone := disappeared(readings):

@@ -46,6 +46,8 @@ class Walk(NamedTuple):
     """By rule, and in the server's order; each node once, for the first rule that found it."""
     problems: list[str]
     """What kept rules from finding everything."""
+    matched: frozenset[int]
+    """The rules that found anything at all, also what others have."""
 
 
 class _State(NamedTuple):
@@ -106,7 +108,8 @@ async def walk(session: Session, rules: Sequence[Rule]) -> Walk:
         places = below
     else:
         problems.append(f"the search ended at a depth of {MAX_DEPTH} names")
-    return Walk(_sorted_out(rules, hits, problems), problems)
+    matched = frozenset(number for number, found in hits.items() if found)
+    return Walk(_sorted_out(rules, hits, problems), problems, matched)
 
 
 def _prepare(session: Session, rule: Rule) -> tuple[ua.NodeId, list[PatternStep]] | Problem:

@@ -24,8 +24,12 @@ class Wording:
         self._beside: dict[int, bool] = {}
         self._concerned: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
 
-    def __bool__(self) -> bool:
-        return bool(self._tables)
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def beside(self, node: int) -> bool:
+        """Tell whether a node's names stand in a series beside it."""
+        return self._beside.get(node, False)
 
     def name(self, node: int, table: Mapping[int, str], *, beside: bool) -> None:
         """Give the values of a node names, in their place or in a series beside it."""
@@ -51,6 +55,10 @@ class Wording:
         inside = block.series_index < len(self._concerned)
         rows = np.flatnonzero(inside)
         rows = rows[self._concerned[block.series_index[rows]]]
+        before = series()
+        if block.series is not before and len(rows):
+            # It was made before there were more nodes: what stood beside them stands elsewhere now.
+            rows = rows[[before[row] == block.series[row] for row in block.series_index[rows].tolist()]]
         if not len(rows):
             return block
         text = dict(block.text)
@@ -70,7 +78,6 @@ class Wording:
             block = replace(block, value=values, text=text)
         if not beside:
             return block
-        before = series()
         copies = np.array(list(beside), np.intp)
         positions = [companion(int(node), SUFFIX) for node in block.series_index[copies]]
         more = SampleBlock(

@@ -1,0 +1,61 @@
+"""Searches for what patterns and profiles describe, again and again while a session lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Final, Never
+
+from edge_agent.sources.opcua.coverage import series_id
+from edge_agent.sources.opcua.discovery import Discovery
+from edge_agent.sources.opcua.live import Live
+from edge_agent.sources.opcua.nodes import NO_SAMPLES
+from edge_agent.sources.opcua.walk import walk
+
+_MAX_RETRY_S: Final = 60.0
+
+
+async def keep_searching(
+    live: Live, discovery: Discovery, attach: Callable[[Iterable[int]], Awaitable[None]]
+) -> Never:
+    """Search at once, every ``rebrowse_s``, when nodes have come back, and sooner while something finds nothing.
+
+    Args:
+        live: the session.
+        discovery: what was found so far, of this server.
+        attach: begins to read nodes, by number.
+    """
+    config = live.config
+    retry_s = config.retry_s
+    while True:
+        live.search_wanted.clear()
+        found = await _search(live, discovery, attach)
+        retry_s = config.retry_s if found else min(2 * retry_s, max(_MAX_RETRY_S, config.retry_s))
+        wait_s = min(retry_s, config.rebrowse_s) if discovery.searching else config.rebrowse_s
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await live.search_wanted.wait()
+        # One search for all that comes back together.
+        await asyncio.sleep(min(config.retry_s, 1.0))
+
+
+async def _search(
+    live: Live, discovery: Discovery, attach: Callable[[Iterable[int]], Awaitable[None]]
+) -> bool:
+    """Search once, and begin to read what is new; return whether anything is."""
+    nodes = live.nodes
+    await live.session.read_namespaces()
+    explicit = {nodes.ids[number] for number in range(len(live.config.nodes)) if number in nodes.ids}
+    configs = discovery.learn(await walk(live.session, live.config.rules), explicit)
+    numbers = nodes.add(configs)
+    live.coverage.add([series_id(node.asset, node.signal) for node in configs])
+    state = discovery.unsaved(live.sink.state())
+    if state:
+        await live.sink.put(NO_SAMPLES, state)
+        discovery.saved()
+    nodes.search_remarks = list(discovery.summary())
+    if numbers:
+        await attach(numbers)
+    live.report()
+    return bool(numbers)
