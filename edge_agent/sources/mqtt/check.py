@@ -26,7 +26,7 @@ _UNREMARKABLE: Final = frozenset({"no_source_time", "repeated_message", "unmatch
 
 
 Seen: TypeAlias = dict[str, dict[str, tuple[Sample, ...]]]
-"""Configured topic to the topics seen of it, each with the samples of its first message."""
+"""Configured topic to the topics seen of it, each with the samples of its last message that had any."""
 
 
 class Finding(NamedTuple):
@@ -86,7 +86,7 @@ def _left_open(subscribing: asyncio.Task[None]) -> list[Finding]:
 async def _listen(
     connection: Connection, config: MqttConfig, listen_s: float, findings: list[Finding]
 ) -> None:
-    translator = Translator(config)
+    translator = Translator(config, loud=False)
     recent = RecentPayloads({})
     seen: Seen = {topic.label: {} for topic in config.topics}
     unmatched: dict[str, str] = {}
@@ -104,11 +104,19 @@ async def _listen(
         if unmatched:
             some = ", ".join(f"{topic} ({why})" for topic, why in list(unmatched.items())[:_SHOWN])
             findings.append(Finding(f"{len(unmatched)} topics without use, such as: {some}"))
-        findings += [
-            Finding(f"{what}: {number} times", sound=False)
-            for what, number in counts.items()
-            if what not in _UNREMARKABLE
-        ]
+        findings += _unusable(translator, counts)
+
+
+def _unusable(translator: Translator, counts: Counter[str]) -> list[Finding]:
+    """Return what could not be used, counted, each with the topic where it was met first and why."""
+    first: dict[str, str] = {}
+    for (topic, what), why in translator.complaints.said.items():
+        first.setdefault(what, f"; first on {topic}: {why}")
+    return [
+        Finding(f"{what}: {number} times{first.get(what, '')}", sound=False)
+        for what, number in counts.items()
+        if what not in _UNREMARKABLE
+    ]
 
 
 def _note(
@@ -125,11 +133,12 @@ def _note(
             unmatched.setdefault(message.topic, found.why)
         return
     topics = seen[found]
-    if message.topic in topics or len(topics) >= _MAX_TOPICS:
+    if message.topic not in topics and len(topics) >= _MAX_TOPICS:
         return
     block, found_counts = translator.translate([message], recent)
     counts.update(found_counts)
-    topics[message.topic] = tuple(block.rows())
+    if len(block) or message.topic not in topics:
+        topics[message.topic] = tuple(block.rows())
 
 
 def _matched(seen: Seen, listen_s: float) -> list[Finding]:
