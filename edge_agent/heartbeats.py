@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Never
 
 from edge_agent.delivery import Delivery
 from edge_agent.reports import Reports
 from edge_agent.uplink import HttpUplink
 from shopfloor.errors import UplinkUnavailable
+from shopfloor.messages import SeriesDeclaration
 
 
 class Heartbeats:
@@ -17,7 +19,7 @@ class Heartbeats:
 
     def __init__(self, reports: Reports, uplink: HttpUplink, delivery: Delivery) -> None:
         self._reports, self._uplink, self._delivery = reports, uplink, delivery
-        self._declared = 0
+        self._declared: Sequence[tuple[SeriesDeclaration, ...]] = ()
 
     async def run(self) -> Never:
         """Send them for ever."""
@@ -32,9 +34,9 @@ class Heartbeats:
         reports, delivery = self._reports, self._delivery
         try:
             reply = await self._uplink.send_heartbeat(reports.heartbeat())
-            known = reports.declared_series()
-            # A source that learns its series from what it hears (MQTT) has more to say as time goes by.
-            if reply.declarations_wanted or known > self._declared:
+            known = reports.known_series()
+            # A source that learns of its series from what it meets has more to say as time goes by.
+            if reply.declarations_wanted or known != self._declared:
                 await self._uplink.declare(reports.declarations())
                 self._declared = known
             if not reports.stats.pending_samples:

@@ -25,6 +25,7 @@ from shopfloor.messages import (
     MAX_SOURCE_EVENTS,
     BufferReport,
     Heartbeat,
+    SeriesDeclaration,
     SeriesDeclarations,
     SourceReport,
     SourceState,
@@ -107,9 +108,9 @@ class Reports:
             config_message="; ".join(config.problems)[:_MAX_TEXT],
         )
 
-    def declared_series(self) -> int:
-        """Return how many series the sources know."""
-        return sum(len(sink.source.declarations()) for sink in self._sources.sinks)
+    def known_series(self) -> list[tuple[SeriesDeclaration, ...]]:
+        """Return what the sources themselves know of their series: equal until one of them knows more."""
+        return [sink.source.declarations() for sink in self._sources.sinks]
 
     def declarations(self) -> SeriesDeclarations:
         """Return what there is to say about all series."""
