@@ -28,6 +28,7 @@ from edge_agent.sources.opcua.endpoints import (
     new_client,
     open_socket,
 )
+from edge_agent.sources.opcua.kept import Kept, only_interrupted
 from edge_agent.sources.opcua.orphans import Orphans
 from edge_agent.sources.opcua.own import OwnCertificate
 from edge_agent.sources.opcua.pki import Pki, thumbprint
@@ -98,25 +99,30 @@ async def open_session(
         SourceMisconfigured: the server does not offer what is configured, is not trusted, or refuses us.
     """
     applicant = applicant or Applicant()
-    applicant.orphans.check()
+    orphans = applicant.orphans
+    orphans.check()
     credentials = await _credentials(config, clock, applicant)
     own = None if credentials is None else credentials.own
     try:
-        await applicant.orphans.bury(partial(_channel, config, applicant, credentials))
+        await orphans.bury(partial(_channel, config, applicant, credentials))
     except (UaError, OSError, TimeoutError) as error:
         raise refusal(config, error, Step.CHANNEL, own) from error
     client = _client(config, applicant, credentials)
+    session = Session(client, config, clock)
+    kept = None
     try:
-        await _connect(client, config, own)
-        session = Session(client, config, clock)
+        session.inherited = await _connect(client, config, own, orphans)
         if credentials is not None:
             session.remarks = partial(_remarks, credentials, clock)
         await session.measure_clock()
         await session.read_namespaces()
         await session.read_limits()
         yield session
+    except BaseException as error:
+        kept = session.keep() if only_interrupted(error) else None
+        raise
     finally:
-        await _close(client, applicant.orphans)
+        await _close(client, orphans, kept)
 
 
 async def examine(
@@ -262,11 +268,18 @@ async def _channel(
         await drop(client)
 
 
-async def _connect(client: Client, config: OpcUaConfig, own: OwnCertificate | None) -> None:
+async def _connect(
+    client: Client, config: OpcUaConfig, own: OwnCertificate | None, orphans: Orphans
+) -> Kept | None:
+    """Open a channel and a session on it; return subscriptions of one that broke, if there are any."""
     step = Step.CHANNEL
+    heir = orphans.heir()
+    kept = None if heir is None else heir.kept
     try:
         await _open_channel(client)
         step = Step.SESSION
+        if heir is not None and await orphans.revive(client, heir):
+            return kept
         await client.create_session()
         step = Step.USER
         choose_token(client, config)
@@ -275,6 +288,10 @@ async def _connect(client: Client, config: OpcUaConfig, own: OwnCertificate | No
         if step is Step.SESSION and config.security.policy == "None" and await _misses_none(config, error):
             raise _not_offered(config, await discover(config)) from error
         raise refusal(config, error, step, own) from error
+    if heir is not None and kept is not None:
+        kept.foreign = True
+        orphans.disinherit(heir)
+    return kept
 
 
 async def _misses_none(config: OpcUaConfig, error: Exception) -> bool:
@@ -287,15 +304,18 @@ async def _misses_none(config: OpcUaConfig, error: Exception) -> bool:
         return False
 
 
-async def _close(client: Client, orphans: Orphans) -> None:
-    """Say goodbye if the server listens, remember a session that it may still hold, then drop the socket."""
+async def _close(client: Client, orphans: Orphans, kept: Kept | None) -> None:
+    """Say goodbye if the server listens, remember a session that it may still hold, then drop the socket.
+
+    Where something of the session shall go on there is no goodbye: it might arrive late, and end it.
+    """
     low = client.uaclient
     token = low.session.authentication_token
     held = not token.is_null()
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             low.pre_request_hook = None
-            if low.protocol is not None and not low.protocol.is_closed:
+            if kept is None and low.protocol is not None and not low.protocol.is_closed:
                 await low.close_session(True)
                 held = False
                 await low.close_secure_channel()
@@ -303,5 +323,5 @@ async def _close(client: Client, orphans: Orphans) -> None:
         pass
     finally:
         if held:
-            orphans.leave(client)
+            orphans.leave(client, kept)
         await drop(client)

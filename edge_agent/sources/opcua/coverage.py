@@ -136,6 +136,16 @@ class Coverage:
         self._stale_keys.clear()
         return Change(state, tuple(Span(tuple(members), start, at.server) for start, members in lost.items()))
 
+    def resume(self, group: str, nodes: Iterable[int]) -> None:
+        """Note that ``nodes`` are live as if nothing had interrupted them: the server goes on where it stood.
+
+        What was saved still speaks for them; raises KeyError for a node that was never seen.
+        """
+        for node in nodes:
+            mark = self._stopped.pop(node)
+            self._live[group] = min(mark, self._live.get(group, mark))
+            self._groups[node] = group
+
     def leave(self, nodes: Iterable[int]) -> State:
         """Note that nodes are no longer live: they are complete up to their group's mark and no further."""
         for node in nodes:

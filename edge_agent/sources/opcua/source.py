@@ -123,6 +123,15 @@ class OpcUaSource:
         )
         live = Live(session, config, sink, self._nodes, coverage, self._clock)
         subscriptions = Subscriptions(live)
+        watched = set(
+            await subscriptions.inherit(
+                {
+                    group: None
+                    for group in self._nodes.groups
+                    if isinstance(config.group(group), SubscribeGroup)
+                }
+            )
+        )
         polls: list[Poll] = []
         for group in self._nodes.groups:
             settings = config.group(group)
@@ -130,7 +139,11 @@ class OpcUaSource:
                 await subscriptions.create(group, settings)
             else:
                 polls.append(Poll(live, group, settings))
-        await _attach(live, subscriptions, range(len(self._nodes.configs)))
+        await _attach(
+            live,
+            subscriptions,
+            [number for number in range(len(self._nodes.configs)) if number not in watched],
+        )
         self._remark(session)
         live.report()
         async with asyncio.TaskGroup() as tasks:
