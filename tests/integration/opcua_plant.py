@@ -113,6 +113,14 @@ class Plant:
             await self.server.historize_node_data_change(node)
         self._nodes[name] = node
 
+    async def remove(self, name: str) -> None:
+        """Take a variable out, as loading another program into a controller does."""
+        assert self.server is not None
+        node = self._nodes.pop(name)
+        if self.history:
+            await self.server.dehistorize_node_data_change(node)
+        await self.server.delete_nodes([node])
+
     async def stop(self) -> None:
         if self.server is not None:
             server, self.server = self.server, None

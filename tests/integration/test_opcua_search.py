@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
 
 from edge_agent.sources.opcua import OpcUaSource
 from shopfloor.messages import SeriesDeclaration
@@ -60,22 +61,33 @@ async def test_what_was_found_once_is_missed_by_name_and_taken_up_again(plant: P
     await plant.stop()
     plant.extra_namespaces = ["urn:one:more"]
     await plant.start(["v0", "v1", "late"])
-    again = searching(plant)
+    again = searching(plant, groups={"live": {"mode": "poll", "interval_s": 0.05}})
     async with running(again, sink):
         await sink.until(lambda: "2 of 5 nodes fail: acme/hk01/1:v2 (/IMM_1/v2)" in report(sink))
-        assert [each.signal for each in again.declarations()] == ["v0", "v1", "v2", "late", "melt_temperature"]
+        assert [each.signal for each in again.declarations()] == [
+            "v0",
+            "v1",
+            "v2",
+            "late",
+            "melt_temperature",
+        ]
         await plant.write("v0", 41.0)
         await sink.until(lambda: newest(sink, "v0") == 41.0)
         await plant.add("v2")
         await plant.write("v2", 42.0)
         await sink.until(lambda: newest(sink, "v2") == 42.0)
         await sink.until(lambda: report(sink).startswith("1 of 5 nodes fail"))
+        await plant.remove("v1")
+        await sink.until(lambda: "/IMM_1/v1" in report(sink))
+        await plant.add("v1")
+        await plant.write("v1", 43.0)
+        await sink.until(lambda: newest(sink, "v1") == 43.0)
 
 
 async def test_units_ranges_and_names_of_enumerations_are_the_servers(plant: Plant) -> None:
     temperature = await plant.folder.add_variable(plant.index, "Temp", 20.0)
     await temperature.write_attribute(
-        ua.AttributeIds.Description, ua.DataValue(ua.LocalizedText("Melt temperature"))
+        AttributeIds.Description, ua.DataValue(ua.Variant(ua.LocalizedText("Melt temperature")))
     )
     unit = ua.EUInformation(UnitId=ua.Int32(4408652), DisplayName=ua.LocalizedText("°C"))
     await temperature.add_property(0, "EngineeringUnits", unit)
@@ -95,7 +107,6 @@ async def test_units_ranges_and_names_of_enumerations_are_the_servers(plant: Pla
     async with running(again, later, again=True):
         await later.until(lambda: bool(later.reports))
         assert wanted in again.declarations()
-
 
 
 async def test_enumerations_as_text_and_as_both(plant: Plant) -> None:
