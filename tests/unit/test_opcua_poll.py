@@ -15,11 +15,12 @@ from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
 from edge_agent.sources.opcua.config import OpcUaConfig, PollGroup
 from edge_agent.sources.opcua.coverage import Coverage, series_id
+from edge_agent.sources.opcua.limits import Limits
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import Nodes
 from edge_agent.sources.opcua.poll import Poll
 from edge_agent.sources.opcua.requests import EncodedRequest
-from edge_agent.sources.opcua.session import Limits, ServiceFault
+from edge_agent.sources.opcua.session import ServiceFault
 from shopfloor.block import SampleBlock
 from shopfloor.errors import SourceUnavailable
 from shopfloor.messages import SourceState
@@ -34,6 +35,7 @@ class PlayedSession:
         self.limits = Limits(read=1_000)
         self.most = COUNT
         self.slow_above = COUNT
+        self.huge: set[int] = set()
         self.sizes: list[int] = []
         self.requests: list[EncodedRequest] = []
         self.status = 0
@@ -46,6 +48,8 @@ class PlayedSession:
         self.sizes.append(len(nodes))
         if len(nodes) > self.most:
             raise ServiceFault("Read", StatusCodes.BadTooManyOperations)
+        if any(node.NodeId.Identifier in self.huge for node in nodes):
+            raise ServiceFault("Read", StatusCodes.BadResponseTooLarge)
         if len(nodes) > self.slow_above:
             raise SourceUnavailable("no answer to Read within 5 s") from TimeoutError()
         response: Any = ua.ReadResponse()
@@ -155,6 +159,30 @@ async def test_a_limit_that_lies_is_halved_and_remembered() -> None:
     assert played.session.sizes == [1_000, 500, 250, 250, 250, 250, 200]
     await played.read()
     assert played.session.sizes[7:] == [250, 250, 250, 250, 200]
+
+
+async def test_a_limit_of_a_few_is_found_and_remembered() -> None:
+    played = Played()
+    played.session.most = 5
+    await played.read()
+    assert played.values() == everything()
+    assert played.session.limits.read <= 5
+    played.session.sizes.clear()
+    await played.read()
+    assert max(played.session.sizes) <= 5
+
+
+async def test_one_node_that_is_too_large_is_lost_alone() -> None:
+    played = Played()
+    played.session.huge = {777}
+    await played.read()
+    assert played.values() == [value for value in everything() if value != 777]
+    assert 777 not in played.nodes.ids
+    assert "BadResponseTooLarge" in played.nodes.summary()
+    assert len(played.session.sizes) < 150
+    played.session.sizes.clear()
+    await played.read()
+    assert played.session.sizes == [1_000, 199]
 
 
 async def test_a_server_that_is_too_slow_for_its_own_limit_is_asked_for_less() -> None:

@@ -11,7 +11,6 @@ from asyncua.ua.status_codes import StatusCodes
 
 from edge_agent.sources.opcua.session import (
     NO,
-    TOO_MUCH,
     YES,
     ServiceFault,
     Session,
@@ -25,9 +24,7 @@ _MAX_CHILDREN: Final = 100_000
 _NODES_A_REQUEST: Final = 100
 """At most: the answer to more holds up everything else while it is decoded."""
 _RESULT_MASK: Final = (
-    ua.BrowseResultMask.ReferenceTypeId
-    | ua.BrowseResultMask.BrowseName
-    | ua.BrowseResultMask.NodeClass
+    ua.BrowseResultMask.ReferenceTypeId | ua.BrowseResultMask.BrowseName | ua.BrowseResultMask.NodeClass
 )
 
 
@@ -57,17 +54,11 @@ async def children_of(session: Session, nodes: Sequence[ua.NodeId]) -> list[list
         ServiceFault: the server does not browse.
         SourceUnavailable: it does not answer.
     """
-    found: list[list[Child] | Problem] = []
-    while len(found) < len(nodes):
-        size = min(session.limits.browse, _NODES_A_REQUEST)
-        part = nodes[len(found) : len(found) + size]
-        try:
-            found.extend(await _browse(session, part))
-        except ServiceFault as fault:
-            if len(part) == 1 or fault.code not in TOO_MUCH:
-                raise
-            session.limits.browse = max(1, len(part) // 2)
-    return found
+
+    async def browse(part: Sequence[ua.NodeId]) -> Sequence[list[Child] | Problem]:
+        return await _browse(session, part)
+
+    return await session.in_batches("browse", nodes, browse, _NODES_A_REQUEST)
 
 
 async def _browse(session: Session, nodes: Sequence[ua.NodeId]) -> list[list[Child] | Problem]:

@@ -21,6 +21,7 @@ from edge_agent.sources.opcua.pattern_config import (
 )
 from edge_agent.sources.opcua.patterns import Rule
 from edge_agent.sources.opcua.profile import load_profile, profile_rules
+from edge_agent.sources.opcua.request_config import DeadbandConfig, LimitsConfig
 from edge_agent.sources.opcua.security import SecurityConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath, Secret, Signal
 from shopfloor.errors import ConfigError, InvalidName
@@ -40,8 +41,13 @@ class SubscribeGroup(ConfigModel):
     """How often the server looks at a value, in milliseconds; 0 (default) is as fast as it can, -1 is the
     publishing interval."""
     queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    """Changes of one node that the server keeps between two publishings; default 100. When more happen, the
-    oldest are lost there; the agent notices and reads them from the server's history if it has one."""
+    """Changes of one node that the server keeps between two publishings; default 100. When more happen, some are
+    lost there; the agent notices and reads them from the server's history if it has one."""
+    discard: Literal["oldest", "newest"] = "oldest"
+    """Which of them are lost then, ``oldest`` (default) or ``newest``."""
+    deadband: DeadbandConfig | None = None
+    """Smaller changes are not reported; default none. Nodes that the server does not grant it for are watched
+    without."""
 
 
 class PollGroup(ConfigModel):
@@ -100,6 +106,8 @@ class NodeConfig(ConfigModel):
     enum: EnumMode = "value"
     """What becomes of an enumeration: its ``value`` (default), its ``text`` (EnumStrings or EnumValues of its data
     type), or ``both``: the value, and the text as the signal ``SIGNAL.text``."""
+    deadband: DeadbandConfig | None = None
+    """Instead of the group's ``deadband``; only in groups that subscribe."""
     max_elements: Annotated[int, Field(ge=1, le=10_000)] = 64
     """How many elements of an array or structure become signals of their own, ``SIGNAL.0``, ``SIGNAL.FIELD``;
     default 64. What is beyond is counted as ``element_left_out`` and reported."""
@@ -171,6 +179,8 @@ class OpcUaConfig(ConfigModel):
     without a word, the connection counts as dead."""
     retry_s: Annotated[float, Field(ge=0.1, le=3_600)] = 5.0
     """After how many seconds a node that failed is tried again, doubling up to a minute; default 5."""
+    limits: LimitsConfig = LimitsConfig()
+    """Sizes of requests, where the server states none or wrong ones."""
     history: HistoryConfig = HistoryConfig()
     """Closing of gaps."""
     groups: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]{0,63}$")], Group] = Field(
@@ -218,6 +228,8 @@ class OpcUaConfig(ConfigModel):
         for number, node in enumerate(self.nodes):
             if node.group not in known:
                 problems.append(f"nodes.{number}.group: no group {node.group!r}; there are {sorted(known)}")
+            if node.deadband is not None and isinstance(self.groups.get(node.group), PollGroup):
+                problems.append(f"nodes.{number}.deadband: group {node.group!r} polls, so all values come")
             first = seen.setdefault((node.asset, node.signal), number)
             if first != number:
                 problems.append(

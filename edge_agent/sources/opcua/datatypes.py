@@ -12,7 +12,8 @@ from asyncua.ua.ua_binary import nodeid_to_binary
 from asyncua.ua.uaerrors._base import UaError
 
 from edge_agent.sources.opcua.binary import EXTENSION_OBJECT, VARIANT, read_node_id
-from edge_agent.sources.opcua.session import TOO_MUCH, ServiceFault, Session, standard_node
+from edge_agent.sources.opcua.limits import LARGEST_LIMIT
+from edge_agent.sources.opcua.session import ServiceFault, Session, standard_node
 from edge_agent.sources.opcua.structures import (
     Field,
     Form,
@@ -22,7 +23,6 @@ from edge_agent.sources.opcua.structures import (
     segments,
     standard_data_type,
 )
-from shopfloor.errors import SourceUnavailable
 
 _INT32: Final = 6
 _BUILT_IN: Final = {
@@ -185,22 +185,16 @@ class _Lookup:
 
     async def _backwards(self, nodes: Sequence[str], reference: int) -> dict[str, str]:
         """Return where an inverse reference of each node leads to, for those that have one."""
-        found: dict[str, str] = {}
-        done = 0
-        while done < len(nodes):
-            part = nodes[done : done + self._session.limits.browse]
-            try:
-                results = await self._browse(part, reference)
-            except ServiceFault as fault:
-                if len(part) == 1 or fault.code not in TOO_MUCH:
-                    raise
-                self._session.limits.browse = max(1, len(part) // 2)
-                continue
-            for node, result in zip(part, results, strict=True):
-                if result.StatusCode.is_good() and result.References:
-                    found[node] = _text(result.References[0].NodeId)
-            done += len(part)
-        return found
+
+        async def browse(part: Sequence[str]) -> Sequence[Any]:
+            return await self._browse(part, reference)
+
+        results = await self._session.in_batches("browse", nodes, browse, LARGEST_LIMIT)
+        return {
+            node: _text(result.References[0].NodeId)
+            for node, result in zip(nodes, results, strict=True)
+            if result.StatusCode.is_good() and result.References
+        }
 
     async def _browse(self, nodes: Sequence[str], reference: int) -> Sequence[Any]:
         request = ua.BrowseRequest()
@@ -216,10 +210,7 @@ class _Lookup:
             )
             for each in nodes
         ]
-        results = (await self._session.ask(request, ua.BrowseResponse)).Results or []
-        if len(results) != len(nodes):
-            raise SourceUnavailable(f"Browse: {len(results)} results for {len(nodes)} nodes")
-        return results
+        return (await self._session.ask(request, ua.BrowseResponse)).Results or []
 
     async def _read(self, nodes: Sequence[ua.NodeId], attribute: AttributeIds) -> list[Any]:
         """Return the values of an attribute, None where there is none."""

@@ -15,6 +15,7 @@ from edge_agent.normalise import NO_TIME
 from edge_agent.sources.opcua.config import PollGroup
 from edge_agent.sources.opcua.coverage import Mark
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings, read_header, read_values
+from edge_agent.sources.opcua.limits import CAUTIOUS
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
 from edge_agent.sources.opcua.requests import EncodedRequest, encode
@@ -26,8 +27,8 @@ from shopfloor.errors import SourceUnavailable
 _STATE_INTERVAL_NS: Final = 3 * 1_000_000_000
 _PUT_SAMPLES: Final = 10_000
 """So many are put at once: as many as a batch of the uplink."""
-_CAUTIOUS: Final = 500
-"""Nodes in a request after one was not answered in time."""
+_FEW: Final = 16
+"""A server that does not take so many nodes may be troubled by one of them."""
 
 
 class _Batch(NamedTuple):
@@ -82,6 +83,8 @@ class Poll:
 
     async def _read(self) -> None:
         """Read every node once and put what is news, in as few puts as the size of a block allows."""
+        limits = self._live.session.limits
+        stated, taken = limits.read, limits.read
         waiting = deque(self._current_batches())
         gathered: list[_Answer] = []
         while waiting:
@@ -89,22 +92,30 @@ class Poll:
             try:
                 body = await self._live.session.call(batch.request)
             except ServiceFault as fault:
-                if len(batch.numbers) == 1 or fault.code not in TOO_MUCH:
+                if fault.code not in TOO_MUCH:
                     raise SourceUnavailable(str(fault)) from fault
-                self._live.session.limits.read = max(1, len(batch.numbers) // 2)
-                waiting = self._smaller(batch, waiting)
+                if len(batch.numbers) > 1:
+                    taken = len(batch.numbers) // 2
+                    waiting = self._refused(batch, waiting)
+                    continue
+                # It was this one all the time, not their number.
+                limits.read = taken = stated
+                await self._live.lose(batch.numbers.tolist(), str(fault))
+                await self._put(gathered, last=not waiting)
+                gathered = []
                 continue
             except SourceUnavailable as error:
                 # A server that takes more than it can answer in time is asked for less, once a session.
-                if not isinstance(error.__cause__, TimeoutError) or len(batch.numbers) <= _CAUTIOUS:
+                if not isinstance(error.__cause__, TimeoutError) or len(batch.numbers) <= CAUTIOUS:
                     raise
-                self._live.session.limits.read = _CAUTIOUS
+                limits.read = taken = CAUTIOUS
                 waiting = self._smaller(batch, waiting)
                 continue
             gathered.append(await self._answer(batch, body))
             if not waiting or sum(len(answer.news) for answer in gathered) >= _PUT_SAMPLES:
                 await self._put(gathered, last=not waiting)
                 gathered = []
+        limits.read = taken
 
     def _current_batches(self) -> list[_Batch]:
         """Return the requests for the nodes that work now, the same as the last time if they are the same."""
@@ -115,12 +126,21 @@ class Poll:
             self._made_for = made_for
         return self._requests
 
+    def _refused(self, batch: _Batch, waiting: Iterable[_Batch]) -> deque[_Batch]:
+        """Return what is left to be read after a request was too large for the server."""
+        half = len(batch.numbers) // 2
+        if half >= _FEW:
+            self._live.session.limits.read = half
+            return self._smaller(batch, waiting)
+        # So few can't be too many: one of them may be too large, the others need not suffer from it.
+        return deque([*self._batches(batch.numbers, half), *waiting])
+
     def _smaller(self, refused: _Batch, waiting: Iterable[_Batch]) -> deque[_Batch]:
         """Return what is left to be read, in requests of the size that counts now."""
         return deque(self._batches(np.concatenate([refused.numbers, *(batch.numbers for batch in waiting)])))
 
-    def _batches(self, numbers: UInt32) -> list[_Batch]:
-        limit, ids = self._live.session.limits.read, self._live.nodes.ids
+    def _batches(self, numbers: UInt32, limit: int = 0) -> list[_Batch]:
+        limit, ids = limit or self._live.session.limits.read, self._live.nodes.ids
         parts = (numbers[start : start + limit] for start in range(0, len(numbers), limit))
         return [
             _Batch(
@@ -151,6 +171,8 @@ class Poll:
 
     async def _put(self, answers: list[_Answer], *, last: bool) -> None:
         """Put what is news; ``last`` says that with it everything has been read up to the last answer."""
+        if not answers:
+            return
         block = concat([answer.news for answer in answers])
         mark = answers[-1].mark
         state = {}

@@ -10,6 +10,7 @@ from asyncua.ua.object_ids import ObjectIds
 
 from edge_agent.sources.opcua.address import NodeAddress, Step
 from edge_agent.sources.opcua.browsing import HIERARCHICAL, Browser, Child, Problem, plain
+from edge_agent.sources.opcua.limits import LARGEST_LIMIT
 from edge_agent.sources.opcua.session import NO, YES, ServiceFault, Session, standard_node, status_name
 
 OBJECTS: Final = standard_node(ObjectIds.ObjectsFolder)
@@ -34,12 +35,8 @@ async def resolve(session: Session, addresses: Sequence[NodeAddress]) -> list[ua
             translate.append((number, start, qualified))
         else:
             walk[number] = start, address.path
-    limit = session.limits.translate
-    for first in range(0, len(translate), limit):
-        part = translate[first : first + limit]
-        results = await _translate(session, [(start, names) for _, start, names in part])
-        for (number, _, _), result in zip(part, results, strict=True):
-            found[number] = result
+    for (number, _, _), result in zip(translate, await _translate_all(session, translate), strict=True):
+        found[number] = result
     if walk:
         for number, result in (await _follow(session, walk)).items():
             found[number] = result
@@ -71,6 +68,20 @@ def _qualified(session: Session, step: Step) -> ua.QualifiedName | Problem | Non
     return index if isinstance(index, Problem) else ua.QualifiedName(step.name, index)
 
 
+async def _translate_all(
+    session: Session, paths: Sequence[tuple[int, ua.NodeId, Sequence[ua.QualifiedName]]]
+) -> list[ua.NodeId | Problem]:
+    async def send(
+        part: Sequence[tuple[int, ua.NodeId, Sequence[ua.QualifiedName]]],
+    ) -> Sequence[ua.NodeId | Problem]:
+        return await _translate(session, [(start, names) for _, start, names in part])
+
+    try:
+        return await session.in_batches("translate", paths, send, LARGEST_LIMIT)
+    except ServiceFault as fault:
+        return [Problem(str(fault))] * len(paths)
+
+
 async def _translate(
     session: Session, paths: Sequence[tuple[ua.NodeId, Sequence[ua.QualifiedName]]]
 ) -> list[ua.NodeId | Problem]:
@@ -89,10 +100,7 @@ async def _translate(
         )
         for start, names in paths
     ]
-    try:
-        answer = await session.ask(request, ua.TranslateBrowsePathsToNodeIdsResponse)
-    except ServiceFault as fault:
-        return [Problem(str(fault))] * len(paths)
+    answer = await session.ask(request, ua.TranslateBrowsePathsToNodeIdsResponse)
     found: list[ua.NodeId | Problem] = []
     for result in answer.Results:
         targets = {str(target.TargetId): target.TargetId for target in result.Targets or ()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Never, TypeVar, cast
 
@@ -20,22 +20,17 @@ from asyncua.ua.uaerrors._base import UaError, UaStatusCodeError
 from edge_agent.normalise import NO_TIME
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.decode import MalformedMessage, read_header
-from edge_agent.sources.opcua.kept import Kept
+from edge_agent.sources.opcua.limits import CAUTIOUS, LARGEST_LIMIT, LIMIT_NODES, LimitName, Limits
 from edge_agent.sources.opcua.requests import exchange, request_name
 from shopfloor.errors import SourceUnavailable
 
 _HISTORY_TIMEOUT_FACTOR: Final = 4.0
-_DEFAULT_LIMIT: Final = 500
-"""Nodes in a request where the server states no limit: small controllers get far slower above a few hundred."""
-_LARGEST_READ: Final = 10_000
-_LARGEST_LIMIT: Final = 1_000
-"""Nodes in a request where the server states that it takes so many or more. Reads are decoded as columns, whatever
-their size; what asyncua encodes and decodes must not hold up everything else."""
-_DEFAULT_HISTORY_LIMIT: Final = 50
 _KEEP_ALIVE_SHARE: Final = 0.3
 """Of a session's timeout: two requests may fail to come in time before it ends."""
 
 Response = TypeVar("Response")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # asyncua's Boolean is a class that takes no argument; its serializer wants a plain bool.
 YES: Final = cast("ua.Boolean", True)
@@ -67,26 +62,6 @@ def status_name(code: int) -> str:
 
 
 @dataclass(slots=True)
-class Limits:
-    """How many nodes the server takes in one request."""
-
-    read: int = _DEFAULT_LIMIT
-    history: int = _DEFAULT_HISTORY_LIMIT
-    monitor: int = _DEFAULT_LIMIT
-    translate: int = _DEFAULT_LIMIT
-    browse: int = _DEFAULT_LIMIT
-
-
-_LIMIT_NODES: Final = {
-    "read": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
-    "history": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
-    "monitor": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
-    "translate": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
-    "browse": ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
-}
-
-
-@dataclass(slots=True)
 class Session:
     """An activated session; `call` is the one way to the server."""
 
@@ -101,13 +76,9 @@ class Session:
     """Server's clock minus the agent's."""
     remarks: Callable[[], list[str]] = list
     """What a person should see to before it stops working: certificates that end soon."""
-    inherited: Kept | None = None
-    """Subscriptions of a session that broke, which may go on in this one."""
-    keep: Callable[[], Kept | None] = field(init=False)
-    """What this session leaves to the next one when its connection breaks."""
 
     def __post_init__(self) -> None:
-        self.keep = lambda: self.inherited
+        self.limits.override(self.config.limits)
 
     async def call(self, request: Any, timeout_s: float | None = None) -> bytes:
         """Send a request and return the body of the answer; ``timeout_s`` 0 waits for ever.
@@ -159,15 +130,52 @@ class Session:
         self, nodes: Sequence[ua.NodeId], attribute: AttributeIds
     ) -> list[ua.DataValue]:
         """Read one attribute of many nodes, in batches; one DataValue a node, in order."""
-        values: list[ua.DataValue] = []
-        size = min(self.limits.read, _LARGEST_LIMIT)
-        for start in range(0, len(nodes), size):
-            request = read_request(nodes[start : start + size], attribute)
-            answer = await self.ask(request, ua.ReadResponse)
-            values.extend(answer.Results)
-        if len(values) != len(nodes):
-            raise SourceUnavailable(f"Read: {len(values)} results for {len(nodes)} nodes")
-        return values
+
+        async def read(part: Sequence[ua.NodeId]) -> Sequence[ua.DataValue]:
+            return (await self.ask(read_request(part, attribute), ua.ReadResponse)).Results or ()
+
+        return await self.in_batches("read", nodes, read, LARGEST_LIMIT)
+
+    async def in_batches(
+        self,
+        service: LimitName,
+        items: Sequence[Item],
+        send: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        most: int,
+    ) -> list[Result]:
+        """Send items in requests as large as the server takes; where it takes fewer than it says, in smaller ones.
+
+        Args:
+            service: whose limit counts, and is lowered for the rest of the session.
+            items: what is to be sent; sending some of it twice must do no harm.
+            send: sends a part in one request and returns one result for each.
+            most: never more than so many at once.
+
+        Raises:
+            ServiceFault: the server refuses even one, or not because of their number.
+            SourceUnavailable: it does not answer, or with another number of results.
+        """
+        results: list[Result] = []
+        while len(results) < len(items):
+            size = min(getattr(self.limits, service), most)
+            part = items[len(results) : len(results) + size]
+            try:
+                found = await send(part)
+            except ServiceFault as fault:
+                if len(part) == 1 or fault.code not in TOO_MUCH:
+                    raise
+                setattr(self.limits, service, len(part) // 2)
+                continue
+            except SourceUnavailable as error:
+                # A server that takes more than it can answer in time is asked for less, once a session.
+                if not isinstance(error.__cause__, TimeoutError) or len(part) <= CAUTIOUS:
+                    raise
+                setattr(self.limits, service, CAUTIOUS)
+                continue
+            if len(found) != len(part):
+                raise SourceUnavailable(f"{len(found)} results for {len(part)} items ({service})")
+            results.extend(found)
+        return results
 
     def server_now(self) -> int:
         """Return the server's time as estimated, UTC ns."""
@@ -190,13 +198,11 @@ class Session:
     async def read_limits(self) -> None:
         """Learn the server's OperationLimits; a server without them keeps the defaults."""
         values = await self.read_attributes(
-            [standard_node(node) for node in _LIMIT_NODES.values()], AttributeIds.Value
+            [standard_node(node) for node in LIMIT_NODES.values()], AttributeIds.Value
         )
-        for name, value in zip(_LIMIT_NODES, values, strict=True):
-            number = value.Value.Value if value.Value is not None else None
-            if isinstance(number, int) and number > 0:
-                largest = {"history": _DEFAULT_HISTORY_LIMIT, "read": _LARGEST_READ}
-                setattr(self.limits, name, min(number, largest.get(name, _LARGEST_LIMIT)))
+        for name, value in zip(LIMIT_NODES, values, strict=True):
+            self.limits.learn(name, value.Value.Value if value.Value is not None else None)
+        self.limits.override(self.config.limits)
 
     async def measure_clock(self) -> None:
         """Estimate the server's clock from the header of an answer and the middle of its round trip."""
