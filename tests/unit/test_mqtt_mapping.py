@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_agent.sources.mqtt import mapping
+from edge_agent.sources.mqtt import routes
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.mqtt.mapping import Translation, Translator
@@ -276,15 +276,16 @@ def test_complaints_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_what_is_remembered_of_topics_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapping, "_MAX_TOPICS", 10)
-    monkeypatch.setattr(mapping, "_MAX_FOUND_SIGNALS", 25)
+    monkeypatch.setattr(routes, "_MAX_TOPICS", 10)
+    monkeypatch.setattr(routes, "_MAX_FOUND_SIGNALS", 25)
     made = translator(EVERYTHING)
     for number in itertools.chain(range(30), range(5)):
         translation, rows = translate(made, (f"all/c{number}", {"Time": 1, "a": number}))
         assert [row.value for row in rows] == [number], translation.counts
-    assert len(made._routes) == 10
-    found = [route.found for route in made._routes.values() if not isinstance(route, Unusable)]
-    assert made._found_signals == sum(map(len, found)) == 20
+    remembered = made._routes._routes
+    assert len(remembered) == 10
+    found = [route.found for route in remembered.values() if not isinstance(route, Unusable)]
+    assert made._routes._found_signals == sum(map(len, found)) == 20
     assert len(made.declared) <= 25
 
 
@@ -299,3 +300,41 @@ def test_no_messages_are_an_empty_block() -> None:
     translation, rows = translate(translator(TIMELESS))
     assert rows == []
     assert translation.block.source_time.dtype == np.int64
+
+
+def test_optional_values_are_declared_once_they_are_there() -> None:
+    optional = {
+        "topic": "o/{cell}",
+        "asset": "acme/s/a/l/{cell}",
+        "signals": [
+            {"path": "a", "signal": "a", "unit": "kW", "optional": True},
+            {"path": "b", "signal": "b", "optional": True},
+            {"path": "c", "signal": "c"},
+        ],
+    }
+    made = translator(optional)
+    translate(made, ("o/x", {"c": 1}))
+    assert [key.signal for key in made.declared] == ["c"]
+    translation, rows = translate(made, ("o/x", {"b": "text", "c": 1}))
+    assert [key.signal for key in made.declared] == ["c", "b"]
+    assert [row.series.signal for row in rows] == ["b", "c"]
+    translate(made, ("o/x", {"a": 1, "b": 2, "c": 3}))
+    assert [key.signal for key in made.declared] == ["c", "b", "a"]
+    declared = list(made.declared.values())
+    assert declared[2] is not None
+    assert declared[2].unit == "kW"
+    assert translation.counts == {"no_source_time": 2}
+
+
+def test_names_that_hold_several_levels_are_joined_by_dots() -> None:
+    made = translator(
+        {
+            "topic_regex": "p/(?P<place>[^/]+/[^/]+)/(?P<tag>.+)",
+            "subscribe": ["p/#"],
+            "asset": "acme/{place}",
+            "signals": [{"signal": "{tag}"}],
+        }
+    )
+    translation, rows = translate(made, ("p/hk01/a/x/y", 1), ("p/hk01/a/x-y", 1))
+    assert [str(row.series) for row in rows] == ["acme/hk01/a:x.y"]
+    assert translation.counts == {"invalid_asset": 1, "no_source_time": 1}

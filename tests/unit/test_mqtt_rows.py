@@ -42,7 +42,7 @@ def config(*scales: tuple[float, float], paths: tuple[str, ...] = KEYS) -> MqttC
 def samples(made: MqttConfig, payloads: list[bytes], *, one_by_one: bool) -> tuple[list[str], dict[str, int]]:
     translator = Translator(made)
     if one_by_one:
-        for meaning in translator._meanings:
+        for meaning in translator._routes.meanings:
             meaning.read_numbers = None
     messages = [
         Message(f"t/c{number % 2}", each, NOW + number * 1_000) for number, each in enumerate(payloads)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from edge_agent.normalise import NO_TIME
 from edge_agent.sources.mqtt.complaints import Complaints
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.inbox import Message
-from edge_agent.sources.mqtt.meaning import Clock, Meaning, Points, Route, Unusable, route
+from edge_agent.sources.mqtt.meaning import Clock, Points, Route, Unusable
 from edge_agent.sources.mqtt.message_config import SignalConfig
 from edge_agent.sources.mqtt.paths import MISSING, UNFIT, leaves
 from edge_agent.sources.mqtt.payload import (
@@ -18,18 +18,13 @@ from edge_agent.sources.mqtt.payload import (
     UnusablePayload,
     convert,
     decode_json,
-    signal_of,
 )
 from edge_agent.sources.mqtt.repeats import RecentPayloads
+from edge_agent.sources.mqtt.routes import Routes
 from edge_agent.sources.mqtt.rows import Rows
 from shopfloor.block import SampleBlock
-from shopfloor.errors import InvalidName
-from shopfloor.signal import SeriesKey, parse_signal
+from shopfloor.signal import SeriesKey
 
-_MAX_TOPICS: Final = 10_000
-"""Topics whose meaning is remembered; beyond it the least recently used are worked out again."""
-_MAX_FOUND_SIGNALS: Final = 50_000
-"""Signals found by ``signals: all``, over all topics."""
 _CLOSE_NS: Final = 1_000_000
 
 
@@ -51,15 +46,16 @@ class Translator:
 
     def __init__(self, config: MqttConfig, *, loud: bool = True) -> None:
         self._max_payload_bytes = config.max_payload_bytes
-        self._meanings = [Meaning(topic) for topic in config.topics]
-        self._routes: OrderedDict[str, Route | Unusable] = OrderedDict()
+        self._routes = Routes(config.topics)
         self.complaints = Complaints(config.name, loud=loud)
         """What was said of unusable messages."""
-        self._found_signals = 0
         self._last_series: tuple[SeriesKey, ...] = ()
         self._not_before = 0
-        self.declared: dict[SeriesKey, SignalConfig | None] = {}
+
+    @property
+    def declared(self) -> Mapping[SeriesKey, SignalConfig | None]:
         """Every series met so far, in order, with what the configuration says of it; bounded as the topics are."""
+        return self._routes.declared
 
     def translate(self, messages: Sequence[Message], recent: RecentPayloads) -> Translation:
         """Return the samples of ``messages``, in order, as one block; repeats are told by ``recent``."""
@@ -75,12 +71,12 @@ class Translator:
 
     def route(self, topic: str) -> str | Unusable:
         """Return the label of the configured topic that ``topic`` belongs to, or why it is of no use."""
-        found = self._route(topic)
+        found = self._routes.of(topic)
         return found if isinstance(found, Unusable) else found.meaning.config.label
 
     def _take(self, message: Message, recent: RecentPayloads, rows: Rows) -> None:
         topic, payload = message.topic, message.payload
-        route = self._route(topic)
+        route = self._routes.of(topic)
         if isinstance(route, Unusable):
             self._complain(rows, route.what, topic, route.why)
             return
@@ -189,6 +185,8 @@ class Translator:
         meaning = route.meaning
         if meaning.read_numbers is not None and (numbers := meaning.read_numbers(content)) is not None:
             rows.add_numbers(route.series, source_time, received_time, numbers)
+            if route.unmet:
+                self._routes.meet(route, tuple(route.unmet))
             return
         for number in range(len(route.series)):
             self._value(route, number, content, source_time, received_time, topic, rows)
@@ -211,6 +209,8 @@ class Translator:
             if not optional:
                 self._complain(rows, "missing_value", topic, f"nothing for {key.signal} in the payload")
             return
+        if optional and number in route.unmet:
+            self._routes.meet(route, (number,))
         sample = make(raw)
         if sample.status:
             self._complain(rows, "not_convertible", topic, _why_not(key.signal, raw))
@@ -238,7 +238,11 @@ class Translator:
         """Take one of the values that ``signals: all`` stands for."""
         key = route.found.get(path, MISSING)
         if key is MISSING:
-            key = self._find_series(route, path, topic, rows)
+            found = self._routes.find(route, path)
+            if isinstance(found, Unusable):
+                self._complain(rows, found.what, topic, found.why)
+                return
+            key = found
         if key is None:
             return
         assert isinstance(key, SeriesKey)
@@ -249,57 +253,6 @@ class Translator:
         if sample.status:
             self._complain(rows, "not_convertible", topic, _why_not(key.signal, raw))
         rows.add(key, source_time, received_time, sample)
-
-    def _find_series(self, route: Route, path: str, topic: str, rows: Rows) -> SeriesKey | None:
-        known = len(route.found)
-        if known >= route.meaning.config.max_signals or self._found_signals >= _MAX_FOUND_SIGNALS:
-            why = f"{known} signals of this topic, {self._found_signals} of all topics; further ones are left out"
-            self._complain(rows, "too_many_signals", topic, why)
-            return None
-        key: SeriesKey | None = None
-        if path != route.meaning.time_path:
-            name = signal_of(path)
-            signal = f"{route.prefix}.{name}" if route.prefix else name
-            try:
-                key = SeriesKey(route.asset, parse_signal(signal))
-            except InvalidName as error:
-                self._complain(rows, "invalid_signal", topic, str(error))
-            if key in route.found.values():
-                self._complain(rows, "name_collision", topic, f"two values would both be {signal}")
-                key = None
-        route.found[path] = key
-        self._found_signals += 1
-        if key is not None:
-            self._declare(key, None)
-        return key
-
-    def _route(self, topic: str) -> Route | Unusable:
-        route = self._routes.get(topic)
-        if route is None:
-            route = self._routes[topic] = self._work_out(topic)
-            if len(self._routes) > _MAX_TOPICS:
-                _, dropped = self._routes.popitem(last=False)
-                if isinstance(dropped, Route):
-                    self._found_signals -= len(dropped.found)
-        else:
-            self._routes.move_to_end(topic)
-        return route
-
-    def _work_out(self, topic: str) -> Route | Unusable:
-        for meaning in self._meanings:
-            levels = meaning.form.match(topic)
-            if levels is None:
-                continue
-            found = route(meaning, levels)
-            if isinstance(found, Route):
-                for key, each in zip(found.series, meaning.config.signals, strict=True):
-                    self._declare(key, each)
-            return found
-        return Unusable("unmatched_topic", "no topic of the configuration matches")
-
-    def _declare(self, key: SeriesKey, signal: SignalConfig | None) -> None:
-        if len(self.declared) < _MAX_FOUND_SIGNALS:
-            self.declared.setdefault(key, signal)
 
     def _complain(self, rows: Rows, what: str, topic: str, why: str, number: int = 1) -> None:
         rows.counts[what] += number

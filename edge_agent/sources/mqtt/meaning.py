@@ -105,6 +105,8 @@ class Route:
     prefix: str
     found: dict[str, SeriesKey | None] = field(default_factory=dict)
     """With ``signals: all``: path to series; None for a path that gets none."""
+    unmet: set[int] = field(default_factory=set)
+    """Numbers of the optional signals of which there was no value yet."""
 
 
 class Unusable(NamedTuple):
@@ -128,7 +130,8 @@ def route(meaning: Meaning, levels: Mapping[str, str]) -> Route | Unusable:
         return Unusable("invalid_asset", str(error))
     if len(set(series)) != len({each.signal for each in config.signals}):
         return Unusable("invalid_asset", "two of its signals get the same name from this topic")
-    return Route(meaning, asset, series, config.prefix)
+    unmet = {number for number, each in enumerate(config.signals) if each.optional}
+    return Route(meaning, asset, series, config.prefix, unmet=unmet)
 
 
 def _dotted(text: str, *, tidy: bool) -> str:

@@ -83,11 +83,12 @@ class MqttSource:
         return tuple(self._assets)
 
     def declarations(self) -> tuple[SeriesDeclaration, ...]:
-        """Return the series that the configuration names, and those met so far."""
+        """Return the series that the configuration names without ``optional``, and those met so far."""
         declared: dict[SeriesKey, SeriesDeclaration] = {}
         for topic in self._config.topics:
             for signal in topic.signals:
-                if not placeholders(topic.asset) and not placeholders(signal.signal):
+                # Of what a device may lack it is seen first whether this one has it.
+                if not (signal.optional or placeholders(topic.asset) or placeholders(signal.signal)):
                     key = SeriesKey(parse_asset(topic.asset), signal.signal)
                     declared[key] = SeriesDeclaration(*key, signal.unit, signal.description)
         for key, found in self._translator.declared.items():

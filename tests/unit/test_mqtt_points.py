@@ -1,0 +1,82 @@
+"""Lists of points in messages: their times, what comes twice, what one bad point costs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from edge_agent.sources.mqtt.inbox import Message
+from edge_agent.sources.mqtt.repeats import RecentPayloads
+from shopfloor.block import problems
+from tests.unit.test_mqtt_mapping import NOW, TIMELESS, messages, translate, translator
+
+BURST = {"topic": "b/{cell}", "asset": "acme/s/a/l/{cell}", "points": {}, "signals": [{"signal": "v"}]}
+
+
+def test_points_without_a_time_have_times_that_no_other_value_has() -> None:
+    made = translator(BURST, TIMELESS)
+    crowded = [
+        Message("b/c", b"[1, 1, 1]", NOW),
+        Message("plain/c", b"1", NOW + 1),
+        Message("b/c", b"[1, 1]", NOW + 2),
+        Message("b/c", b"[1]", NOW + 1_000),
+    ]
+    block = made.translate(crowded, RecentPayloads({})).block
+    assert problems(block) == []
+    assert (block.source_time - NOW).tolist() == [0, 1, 2, 3, 3, 4, 1_000]
+    assert len(set(zip(block.series_index.tolist(), block.source_time.tolist(), strict=True))) == len(block)
+    # A clock that is put back is believed.
+    earlier = NOW - 3_600_000_000_000
+    block = made.translate([Message("b/c", b"[1]", earlier)], RecentPayloads({})).block
+    assert block.source_time.tolist() == [earlier]
+
+
+def test_points_that_come_again_are_told_by_their_own_times_or_by_dup() -> None:
+    timed = {
+        **BURST,
+        "topic": "t/{cell}",
+        "points": {"time": {"path": "t", "format": "ms"}},
+        "signals": [{"path": "v", "signal": "v"}],
+    }
+    made = translator(BURST, timed)
+    recent = RecentPayloads({})
+    for dup, found in ((False, 2), (True, 0)):
+        block, counts = made.translate(messages(("b/c", [1, 2]), dup=dup), recent)
+        assert (len(block), counts["repeated_message"]) == (found, 0 if found else 1)
+        # These the buffer recognises, sample by sample.
+        block, counts = made.translate(messages(("t/c", [{"t": 5, "v": 1}]), dup=dup), recent)
+        assert (len(block), counts["repeated_message"]) == (1, 0)
+
+
+def test_one_bad_point_costs_only_itself() -> None:
+    timed = {
+        **BURST,
+        "points": {"path": "p", "time": {"path": "t", "format": "ms"}},
+        "signals": [{"path": "v", "signal": "v", "type": "number"}],
+    }
+    points: list[Any] = [
+        {"t": 1, "v": 1},
+        None,
+        {"t": 2, "v": {}},
+        5,
+        {"t": "x", "v": 3},
+        [],
+        {"t": 4},
+        {"t": 5, "v": "5"},
+    ]
+    translation, rows = translate(translator(timed), ("b/c", {"p": points}))
+    assert [row.value for row in rows if not math.isnan(row.value)] == [1.0, 3.0, 5.0]
+    assert translation.counts == {
+        "missing_time": 3,
+        "missing_value": 4,
+        "not_convertible": 1,
+        "bad_time": 1,
+        "no_source_time": 1,
+    }
+
+
+def test_a_flood_of_points_is_bounded() -> None:
+    made = translator({**BURST, "points": {"max_points": 3}}, max_payload_bytes=2**20)
+    translation, rows = translate(made, ("b/c", [0] * 100_000), ("b/c", [7]))
+    assert [row.value for row in rows] == [0, 0, 0, 7]
+    assert translation.counts == {"too_many_points": 99_997, "no_source_time": 4}
