@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from asyncua import ua
-from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
 from edge_agent.sources.opcua.config import SubscribeGroup
@@ -17,9 +16,10 @@ from edge_agent.sources.opcua.coverage import Mark, State
 from edge_agent.sources.opcua.decode import Notification, Readings, read_header
 from edge_agent.sources.opcua.kept import Tracked
 from edge_agent.sources.opcua.live import Live
+from edge_agent.sources.opcua.monitoring import Deadbands, item_request
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
 from edge_agent.sources.opcua.resolve import Problem
-from edge_agent.sources.opcua.session import TOO_MUCH, YES, ServiceFault, Session, status_name
+from edge_agent.sources.opcua.session import TOO_MUCH, ServiceFault, Session, status_name
 from shopfloor.errors import SourceUnavailable
 
 _STATE_INTERVAL_NS: Final = 3 * 1_000_000_000
@@ -41,6 +41,7 @@ class Changes:
     def __init__(self, live: Live) -> None:
         self._live = live
         self._session: Session = live.session
+        self._deadbands = Deadbands(live)
         self.items: dict[int, int] = {}
         """Monitored item of each node."""
 
@@ -89,16 +90,7 @@ class Changes:
         request.Parameters.SubscriptionId = ua.UInt32(subscription)
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
         request.Parameters.ItemsToCreate = [
-            ua.MonitoredItemCreateRequest(
-                ItemToMonitor=ua.ReadValueId(NodeId=node_id, AttributeId=AttributeIds.Value),
-                MonitoringMode=ua.MonitoringMode.Reporting,
-                RequestedParameters=ua.MonitoringParameters(
-                    ClientHandle=ua.UInt32(number),
-                    SamplingInterval=ua.Double(settings.sampling_interval_ms),
-                    QueueSize=ua.UInt32(settings.queue_size),
-                    DiscardOldest=YES,
-                ),
-            )
+            item_request(number, node_id, settings, self._deadbands.wanted(number, settings))
             for number, node_id in nodes
         ]
         try:
@@ -114,12 +106,20 @@ class Changes:
                 f"CreateMonitoredItems: {len(answer.Results)} results for {len(nodes)} nodes"
             )
         results: list[Problem | None] = []
-        for (number, _), result in zip(nodes, answer.Results, strict=True):
+        again: dict[int, tuple[int, ua.NodeId]] = {}
+        for (number, node_id), result in zip(nodes, answer.Results, strict=True):
             good = result.StatusCode.is_good()
+            if self._deadbands.refused(number, settings, result.StatusCode.value):
+                again[len(results)] = number, node_id
             results.append(None if good else Problem(status_name(result.StatusCode.value)))
             if good:
                 self.items[number] = result.MonitoredItemId
-        return results, self._session.server_time(read_header(body).server_time)
+        watched_from = self._session.server_time(read_header(body).server_time)
+        if again:
+            outcome, watched_from = await self.monitor(subscription, settings, list(again.values()))
+            for place, found in zip(again, outcome, strict=True):
+                results[place] = found
+        return results, watched_from
 
     async def _forget(self, subscription: int, gone: Sequence[int]) -> None:
         """Delete the items of nodes that have disappeared, so that they can be watched anew when they are back."""

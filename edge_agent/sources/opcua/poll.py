@@ -12,6 +12,7 @@ import numpy.typing as npt
 from asyncua.ua.attribute_ids import AttributeIds
 
 from edge_agent.normalise import NO_TIME
+from edge_agent.sources.opcua.changes import disappeared
 from edge_agent.sources.opcua.config import PollGroup
 from edge_agent.sources.opcua.coverage import Mark
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings, read_header, read_values
@@ -20,7 +21,6 @@ from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
 from edge_agent.sources.opcua.requests import EncodedRequest, encode
 from edge_agent.sources.opcua.session import TOO_MUCH, ServiceFault, read_request
-from edge_agent.sources.opcua.subscription import disappeared
 from shopfloor.block import SampleBlock, UInt32, concat
 from shopfloor.errors import SourceUnavailable
 

@@ -20,6 +20,7 @@ from asyncua.ua.uaerrors._base import UaError, UaStatusCodeError
 from edge_agent.normalise import NO_TIME
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.decode import MalformedMessage, read_header
+from edge_agent.sources.opcua.kept import Kept
 from edge_agent.sources.opcua.limits import CAUTIOUS, LARGEST_LIMIT, LIMIT_NODES, LimitName, Limits
 from edge_agent.sources.opcua.requests import exchange, request_name
 from shopfloor.errors import SourceUnavailable
@@ -76,8 +77,13 @@ class Session:
     """Server's clock minus the agent's."""
     remarks: Callable[[], list[str]] = list
     """What a person should see to before it stops working: certificates that end soon."""
+    inherited: Kept | None = None
+    """Subscriptions of a session that broke, which may go on in this one."""
+    keep: Callable[[], Kept | None] = field(init=False)
+    """What this session leaves to the next one when its connection breaks."""
 
     def __post_init__(self) -> None:
+        self.keep = lambda: self.inherited
         self.limits.override(self.config.limits)
 
     async def call(self, request: Any, timeout_s: float | None = None) -> bytes:

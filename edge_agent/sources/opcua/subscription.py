@@ -1,60 +1,59 @@
-"""Subscriptions without asyncua's own: acknowledged after the disk has it, several requests outstanding, watched."""
+"""Subscriptions without asyncua's own: acknowledged after the disk has it, several requests outstanding, watched.
+
+Notifications are numbered. What is missing between two of them, or between the last one and a keep-alive, is fetched
+with Republish; so is, before anything else, what a session that broke had not taken. A number that the server does
+not have any more ends the session, and what its nodes did meanwhile is read from history or recorded as a gap.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, Never
+from typing import Final, Never, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
+from edge_agent.sources.opcua.changes import Changes, disappeared
 from edge_agent.sources.opcua.config import SubscribeGroup
-from edge_agent.sources.opcua.coverage import Mark, State
-from edge_agent.sources.opcua.decode import (
-    MalformedMessage,
-    Notification,
-    Readings,
-    read_header,
-    read_publish,
+from edge_agent.sources.opcua.coverage import Mark
+from edge_agent.sources.opcua.decode import MalformedMessage, Notification, read_publish
+from edge_agent.sources.opcua.kept import (
+    Arrived,
+    Kept,
+    SubscriptionLost,
+    Tracked,
+    following,
+    is_behind,
 )
 from edge_agent.sources.opcua.live import Live
-from edge_agent.sources.opcua.monitoring import Deadbands, item_request
-from edge_agent.sources.opcua.nodes import NO_SAMPLES
 from edge_agent.sources.opcua.requests import publish_request
 from edge_agent.sources.opcua.resolve import Problem
-from edge_agent.sources.opcua.session import TOO_MUCH, YES, ServiceFault, Session, status_name
+from edge_agent.sources.opcua.session import YES, ServiceFault, Session, status_name
+from edge_agent.sources.opcua.transfer import delete, republish, transfer
 from shopfloor.errors import SourceUnavailable
+
+log = logging.getLogger(__name__)
 
 _LIFETIME_S: Final = 60.0
 _SILENT_FACTOR: Final = 3.0
 _MAX_NOTIFICATIONS: Final = 10_000
-_STATE_INTERVAL_NS: Final = 3 * 1_000_000_000
-"""How often an idle subscription's mark is saved."""
-_OVERFLOW: Final = np.uint32(0x0000_0480)
-_OVERFLOW_MASK: Final = np.uint32(0x0000_0C80)
-"""InfoType DataValue and the overflow bit (Part 4 §7.39)."""
-GONE: Final = (
-    StatusCodes.BadNodeIdUnknown,
-    StatusCodes.BadNodeIdInvalid,
-    StatusCodes.BadMonitoredItemIdInvalid,
-)
-"""The node itself has disappeared (a program was loaded into the controller)."""
 
 
-@dataclass(slots=True)
-class _Subscription:
-    group: str
-    silent_s: float
-    """After so many seconds without a word it counts as dead."""
-    last_heard_s: float
-    last_sequence: int = 0
-    last_saved_ns: int = 0
+class Taker(Protocol):
+    """What becomes of a subscription's notifications."""
+
+    async def take(
+        self, subscription: Tracked, notification: Notification, received: int, mark: Mark
+    ) -> None:
+        """Return once all of it is durable; ``mark`` is when it was sent."""
+        ...
+
+    async def idle(self, subscription: Tracked, received: int, mark: Mark) -> None:
+        """Take note of a keep-alive: there was nothing up to ``mark``."""
+        ...
 
 
 class Subscriptions:
@@ -63,54 +62,68 @@ class Subscriptions:
     def __init__(self, live: Live) -> None:
         self._live = live
         self._session: Session = live.session
-        self._deadbands = Deadbands(live)
-        self._by_id: dict[int, _Subscription] = {}
-        self._id_of: dict[str, int] = {}
-        self._items: dict[int, int] = {}
+        self._changes = Changes(live)
+        self._takers: dict[str, Taker] = {}
+        self._by_id: dict[int, Tracked] = {}
+        self._by_group: dict[str, Tracked] = {}
         self._acknowledge: list[tuple[int, int]] = []
-        self._arrived: asyncio.Queue[Notification] = asyncio.Queue()
+        self._arrived: asyncio.Queue[Arrived] = asyncio.Queue()
+        self._at_hand: list[Arrived] = []
+        """What is being put into the buffer, in order."""
         self._outstanding = 0
+        self._inherited = self._session.inherited
+        self._session.keep = self.keep
 
     def __bool__(self) -> bool:
         return bool(self._by_id)
 
-    async def create(self, group: str, settings: SubscribeGroup) -> None:
-        """Create a group's subscription; raises ServiceFault."""
+    def __contains__(self, group: str) -> bool:
+        return group in self._by_group
+
+    async def create(self, group: str, settings: SubscribeGroup, taker: Taker | None = None) -> None:
+        """Create a group's subscription, unless there is one; raises ServiceFault.
+
+        Args:
+            group: its name.
+            settings: how often it is published.
+            taker: who gets its notifications; None for those of variables.
+        """
+        self._takers[group] = taker or self._changes
+        if group in self._by_group:
+            return
         interval_ms = settings.publishing_interval_ms
         request = ua.CreateSubscriptionRequest()
         parameters = request.Parameters
         parameters.RequestedPublishingInterval = ua.Double(interval_ms)
         keepalives = max(1, math.ceil(self._live.config.keepalive_s * 1000 / interval_ms))
+        lifetime_s = max(_LIFETIME_S, self._live.config.session_timeout_s)
         parameters.RequestedMaxKeepAliveCount = ua.UInt32(keepalives)
         parameters.RequestedLifetimeCount = ua.UInt32(
-            max(3 * keepalives, math.ceil(_LIFETIME_S * 1000 / interval_ms))
+            max(3 * keepalives, math.ceil(lifetime_s * 1000 / interval_ms))
         )
         parameters.MaxNotificationsPerPublish = ua.UInt32(_MAX_NOTIFICATIONS)
         parameters.PublishingEnabled = YES
         answer = (await self._session.ask(request, ua.CreateSubscriptionResponse)).Parameters
         period_s = answer.RevisedPublishingInterval * max(1, answer.RevisedMaxKeepAliveCount) / 1000
-        loop = asyncio.get_running_loop()
-        self._by_id[answer.SubscriptionId] = _Subscription(
-            group, _SILENT_FACTOR * max(period_s, 0.1) + self._live.config.request_timeout_s / 2, loop.time()
+        self._track(
+            Tracked(
+                answer.SubscriptionId,
+                group,
+                _SILENT_FACTOR * max(period_s, 0.1) + self._live.config.request_timeout_s / 2,
+                answer.RevisedPublishingInterval * answer.RevisedLifetimeCount / 1000,
+                asyncio.get_running_loop().time(),
+            )
         )
-        self._id_of[group] = answer.SubscriptionId
 
     async def monitor(
         self, group: str, settings: SubscribeGroup, nodes: Sequence[tuple[int, ua.NodeId]]
     ) -> tuple[list[Problem | None], int]:
-        """Have the server watch nodes.
+        """Have the server watch nodes; see `Changes.monitor`."""
+        return await self._changes.monitor(self._by_group[group].number, settings, nodes)
 
-        Returns:
-            For each node None or why it can't be watched; and a moment of the server's clock (UTC ns) at which all
-            that can be were being watched.
-        """
-        results: list[Problem | None] = []
-        watched_from = 0
-        while len(results) < len(nodes):
-            part = nodes[len(results) : len(results) + self._session.limits.monitor]
-            outcome, watched_from = await self._create_items(group, settings, part)
-            results.extend(outcome)
-        return results, watched_from
+    def number(self, group: str) -> int:
+        """Return the server's SubscriptionId of a group; raises KeyError where it has none."""
+        return self._by_group[group].number
 
     async def run(self) -> Never:
         """Publish for ever; raises SourceUnavailable when a subscription has died or fallen silent."""
@@ -122,149 +135,211 @@ class Subscriptions:
             for _ in range(wanted):
                 requests.create_task(self._publish())
             while True:
-                notification = await self._next()
+                arrived = await self._next()
                 began_s = loop.time()
-                await self._take(notification)
+                await self._take(arrived)
                 if loop.time() - began_s > 1.0:
                     # We were the slow ones (a full buffer that waits): nobody can be blamed for having been silent.
                     for subscription in self._by_id.values():
                         subscription.last_heard_s = loop.time()
                 requests.create_task(self._publish())
 
-    async def _create_items(
-        self, group: str, settings: SubscribeGroup, nodes: Sequence[tuple[int, ua.NodeId]]
-    ) -> tuple[list[Problem | None], int]:
-        request = ua.CreateMonitoredItemsRequest()
-        request.Parameters.SubscriptionId = ua.UInt32(self._id_of[group])
-        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
-        request.Parameters.ItemsToCreate = [
-            item_request(number, node_id, settings, self._deadbands.wanted(number, settings))
-            for number, node_id in nodes
+    def keep(self) -> Kept | None:
+        """Return what the next session needs to go on with these subscriptions, None where there are none."""
+        if self._inherited is not None:
+            return self._inherited
+        if not self._by_id:
+            return None
+        waiting = [*self._at_hand]
+        while not self._arrived.empty():
+            waiting.append(self._arrived.get_nowait())
+        return Kept(
+            self._live.sink,
+            list(self._by_id.values()),
+            dict(self._changes.items),
+            {number: node for number, node in self._live.nodes.ids.items() if number in self._changes.items},
+            self._live.nodes.readable & self._changes.items.keys(),
+            list(self._acknowledge),
+            [arrived for arrived in waiting if arrived.notification.has_data],
+        )
+
+    async def inherit(self, groups: dict[str, Taker | None]) -> list[int]:
+        """Go on with what the session before has left, as far as the server still has it.
+
+        Args:
+            groups: those that are wanted, and who takes their notifications (None: `Changes`).
+
+        Returns:
+            The nodes that are watched already, whose missed changes are now in the buffer.
+        """
+        kept = self._inherited
+        if kept is None:
+            return []
+        numbers = [tracked.number for tracked in kept.tracked]
+        if kept.foreign:
+            owned = await transfer(self._session, numbers)
+            kept.tracked = [tracked for tracked in kept.tracked if tracked.number in owned]
+            kept.foreign = False
+        if not self._fits(kept, groups):
+            await delete(self._session, [tracked.number for tracked in kept.tracked])
+            kept.tracked = []
+        loop = asyncio.get_running_loop()
+        for tracked in kept.tracked:
+            tracked.heard, tracked.last_heard_s = False, loop.time()
+            tracked.expected = tracked.expected or 1
+            self._takers[tracked.group] = groups[tracked.group] or self._changes
+            self._track(tracked)
+        watched = [number for number in kept.nodes if self._group_of(number) in self._by_group]
+        self._changes.items = {number: kept.items[number] for number in watched}
+        for number in watched:
+            self._live.nodes.works(number, kept.nodes[number])
+        self._live.nodes.readable |= kept.readable.intersection(watched)
+        for group in dict.fromkeys(map(self._group_of, watched)):
+            members = [number for number in watched if self._group_of(number) == group]
+            self._live.coverage.resume(group, members)
+        self._acknowledge = [pair for pair in kept.acknowledge if pair[0] in self._by_id]
+        self._at_hand = [
+            arrived for arrived in kept.arrived if arrived.notification.subscription in self._by_id
         ]
-        try:
-            body = await self._session.call(request)
-        except ServiceFault as fault:
-            if len(nodes) == 1 or fault.code not in TOO_MUCH:
-                return [Problem(str(fault))] * len(nodes), self._session.server_now()
-            self._session.limits.monitor = max(1, len(nodes) // 2)
-            return await self.monitor(group, settings, nodes)
-        answer = self._session.parse(body, ua.CreateMonitoredItemsResponse)
-        if len(answer.Results) != len(nodes):
-            raise SourceUnavailable(
-                f"CreateMonitoredItems: {len(answer.Results)} results for {len(nodes)} nodes"
-            )
-        results: list[Problem | None] = []
-        again: dict[int, tuple[int, ua.NodeId]] = {}
-        for (number, node_id), result in zip(nodes, answer.Results, strict=True):
-            good = result.StatusCode.is_good()
-            if self._deadbands.refused(number, settings, result.StatusCode.value):
-                again[len(results)] = number, node_id
-            results.append(None if good else Problem(status_name(result.StatusCode.value)))
-            if good:
-                self._items[number] = result.MonitoredItemId
-        watched_from = self._session.server_time(read_header(body).server_time)
-        if again:
-            outcome, watched_from = await self.monitor(group, settings, list(again.values()))
-            for place, found in zip(again, outcome, strict=True):
-                results[place] = found
-        return results, watched_from
+        # From here on `keep` speaks of these.
+        self._inherited = None
+        await self._catch_up()
+        return [number for number in watched if self._group_of(number) in self._by_group]
+
+    def _fits(self, kept: Kept, groups: dict[str, Taker | None]) -> bool:
+        """Tell whether the books of the sink are those that the subscriptions were followed by."""
+        return (
+            kept.sink is self._live.sink
+            and all(tracked.group in groups for tracked in kept.tracked)
+            and all(self._live.coverage.covered_to(number) is not None for number in kept.nodes)
+        )
+
+    async def _catch_up(self) -> None:
+        """Take what had come before the interruption, then what the server sent and nobody acknowledged."""
+        waiting, self._at_hand = self._at_hand, []
+        for arrived in waiting:
+            self._arrived.put_nowait(arrived)
+        while not self._arrived.empty():
+            await self._take(self._arrived.get_nowait())
+        for subscription in list(self._by_id.values()):
+            try:
+                await self._fetch(subscription, None)
+            except ServiceFault as fault:
+                log.info("source %s: %s", self._live.config.name, fault)
+                if fault.code in _GONE:
+                    del self._by_id[subscription.number], self._by_group[subscription.group]
+                # Without Republish the number of what comes next tells whether something is missing.
 
     async def _publish(self) -> None:
         """Send one Publish request, with the acknowledgements that have come up, and hand on what it brings."""
         acknowledged, self._acknowledge = self._acknowledge, []
         request = publish_request(acknowledged)
         self._outstanding += 1
+        answered = False
         try:
             while True:
                 try:
                     body = await self._session.call(request, 0)
-                    self._arrived.put_nowait(read_publish(body))
+                    answered = True
+                    self._arrived.put_nowait(Arrived(read_publish(body), self._live.clock()))
                 except MalformedMessage as error:
                     raise SourceUnavailable(str(error)) from error
                 except ServiceFault as fault:
                     if fault.code == StatusCodes.BadTimeout:
                         continue
                     if fault.code == StatusCodes.BadTooManyPublishRequests and self._outstanding > 1:
-                        self._acknowledge.extend(acknowledged)
                         return
-                    raise SourceUnavailable(str(fault)) from fault
+                    raise SubscriptionLost(str(fault)) from fault
                 return
         finally:
             self._outstanding -= 1
+            if not answered:
+                self._acknowledge.extend(acknowledged)
 
-    async def _next(self) -> Notification:
+    async def _next(self) -> Arrived:
         loop = asyncio.get_running_loop()
         if self._arrived.empty():
-            patience_s = min(sub.last_heard_s + sub.silent_s for sub in self._by_id.values()) - loop.time()
+            first = min(self._by_id.values(), key=lambda each: each.last_heard_s + each.silent_s)
+            patience_s = first.last_heard_s + first.silent_s - loop.time()
             try:
                 async with asyncio.timeout(max(patience_s, 0.0)):
                     return await self._arrived.get()
             except TimeoutError as error:
-                raise SourceUnavailable(
-                    "a subscription has fallen silent: no data and no keep-alive"
-                ) from error
+                # Whatever this one was good for once: if it has not said a word since, going on with it helps nobody.
+                kind = SourceUnavailable if first.heard else SubscriptionLost
+                raise kind("a subscription has fallen silent: no data and no keep-alive") from error
         return self._arrived.get_nowait()
 
-    async def _take(self, notification: Notification) -> None:
-        """Put a notification into the buffer and remember to acknowledge it; in that order."""
+    async def _take(self, arrived: Arrived) -> None:
+        """Make a notification durable, and before it what is missing between it and the last one."""
+        notification = arrived.notification
         subscription = self._by_id.get(notification.subscription)
         if subscription is None:
-            raise SourceUnavailable(
+            raise SubscriptionLost(
                 f"the server publishes for subscription {notification.subscription}, not ours"
             )
         subscription.last_heard_s = asyncio.get_running_loop().time()
+        subscription.heard = True
+        self._at_hand.append(arrived)
+        expected = subscription.expected
+        if expected and notification.sequence != expected and not is_behind(notification.sequence, expected):
+            await self._fetch(subscription, notification.sequence)
+        await self._store(subscription, arrived)
+
+    async def _fetch(self, subscription: Tracked, until: int | None) -> None:
+        """Have messages sent again, from the expected one up to ``until``; None is as far as the server has them.
+
+        Raises:
+            SubscriptionLost: one before ``until`` is not to be had any more.
+            ServiceFault: Republish itself was refused, and ``until`` is None.
+        """
+        while subscription.expected != until:
+            try:
+                notification = await republish(self._session, subscription.number, subscription.expected)
+            except ServiceFault:
+                if until is None:
+                    raise
+                notification = None
+            if notification is None:
+                if until is None:
+                    return
+                self._live.sink.count("missed_notification")
+                raise SubscriptionLost(
+                    f"notification {subscription.expected} is missing, {until} came instead, "
+                    "and the server can't send it again"
+                )
+            self._live.sink.count("notification_republished")
+            arrived = Arrived(notification, self._live.clock())
+            self._at_hand.insert(0, arrived)
+            await self._store(subscription, arrived)
+
+    async def _store(self, subscription: Tracked, arrived: Arrived) -> None:
+        """Put a notification into the buffer and remember to acknowledge it; in that order."""
+        notification = arrived.notification
         if notification.status_change:
-            raise SourceUnavailable(f"the subscription ended: {status_name(notification.status_change)}")
-        received = self._live.clock()
-        mark = Mark(self._session.server_time(notification.publish_time), received)
+            raise SubscriptionLost(f"the subscription ended: {status_name(notification.status_change)}")
+        mark = Mark(self._session.server_time(notification.publish_time), arrived.received)
+        taker = self._takers[subscription.group]
         if not notification.has_data:
-            if received - subscription.last_saved_ns >= _STATE_INTERVAL_NS:
-                subscription.last_saved_ns = received
-                await self._live.sink.put(NO_SAMPLES, self._live.coverage.advance(subscription.group, mark))
+            self._at_hand.remove(arrived)
+            await taker.idle(subscription, arrived.received, mark)
             return
-        expected = 1 if subscription.last_sequence == 0xFFFF_FFFF else subscription.last_sequence + 1
-        if subscription.last_sequence and notification.sequence != expected:
-            self._live.sink.count("missed_notification")
-            raise SourceUnavailable(
-                f"notification {expected} is missing, {notification.sequence} came instead"
-            )
-        block, readings = await self._live.samples(notification.columns, received)
-        state: State = {}
-        if nodes := overflowed(readings):
-            state |= await self._live.overflowed(subscription.group, nodes, mark.server)
-        if not notification.more:
-            state |= self._live.coverage.advance(subscription.group, mark)
-            subscription.last_saved_ns = received
-        await self._live.sink.put(self._live.nodes.worded(block), state)
-        subscription.last_sequence = notification.sequence
+        await taker.take(subscription, notification, arrived.received, mark)
+        self._at_hand.remove(arrived)
         self._acknowledge.append((notification.subscription, notification.sequence))
-        if gone := disappeared(readings):
-            await self._forget(subscription, gone)
+        if subscription.expected in {0, notification.sequence}:
+            subscription.expected = following(notification.sequence)
+        else:
+            # Sent again although it was taken: the buffer has recognised it.
+            self._live.sink.count("notification_repeated")
 
-    async def _forget(self, subscription: _Subscription, gone: Sequence[int]) -> None:
-        """Delete the items of nodes that have disappeared, so that they can be watched anew when they are back."""
-        request = ua.DeleteMonitoredItemsRequest()
-        request.Parameters.SubscriptionId = ua.UInt32(self._id_of[subscription.group])
-        items = [self._items.pop(number) for number in gone if number in self._items]
-        request.Parameters.MonitoredItemIds = [ua.UInt32(item) for item in items]
-        with suppress(ServiceFault):  # the server may have deleted them itself
-            await self._session.call(request)
-        await self._live.lose(gone, "the node has disappeared")
+    def _track(self, subscription: Tracked) -> None:
+        self._by_id[subscription.number] = self._by_group[subscription.group] = subscription
 
-
-def overflowed(readings: Readings) -> list[int]:
-    """Return the nodes whose queues on the server overflowed, as their status says."""
-    if not readings.status.any():  # nearly always: all are simply Good
-        return []
-    return _nodes_where(readings, (readings.status & _OVERFLOW_MASK) == _OVERFLOW)
+    def _group_of(self, node: int) -> str:
+        return self._live.nodes.configs[node].group
 
 
-def disappeared(readings: Readings) -> list[int]:
-    """Return the nodes that do not exist any more, as their status says."""
-    if not readings.status.any():
-        return []
-    return _nodes_where(readings, np.isin(readings.status, GONE))
+_GONE: Final = frozenset({StatusCodes.BadSubscriptionIdInvalid, StatusCodes.BadNoSubscription})
 
-
-def _nodes_where(readings: Readings, mask: npt.NDArray[np.bool_]) -> list[int]:
-    return sorted(set(readings.handle[mask].tolist()))
+__all__ = ["Subscriptions", "Taker", "disappeared"]
