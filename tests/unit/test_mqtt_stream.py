@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from edge_agent.sources.mqtt import stream as stream_module
 from edge_agent.sources.mqtt.stream import Stream
 
 
@@ -111,3 +112,41 @@ async def test_paho_reads_one_packet_from_memory() -> None:
     assert [stream.recv(1), stream.recv(5)] == [b"\xd0", b"\x00"]
     with pytest.raises(BlockingIOError):
         stream.recv(1)
+
+
+async def test_nothing_is_read_during_a_rest_which_ends_by_itself() -> None:
+    stream, transport, _ = make()
+    stream.rest()
+    stream.rest()
+    assert transport.asked == ["pause"]
+    while "resume" not in transport.asked:
+        await asyncio.sleep(0)
+    assert not stream.is_paused
+    assert transport.asked == ["pause", "resume"]
+
+
+async def test_whoever_waits_ends_a_rest_and_a_pause_outlasts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "REST_S", 60.0)
+    stream, transport, _ = make()
+    stream.rest()
+    stream.attend()
+    stream.attend()
+    assert transport.asked == ["pause", "resume"]
+    stream.rest()
+    stream.pause()
+    stream.attend()
+    stream.rest()
+    assert transport.asked[2:] == ["pause", "pause"]
+    stream.resume()
+    assert transport.asked[4:] == ["resume"]
+
+
+async def test_a_stream_that_rests_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "REST_S", 0.0)
+    stream, transport, _ = make()
+    stream.rest()
+    stream.connection_lost(None)
+    await stream.wait_closed(60.0)
+    stream.rest()
+    stream.attend()
+    assert transport.asked == ["pause", "close", "abort"]

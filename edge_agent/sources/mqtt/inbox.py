@@ -50,9 +50,11 @@ class Inbox:
         return len(self._waiting)
 
     @property
-    def is_full(self) -> bool:
-        """Whether nothing more should be read from the broker."""
-        return len(self._waiting) >= self._max_waiting or self._waiting_bytes >= self._max_waiting_bytes
+    def room(self) -> int:
+        """How many messages more should be read from the broker."""
+        if self._waiting_bytes >= self._max_waiting_bytes:
+            return 0
+        return max(0, self._max_waiting - len(self._waiting))
 
     @property
     def is_half_empty(self) -> bool:
@@ -62,19 +64,32 @@ class Inbox:
             and self._waiting_bytes <= self._max_waiting_bytes // 2
         )
 
-    def take_in(self, message: Message) -> bool:
-        """Let a message wait; False for a repetition on this connection, which needs nothing more."""
-        if message.mid:
-            if message.dup and self._came_already(message):
-                return False
-            self._unacknowledged[message.mid] = message
-        self._waiting.append(message)
-        self._waiting_bytes += len(message.payload)
-        return True
+    def take_in(self, messages: Sequence[Message]) -> int:
+        """Let messages wait, in order.
+
+        Returns:
+            How many were repetitions on this connection, which need nothing more.
+        """
+        unacknowledged = self._unacknowledged
+        fresh: list[Message] = []
+        for message in messages:
+            if message.mid:
+                if message.dup and self._came_already(message):
+                    continue
+                unacknowledged[message.mid] = message
+            fresh.append(message)
+        self._waiting.extend(fresh)
+        self._waiting_bytes += sum([len(message.payload) for message in fresh])
+        return len(messages) - len(fresh)
 
     def take_out(self, max_messages: int, max_bytes: int) -> list[Message]:
         """Return the oldest waiting messages: some, as long as there are any."""
-        taken: list[Message] = []
+        if len(self._waiting) <= max_messages and self._waiting_bytes <= max_bytes:
+            taken = list(self._waiting)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            return taken
+        taken = []
         taken_bytes = 0
         while self._waiting and len(taken) < max_messages and taken_bytes < max_bytes:
             message = self._waiting.popleft()
@@ -86,13 +101,15 @@ class Inbox:
     def acknowledge(self, messages: Sequence[Message]) -> list[int]:
         """Return the packet identifiers to acknowledge, in order, now that ``messages`` are durable."""
         now = self._now()
+        unacknowledged, acknowledged = self._unacknowledged, self._acknowledged
         identifiers: list[int] = []
         for message in messages:
+            mid = message.mid
             # A broker that has given the identifier to another message is done with this one.
-            if message.qos == 1 and self._unacknowledged.get(message.mid) is message:
-                del self._unacknowledged[message.mid]
-                self._acknowledged[message.mid] = (_digest(message), now)
-                identifiers.append(message.mid)
+            if mid and unacknowledged.get(mid) is message:
+                del unacknowledged[mid]
+                acknowledged[mid] = (hash((message.topic, message.payload)), now)
+                identifiers.append(mid)
         return identifiers
 
     def _came_already(self, message: Message) -> bool:
@@ -103,8 +120,4 @@ class Inbox:
         if message.mid in self._unacknowledged:
             return True
         digest, when = self._acknowledged.get(message.mid, (0, 0.0))
-        return digest == _digest(message) and self._now() - when < _CROSSING_S
-
-
-def _digest(message: Message) -> int:
-    return hash((message.topic, message.payload))
+        return digest == hash((message.topic, message.payload)) and self._now() - when < _CROSSING_S

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from edge_agent.sources.mqtt.broker import TlsConfig
 from shopfloor.errors import SourceMisconfigured
+
+REST_S: Final = 0.005
+"""For how long the broker's messages gather in the network while nobody waits for them. Read as they come, one by one,
+each would cost a turn of the event loop; what is read is stamped with the time of receipt, so it must not be long."""
 
 
 class Stream(asyncio.Protocol):
@@ -21,7 +25,9 @@ class Stream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._packet = b""
+        self._resting: asyncio.TimerHandle | None = None
         self.is_paused = False
+        """Whether `pause` was called, and `resume` not yet."""
         self.heard = self._loop.time()
         """Loop time at which the broker last said anything."""
 
@@ -37,6 +43,7 @@ class Stream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass on that the stream is gone (called by asyncio)."""
+        self._end_rest()
         if not self._gone.done():
             self._gone.set_result(None)
         self._on_lost(exc)
@@ -46,8 +53,28 @@ class Stream(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
+    def rest(self) -> None:
+        """Stop reading until somebody waits (`attend`), for `REST_S` at most."""
+        if self._resting is None and not self.is_paused:
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.pause_reading()
+            self._resting = self._loop.call_later(REST_S, self.attend)
+
+    def attend(self) -> None:
+        """Read as soon as something comes: somebody waits for it."""
+        if self._resting is not None:
+            self._end_rest()
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def _end_rest(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+
     def pause(self) -> None:
         """Stop reading: the broker's messages wait in its queue and in the network."""
+        self._end_rest()
         self.is_paused = True
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
@@ -70,12 +97,14 @@ class Stream(asyncio.Protocol):
         A socket closed with something unread resets the connection, and the broker may lose what it has not read.
         """
         if self._transport is not None and not self.is_paused:
+            self.attend()
             await asyncio.wait([self._gone], timeout=timeout_s)
 
     async def wait_closed(self, timeout_s: float) -> None:
         """Close, and wait until what was sent is out and the socket is gone; by force after ``timeout_s``."""
         if self._transport is None:
             return
+        self._end_rest()
         try:
             self._transport.close()
             async with asyncio.timeout(timeout_s):
