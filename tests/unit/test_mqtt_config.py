@@ -179,7 +179,7 @@ def test_the_sample_is_a_valid_configuration() -> None:
     sample = Path(edge_agent.sources.mqtt.__file__).with_name("mqtt.sample.yaml")
     sources = load(sample, _Sources).sources
     config = MqttConfig.model_validate(sources[0]["mqtt"])
-    assert len(config.topics) == 3
+    assert len(config.topics) == 8
 
 
 @pytest.mark.parametrize(
