@@ -8,9 +8,14 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from edge_agent import buffer_command, doctor_command, message_command, run_command, trust_command
+from edge_agent import (
+    browse_command,
+    buffer_command,
+    doctor_command,
+    message_command,
+    run_command,
+    trust_command,
+)
 from edge_agent.agent import agent_version
 from edge_agent.config import Config
 from shopfloor import configfile, logs
@@ -28,11 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "doctor", help="connect to everything as well, and say of each part and node how it is"
     )
     doctor_command.add_arguments(check, doctor)
-    browse = commands.add_parser("browse", help="list an OPC UA server's variables as lines for agent.yaml")
-    browse.add_argument("endpoint", help="such as opc.tcp://192.0.2.10:4840")
-    browse.add_argument(
-        "--asset", default="acme/site/area/line/cell", help="asset path to write into the lines"
-    )
+    browse = commands.add_parser("browse", help="show what there is to read on an OPC UA server")
+    browse_command.add_arguments(browse)
     trust_command.add_arguments(commands)
     buffer = commands.add_parser("buffer", help="show what the buffer holds, or export what waits in it")
     buffer_command.add_arguments(buffer)
@@ -49,7 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.edge_command == "check" and arguments.message is not None:
         return message_command.run(arguments)
     if arguments.edge_command == "browse":
-        return asyncio.run(_browse(arguments.endpoint, arguments.asset))
+        return browse_command.run(arguments)
     if arguments.edge_command == "check":
         return doctor_command.check(arguments)
     if arguments.edge_command == "doctor":
@@ -70,19 +72,3 @@ def _run(path: Path, work: Coroutine[None, None, int]) -> int:
     except (ShopfloorError, OSError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
-
-
-async def _browse(endpoint: str, asset: str) -> int:
-    from edge_agent.sources.opcua.check import browse  # noqa: PLC0415
-
-    try:
-        async for line in browse(endpoint, asset):
-            print(line)
-    except ValidationError as error:
-        for mistake in error.errors():
-            print(f"{mistake['input']}: {mistake['msg']}", file=sys.stderr)
-        return 2
-    except ShopfloorError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0

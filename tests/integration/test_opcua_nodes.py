@@ -15,7 +15,7 @@ from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.ua.status_codes import StatusCodes
 
 from edge_agent.sources.opcua import OpcUaSource
-from edge_agent.sources.opcua.check import browse, check
+from edge_agent.sources.opcua.check import check
 from shopfloor.block import STATUS_NOT_A_NUMBER, Quality
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 from shopfloor.messages import SourceState
@@ -245,15 +245,17 @@ async def test_check_names_what_is_wrong(plant: Plant) -> None:
     assert "session timeout 60 s" in str(findings[1])
     assert "Double, 0.0, history" in str(findings[2])
     assert "BadNodeIdUnknown" in str(findings[5])
+    glob = {"path": "/IMM_1/v*", "asset": "acme/hk01", "signal": "{name}"}
+    globs = [glob, {**glob, "path": "/IMM_2/*"}]
+    _, _, first, found, *more, missing = await check(
+        config(plant, nodes=config(plant).nodes[:1], globs=globs)
+    )
+    assert "s=v0): Double" in str(first)
+    assert "acme/hk01:v1 (/IMM_1/v1): Double" in str(found)
+    assert len(more) == 1
+    assert (str(missing), missing.sound) == ("globs.1 (/IMM_2/*): nothing is found", False)
 
 
 async def test_check_of_a_server_that_is_not_there() -> None:
     [finding] = await check(config(Plant()))
     assert not finding.sound
-
-
-async def test_browse_prints_lines_to_paste(plant: Plant) -> None:
-    lines = [line async for line in browse(plant.endpoint, "acme/hk01")]
-    assert lines[0] == "nodes:"
-    wanted = f'  - {{"node": "nsu={URI};s=v0", "asset": "acme/hk01", "signal": "imm_1.v0"}}'
-    assert wanted.replace('"node"', "node").replace('"asset"', "asset").replace('"signal"', "signal") in lines

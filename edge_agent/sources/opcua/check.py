@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +13,12 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
-from edge_agent.sources.opcua.browsing import Browser
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.connect import Applicant, examine, explain, open_session
 from edge_agent.sources.opcua.endpoints import describe, describe_tokens, find
 from edge_agent.sources.opcua.pki import thumbprint
-from edge_agent.sources.opcua.resolve import OBJECTS, Problem, resolve
+from edge_agent.sources.opcua.resolve import Problem, resolve
+from edge_agent.sources.opcua.search import wanted_nodes
 from edge_agent.sources.opcua.security import DEPRECATED
 from edge_agent.sources.opcua.session import (
     NO,
@@ -59,8 +57,8 @@ async def check(config: OpcUaConfig, *, agent_id: str = "", pki: Path | None = N
 
     Returns:
         What the server offers, with a security policy what is to be said of its certificate and ours, then the
-        session, then each node in the order of the configuration: status, type, present value, unit, whether its
-        history can be read.
+        session, then each node in the order of the configuration, those that patterns and profiles find behind them:
+        status, type, present value, unit, whether its history can be read; then what these do not find.
     """
     applicant = Applicant(agent_id, pki)
     try:
@@ -94,7 +92,8 @@ async def _door(config: OpcUaConfig, applicant: Applicant) -> list[Finding]:
 async def _inside(config: OpcUaConfig, applicant: Applicant) -> list[Finding]:
     try:
         async with open_session(config, applicant=applicant) as session:
-            found = await resolve(session, [node.address for node in config.nodes])
+            nodes, problems = await wanted_nodes(session, config)
+            found = await resolve(session, [node.address for node in nodes])
             numbers = [number for number, result in enumerate(found) if not isinstance(result, Problem)]
             looks = await _look(session, [result for result in found if not isinstance(result, Problem)])
             by_number = dict(zip(numbers, looks, strict=True))
@@ -102,8 +101,9 @@ async def _inside(config: OpcUaConfig, applicant: Applicant) -> list[Finding]:
                 _server(config, session),
                 *(
                     _finding(node, result.reason if isinstance(result, Problem) else by_number[number])
-                    for number, (node, result) in enumerate(zip(config.nodes, found, strict=True))
+                    for number, (node, result) in enumerate(zip(nodes, found, strict=True))
                 ),
+                *(Finding(problem, False) for problem in problems),
             ]
     except (SourceUnavailable, SourceMisconfigured) as error:
         return [Finding(str(error), False)]
@@ -192,76 +192,3 @@ async def units_of(session: Session, nodes: Sequence[ua.NodeId]) -> list[str]:
 def _unit_name(value: ua.DataValue) -> str:
     unit: Any = value.Value.Value if value.Value is not None else None
     return str(unit.DisplayName.Text or "") if isinstance(unit, ua.EUInformation) else ""
-
-
-async def browse(endpoint: str, asset: str) -> AsyncIterator[str]:
-    """Yield ready-to-paste YAML: every variable below Objects (the server's own excepted), as far as bounds allow.
-
-    Args:
-        endpoint: ``opc.tcp://host:port``, reached anonymously.
-        asset: the asset path that the lines name.
-
-    Raises:
-        SourceUnavailable, SourceMisconfigured: it can't be connected to.
-    """
-    config = OpcUaConfig.model_validate(
-        {
-            "name": "browse",
-            "endpoint": endpoint,
-            "nodes": [{"node": "i=2258", "asset": asset, "signal": "time"}],
-        }
-    )
-    async with open_session(config) as session:
-        yield "nodes:"
-        uris = {index: uri for uri, index in session.namespaces.items()}
-        taken: set[str] = set()
-        async for path, node in _variables(session):
-            signal = _signal(path, taken)
-            line = {"node": _text(node, uris), "asset": asset, "signal": signal}
-            yield "  - {" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in line.items()) + "}"
-            if len(taken) >= _MAX_VARIABLES:
-                yield f"  # there are more; these are the first {_MAX_VARIABLES}"
-                return
-
-
-async def _variables(session: Session) -> AsyncIterator[tuple[tuple[str, ...], ua.NodeId]]:
-    browser = Browser(session)
-    seen = {standard_node(ObjectIds.Server)}
-    level: dict[ua.NodeId, tuple[str, ...]] = {OBJECTS: ()}
-    for _ in range(_MAX_DEPTH):
-        await browser.look(level)
-        below: dict[ua.NodeId, tuple[str, ...]] = {}
-        for parent, path in level.items():
-            children = browser.children(parent)
-            for child in () if isinstance(children, Problem) else children:
-                if child.node in seen or child.is_property:
-                    continue
-                seen.add(child.node)
-                below[child.node] = (*path, child.name)
-                if child.is_variable:
-                    yield below[child.node], child.node
-        level = below
-
-
-def _text(node: ua.NodeId, uris: dict[int, str]) -> str:
-    index = int(node.NamespaceIndex)
-    bare = node.to_string().removeprefix(f"ns={index};")
-    return f"nsu={uris[index]};{bare}" if index and index in uris else node.to_string()
-
-
-def _signal(path: Sequence[str], taken: set[str]) -> str:
-    parts = [
-        re.sub(r"[^a-z0-9]+", "_", _words(name).lower()).strip("_")[:63].strip("_") or "x" for name in path
-    ]
-    name = ".".join(parts[-8:])
-    unique, count = name, 1
-    while unique in taken:
-        count += 1
-        unique = f"{name}_{count}"
-    taken.add(unique)
-    return unique
-
-
-def _words(name: str) -> str:
-    """Part CamelCase, as OPC UA names are written."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)

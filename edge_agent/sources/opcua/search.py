@@ -7,10 +7,15 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Final, Never
 
+from asyncua import ua
+
+from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.coverage import series_id
 from edge_agent.sources.opcua.discovery import Discovery
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
+from edge_agent.sources.opcua.resolve import resolve
+from edge_agent.sources.opcua.session import Session
 from edge_agent.sources.opcua.walk import walk
 
 _MAX_RETRY_S: Final = 60.0
@@ -38,6 +43,21 @@ async def keep_searching(
                 await live.search_wanted.wait()
         # One search for all that comes back together.
         await asyncio.sleep(min(config.retry_s, 1.0))
+
+
+async def wanted_nodes(session: Session, config: OpcUaConfig) -> tuple[list[NodeConfig], list[str]]:
+    """Return all nodes that a configuration means on a server as it is now, and what its patterns do not find.
+
+    Raises:
+        SourceUnavailable: the server does not answer.
+    """
+    if not config.rules:
+        return list(config.nodes), []
+    discovery = Discovery(config.rules, [(str(node.asset), node.signal) for node in config.nodes])
+    named = await resolve(session, [node.address for node in config.nodes])
+    explicit = {node for node in named if isinstance(node, ua.NodeId)}
+    found = discovery.learn(await walk(session, config.rules), explicit)
+    return [*config.nodes, *found], list(discovery.summary())
 
 
 async def _search(
