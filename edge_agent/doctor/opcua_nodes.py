@@ -15,6 +15,7 @@ from edge_agent.doctor.opcua_trial import GrantedItem, GrantedSubscription, try_
 from edge_agent.sources.opcua.check import units_of
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig, PollGroup, SubscribeGroup
 from edge_agent.sources.opcua.resolve import resolve
+from edge_agent.sources.opcua.search import wanted_nodes
 from edge_agent.sources.opcua.session import ServiceFault, Session, status_name
 from shopfloor.tables import cut
 
@@ -39,19 +40,18 @@ class _Look:
 
 async def look_at_nodes(session: Session, config: OpcUaConfig) -> list[Finding]:
     """Resolve and read every node, try every group's subscription; a finding a group, then one a node in order."""
-    looks = [_Look(node) for node in config.nodes]
+    nodes, not_found = await wanted_nodes(session, config)
+    looks = [_Look(node) for node in nodes]
     found: list[tuple[_Look, ua.NodeId]] = []
-    for look, result in zip(
-        looks, await resolve(session, [each.address for each in config.nodes]), strict=True
-    ):
+    for look, result in zip(looks, await resolve(session, [each.address for each in nodes]), strict=True):
         if isinstance(result, ua.NodeId):
             found.append((look, result))
         else:
             look.problem = result.reason
     await _read(session, found)
     found = [(look, node) for look, node in found if not look.problem]
-    findings: list[Finding] = []
-    for name in dict.fromkeys(node.group for node in config.nodes):
+    findings = [warning(text, "see `edge browse` for what there is") for text in not_found]
+    for name in dict.fromkeys(node.group for node in nodes):
         members = [(look, node) for look, node in found if look.config.group == name]
         settings = config.group(name)
         if isinstance(settings, PollGroup):
