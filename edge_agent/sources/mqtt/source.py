@@ -68,6 +68,9 @@ class MqttSource:
         self._max_messages = max(
             1, min(_MAX_MESSAGES, _MAX_SAMPLES // max(len(topic.signals) or 1 for topic in config.topics))
         )
+        # A value of a list takes two bytes at least.
+        has_points = any(topic.points is not None for topic in config.topics)
+        self._max_bytes = min(_MAX_BYTES, 2 * _MAX_SAMPLES) if has_points else _MAX_BYTES
         self._assets = KnownAssets(topic.asset for topic in config.topics if not placeholders(topic.asset))
         self._session_lost = False
         self._saved_at = 0
@@ -149,7 +152,7 @@ class MqttSource:
     ) -> Never:
         begun = False
         while True:
-            messages = await connection.receive(self._max_messages, _MAX_BYTES, _IDLE_S)
+            messages = await connection.receive(self._max_messages, self._max_bytes, _IDLE_S)
             if not begun and subscribing.done():
                 await self._begin(sink, subscribing, kept=kept)
                 begun = True
