@@ -1,23 +1,29 @@
-"""Messages a second and CPU a message: the MQTT source into memory, beside a bare paho loop that only counts.
+"""Messages a second and CPU a message: QoS 1 JSON from mosquitto to the durable buffer, beside a bare paho loop.
 
-    python -m benchmarks.edge_mqtt [--messages 50000] [--json]
+    python -m benchmarks.edge_mqtt [--messages 50000] [--rate 5000] [--seconds 6] [--values 8] [--json]
 
-Needs mosquitto. All run on this computer and share its cores; the messages wait in the broker before each run.
+Ours decodes each message, maps every value to a sample, writes them with synchronous=FULL and acknowledges then; the
+peer, paho's own loop, only counts, and acknowledges at once. Both get the same messages from the load generator of
+`simulators.load`, each from a fresh broker, by MQTT 3.1.1 and by 5: once a backlog that waits in the session
+(``drain``), once as it is published, ``--rate`` a second (``live``). CPU is that of the whole receiving process, all
+threads, from before it connects until the last PUBACK is written. With two cores or more the receiver has one to
+itself; broker and generator share the others.
+
+The figures at the top of the JSON are those of the version of MQTT that came off worse.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import shutil
-import socket
-import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,222 +32,207 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from benchmarks._edge_mqtt_load import RECEIVERS_CORE, TOPIC, Load, mosquitto, on_cores
+from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
+from edge_agent.intake import BufferThread, Intake
+from edge_agent.sink import SourceSink
 from edge_agent.sources.mqtt import MqttConfig, MqttSource
-from shopfloor.block import SampleBlock
 from shopfloor.messages import SourceState
 
-_METERS: Final = 40
+_LOOK_S: Final = 0.02
 
 
-class CountingSink:
-    """Takes everything and counts it."""
+class Clocks:
+    """Wall and CPU time of this process since it was made."""
 
-    def __init__(self, expected: int) -> None:
-        self.samples = 0
-        self.blocks = 0
-        self.running = asyncio.Event()
-        self.complete = asyncio.Event()
-        self._expected = expected
+    def __init__(self) -> None:
+        self._began, self._cpu = time.perf_counter(), time.process_time()
 
-    async def put(self, block: SampleBlock, _state: Mapping[str, bytes] | None = None) -> None:
-        """Count."""
-        self.samples += len(block)
-        self.blocks += bool(len(block))
-        if self.samples >= self._expected:
-            self.complete.set()
-
-    def state(self) -> Mapping[str, bytes]:
-        """Know nothing."""
-        return {}
-
-    async def gap(
-        self, reason: str, from_time: int, to_time: int, *, asset: str = "", count: int = 0
-    ) -> None:
-        """Expect none."""
-        raise AssertionError(reason, from_time, to_time, asset, count)
-
-    def report(self, state: SourceState, _message: str = "") -> None:
-        """Note that it runs."""
-        if state is SourceState.RUNNING:
-            self.running.set()
-
-    def clock_offset(self, _offset_ns: int) -> None:
-        """Ignore."""
-
-    def count(self, _what: str, _number: int = 1) -> None:
-        """Ignore."""
+    def figures(self, what: str, version: str, load: Load) -> dict[str, Any]:
+        """Return what one run measured."""
+        messages = int(load.messages)
+        took_s, cpu_s = time.perf_counter() - self._began, time.process_time() - self._cpu
+        return {
+            "what": what,
+            "mqtt": version,
+            "load": "live" if load.live else "drain",
+            "messages": messages,
+            # Of a live load its own rate: what came before and after it is the start of a process.
+            "messages_per_s": round(load.report["sent_messages_per_s"] if load.live else messages / took_s),
+            "cpu_us_per_message": round(cpu_s / messages * 1e6, 1),
+            "generator_held": load.report["held"],
+        }
 
 
-def _properties(version: str) -> Properties | None:
-    if version != "5":
-        return None
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.ReceiveMaximum = 2_000
-    properties.SessionExpiryInterval = 600
-    return properties
+def bare_paho(port: int, version: str, load: Load) -> dict[str, Any]:
+    """Receive with paho's own loop, which acknowledges each message as soon as the callback returns."""
+    received = 0
 
+    def on_message(_client: paho.Client, _data: Any, _message: paho.MQTTMessage) -> None:
+        nonlocal received
+        received += 1
 
-def _client(client_id: str, version: str) -> paho.Client:
-    newest = version == "5"
-    return paho.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=client_id,
-        clean_session=None if newest else False,
-        protocol=MQTTProtocolVersion.MQTTv5 if newest else MQTTProtocolVersion.MQTTv311,
-    )
-
-
-def _publish(port: int, messages: int) -> None:
-    client = _client("publisher", "3.1.1")
-    client.max_inflight_messages = 1_000
-    client.connect("127.0.0.1", port)
-    client.loop_start()
-    start_ms = time.time_ns() // 1_000_000
-    # In slices: the time that paho takes to publish grows with what is under way.
-    for first in range(0, messages, 2_000):
-        sent = [
-            client.publish(
-                f"meters/hk01/moulding/cell-a/m-{number % _METERS}",
-                json.dumps(
-                    {
-                        "ts": start_ms + number,
-                        "power_w": 11_250 + number % 100,
-                        "energy_kwh": 48_211.7,
-                        "pad": "x" * 120,
-                    }
-                ),
-                qos=1,
-            )
-            for number in range(first, min(first + 2_000, messages))
-        ]
-        for each in sent:
-            each.wait_for_publish(120)
-    client.disconnect()
-    client.loop_stop()
-
-
-def _bare_paho(port: int, version: str, messages: int) -> dict[str, Any]:
     def session() -> paho.Client:
-        client = _client("bare", version)
-        if version == "5":
-            client.connect("127.0.0.1", port, clean_start=False, properties=_properties(version))
+        newest = version == "5"
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id="bare",
+            clean_session=None if newest else False,
+            protocol=MQTTProtocolVersion.MQTTv5 if newest else MQTTProtocolVersion.MQTTv311,
+        )
+        client.on_message = on_message
+        if newest:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.ReceiveMaximum, properties.SessionExpiryInterval = 2_000, 600
+            client.connect("127.0.0.1", port, clean_start=False, properties=properties)
         else:
             client.connect("127.0.0.1", port)
         return client
 
     ready = threading.Event()
     client = session()
-    client.on_connect = lambda client, *_: client.subscribe("meters/#", 1)
+    client.on_connect = lambda client, *_: client.subscribe(f"{TOPIC}/#", 1)
     client.on_subscribe = lambda *_: ready.set()
-    client.loop_start()
-    ready.wait(10)
+    while not ready.is_set():
+        client.loop(_LOOK_S)
+    if not load.live:
+        client.disconnect()
+        client.loop(_LOOK_S)
+        load.publish()
+    clocks = Clocks()
+    if not load.live:
+        client = session()
+    publishing = threading.Thread(target=load.publish)
+    if load.live:
+        publishing.start()
+    while received < load.messages:
+        client.loop(_LOOK_S)
+    figures = clocks.figures("bare paho loop that counts", version, load)
+    if load.live:
+        publishing.join()
     client.disconnect()
-    client.loop_stop()
-    _publish(port, messages)
-    received = 0
-
-    def on_message(client: paho.Client, _data: Any, _message: paho.MQTTMessage) -> None:
-        nonlocal received
-        received += 1
-        if received == messages:
-            client.disconnect()
-
-    started, cpu = time.perf_counter(), time.process_time()
-    client = session()
-    client.on_message = on_message
-    client.loop_forever()
-    return _figures("bare paho, counting only", version, messages, time.perf_counter() - started, cpu)
+    client.loop(_LOOK_S)
+    return figures
 
 
-async def _source(port: int, version: str, messages: int) -> dict[str, Any]:
-    config = MqttConfig.model_validate(
+def source_config(port: int, version: str, values: int) -> MqttConfig:
+    """Return the configuration of ours: every value of a message is a signal."""
+    signals = [{"path": f"s{n:03d}", "signal": f"load.signal_{n:03d}"} for n in range(1, values + 1)]
+    topic = {
+        "topic": f"{TOPIC}/{{cell}}",
+        "asset": "acme/hk01/load/line-1/{cell}",
+        "time": {"path": "ts", "format": "ms"},
+        "signals": signals,
+    }
+    return MqttConfig.model_validate(
         {
             "name": "meters",
             "broker": f"mqtt://127.0.0.1:{port}",
             "client_id": "source",
             "protocol": version,
-            "topics": [
-                {
-                    "topic": "meters/{site}/{area}/{line}/{cell}",
-                    "asset": "acme/{site}/{area}/{line}/{cell}",
-                    "time": {"path": "ts", "format": "ms"},
-                    "signals": [
-                        {"path": "power_w", "signal": "energy.active_power", "scale": 0.001},
-                        {"path": "energy_kwh", "signal": "energy.active_energy"},
-                    ],
-                }
-            ],
+            "topics": [topic],
         }
     )
 
-    async def run(sink: CountingSink, until: asyncio.Event) -> None:
-        task = asyncio.create_task(MqttSource(config).run(sink))
-        enough = asyncio.create_task(until.wait())
-        await asyncio.wait([task, enough], return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-        task.cancel()
-        await asyncio.wait([task])
 
-    begin = CountingSink(1)
-    await run(begin, begin.running)
-    await asyncio.to_thread(_publish, port, messages)
-    sink = CountingSink(2 * messages)
-    started, cpu = time.perf_counter(), time.process_time()
-    await run(sink, sink.complete)
-    figures = _figures(
-        "MQTT source, two samples a message", version, messages, time.perf_counter() - started, cpu
-    )
-    return figures | {"messages_per_block": round(messages / sink.blocks, 1)}
+async def to_buffer(folder: Path, port: int, version: str, load: Load, values: int) -> dict[str, Any]:
+    """Receive with the agent's source, sink, intake and buffer."""
+    events: Counter[tuple[str, str]] = Counter()
+    with ThreadPoolExecutor(1, thread_name_prefix="buffer") as executor:
+        loop = asyncio.get_running_loop()
+        limits = BufferLimits(max_bytes=2**30, disk_reserve_bytes=0)
+        buffer = await loop.run_in_executor(executor, SqliteBuffer, folder, limits, "benchmark")
+        intake = Intake(BufferThread(buffer, executor))
+        try:
+            saved: dict[str, bytes] = {}
+
+            @contextlib.asynccontextmanager
+            async def running() -> Any:
+                source = MqttSource(source_config(port, version, values))
+                sink = SourceSink(source, intake, "mqtt.benchmark", saved, events)
+                tasks = [asyncio.create_task(each) for each in (intake.run(), source.run(sink))]
+                try:
+                    yield sink, tasks
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.wait(tasks)
+
+            async def until(condition: Any, tasks: list[asyncio.Task[Any]]) -> None:
+                while not condition():
+                    for task in tasks:
+                        if task.done():
+                            task.result()
+                    await asyncio.sleep(_LOOK_S)
+
+            async with running() as (sink, tasks):
+                await until(lambda: sink.now_report.state is SourceState.RUNNING, tasks)
+                if load.live:
+                    clocks = Clocks()
+                    publishing = asyncio.create_task(asyncio.to_thread(load.publish))
+                    await until(lambda: events["meters", "message"] >= load.messages, tasks)
+                    figures = clocks.figures("to the durable buffer", version, load)
+                    await publishing
+            if not load.live:
+                await asyncio.to_thread(load.publish)
+                clocks = Clocks()
+                async with running() as (_, tasks):
+                    await until(lambda: events["meters", "message"] >= load.messages, tasks)
+                    figures = clocks.figures("to the durable buffer", version, load)
+            stats = await loop.run_in_executor(executor, buffer.stats)
+        finally:
+            await loop.run_in_executor(executor, buffer.close)
+    expected = figures["messages"] * values
+    if stats.appended_samples_total != expected:
+        raise SystemExit(f"{stats.appended_samples_total} samples in the buffer, not {expected}: {events}")
+    return figures | {"messages_per_commit": round(figures["messages"] / intake.commits_total, 1)}
 
 
-def _figures(what: str, version: str, messages: int, took_s: float, cpu_before_s: float) -> dict[str, Any]:
-    return {
-        "what": what,
-        "mqtt": version,
-        "messages_per_s": round(messages / took_s),
-        "cpu_us_per_message": round((time.process_time() - cpu_before_s) / messages * 1e6, 1),
+def compare(program: str, version: str, options: argparse.Namespace, *, live: bool) -> dict[str, Any]:
+    """Run both once and return ours with the peer's CPU beside it."""
+    with mosquitto(program, options.window) as (port, _):
+        peer = bare_paho(port, version, Load(port, live=live, options=options))
+    with mosquitto(program, options.window) as (port, folder):
+        load = Load(port, live=live, options=options)
+        ours = asyncio.run(to_buffer(folder / "buffer", port, version, load, options.values))
+    return ours | {
+        "paho_messages_per_s": peer["messages_per_s"],
+        "paho_cpu_us_per_message": peer["cpu_us_per_message"],
+        "cpu_ratio": round(ours["cpu_us_per_message"] / peer["cpu_us_per_message"], 2),
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def main() -> None:
-    """Run all four and print them."""
+    """Run all and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages", type=int, default=50_000)
+    parser.add_argument("--messages", type=int, default=50_000, help="of the drained backlog")
+    parser.add_argument("--rate", type=int, default=5_000, help="messages a second of the live load")
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long the live load lasts")
+    parser.add_argument("--values", type=int, default=8, help="samples of one message; each adds 20 bytes")
     parser.add_argument("--window", type=int, default=2_000, help="max_inflight_messages of the broker")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         parser.exit(1, "mosquitto is not installed\n")
-    port = _free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Path(folder, "mosquitto.conf")
-        settings.write_text(
-            f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"
-            f"max_inflight_messages {options.window}\n"
-        )
-        with subprocess.Popen([program, "-c", str(settings)], stderr=subprocess.DEVNULL) as broker:
-            try:
-                time.sleep(0.5)
-                results = []
-                for version in ("3.1.1", "5"):
-                    results.append(_bare_paho(port, version, options.messages))
-                    results.append(asyncio.run(_source(port, version, options.messages)))
-            finally:
-                broker.terminate()
-    if options.json:
-        print(json.dumps({"benchmark": "edge_mqtt", "window": options.window, "results": results}))
+    with on_cores(RECEIVERS_CORE):
+        results = [
+            compare(program, version, options, live=live)
+            for version in ("3.1.1", "5")
+            for live in (False, True)
+        ]
+    if not options.json:
+        for each in results:
+            print(each)
         return
-    for each in results:
-        print(each)
+    drained, live = (
+        max((each for each in results if each["load"] == load), key=lambda each: float(each["cpu_ratio"]))
+        for load in ("drain", "live")
+    )
+    names = ("messages_per_s", "cpu_us_per_message", "paho_cpu_us_per_message", "cpu_ratio")
+    line = {"benchmark": "edge_mqtt", "messages": drained["messages"], "samples_per_message": options.values}
+    line |= {name: drained[name] for name in names} | {f"live_{name}": live[name] for name in names}
+    print(json.dumps(line | {"window": options.window, "results": results}))
 
 
 if __name__ == "__main__":
