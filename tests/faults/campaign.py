@@ -1,0 +1,282 @@
+"""Random faults against running machines, and every value accounted for: ``python -m tests.faults.campaign --help``."""
+
+# ruff: noqa: T201  what a command prints is its purpose
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Never
+
+from shopfloor.errors import ShopfloorError
+from simulators.demo.service import Service, ServiceTrouble
+from tests.faults.accounts import Accounts, account
+from tests.faults.holdings import Places, losses, stream_holes
+from tests.faults.inflicting import Inflictor
+from tests.faults.plant_config import LINE, MQTT_SOURCE
+from tests.faults.plant_site import Plant, environment_allows
+from tests.faults.schedule import Fault, plan_faults
+from tests.faults.sizes import Sizes
+from tests.faults.watch import Watch
+
+SOURCES: Final = frozenset({"history", "plain", MQTT_SOURCE})
+SLOT_S: Final = 5.0
+"""Between two faults, unless the time is given."""
+_START_TIMEOUT_S: Final = 90.0
+_SETTLE_TIMEOUT_S: Final = 240.0
+_UNCHANGED_S: Final = 75.0
+"""What has not come so long after the last arrival will not come: longer than any backoff of the agent."""
+_SETTLE_LOOK_S: Final = 2.0
+_QUIET_START_S: Final = 2.0
+_FIELDS: Final = (
+    "produced", "stored", "quarantined", "dropped_recorded", "gaps_recorded", "gaps_unexplained", "missing",
+    "duplicated", "wrong",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came out of a campaign."""
+
+    faults: int
+    minutes: float
+    """From the first word of a machine until everything had settled."""
+    seed: int
+    by_kind: dict[str, int]
+    settled_s: float
+    """How long after the last fault everything had arrived."""
+    crashed: list[str]
+    """Processes that ended by themselves."""
+    accounts: Accounts
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is amiss."""
+        return self.accounts.clean and not self.crashed
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as one flat object."""
+        found = asdict(self.accounts)
+        return {
+            "faults": self.faults,
+            "minutes": self.minutes,
+            **{name: found[name] for name in _FIELDS},
+            "permitted": self.accounts.permitted,
+            "crashed": self.crashed,
+            "settled_s": self.settled_s,
+            "seed": self.seed,
+            "by_kind": self.by_kind,
+        }
+
+
+class DidNotStart(ShopfloorError):
+    """The plant was not ready in time, before any fault."""
+
+
+async def run(
+    folder: Path,
+    faults: Sequence[Fault],
+    seed: int,
+    sizes: Sizes,
+    duration_s: float,
+    say: Callable[[str], None],
+) -> Report:
+    """Run a campaign in an empty folder and return what came out.
+
+    Raises:
+        CannotRun: something is not installed here.
+        DidNotStart: the plant did not come up.
+    """
+    environment_allows()
+    plant, places = Plant(folder, sizes), Places(sizes)
+    inflictor = Inflictor(plant, random.Random(f"{seed}/pages"), places.position)
+    watch = Watch(plant.status_url)
+    beside: list[asyncio.Task[Never]] = [asyncio.create_task(watch.run())]
+    try:
+        await plant.start()
+        await _until_running(plant, watch)
+        plant.actors["mqtt"].start()
+        plant.speak(on=True)
+        began_s = time.monotonic()
+        beside.append(asyncio.create_task(inflictor.keep_running()))
+        await asyncio.sleep(_QUIET_START_S)
+        await _play(inflictor, faults, say)
+        await asyncio.sleep(max(0.0, began_s + duration_s - time.monotonic()))
+        inflictor.heal()
+        healed_s = time.monotonic()
+        await asyncio.sleep(_QUIET_START_S)
+        plant.speak(on=False)
+        say("all is healed; waiting until everything has arrived")
+        await _settle(plant, places, inflictor, watch, say)
+        settled_s = time.monotonic()
+        await _end(plant)
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.wait(beside)
+        await plant.close()
+    recorded = losses(plant.service_data)
+    accounts = account(
+        places.said(folder),
+        places.stored(plant.service_data),
+        places.quarantined(plant.service_data),
+        recorded,
+        inflictor.permits(watch.looks),
+        stream_holes(plant.service_data, recorded),
+        places.names,
+    )
+    _write_evidence(folder, inflictor, watch, accounts)
+    return Report(
+        faults=len(inflictor.log),
+        minutes=round((settled_s - began_s) / 60, 2),
+        seed=seed,
+        by_kind=dict(sorted(Counter(str(each.fault.kind) for each in inflictor.log).items())),
+        settled_s=round(settled_s - healed_s, 1),
+        crashed=inflictor.crashed,
+        accounts=accounts,
+    )
+
+
+async def _until_running(plant: Plant, watch: Watch) -> None:
+    deadline_s = time.monotonic() + _START_TIMEOUT_S
+    while not watch.last.running >= SOURCES:
+        ended = [name for name, actor in plant.actors.items() if actor.ended]
+        if ended or time.monotonic() > deadline_s:
+            raise DidNotStart(
+                f"running sources: {sorted(watch.last.running)}; ended: {ended}; see {plant.folder / 'logs'}"
+            )
+        await asyncio.sleep(0.1)
+
+
+async def _play(inflictor: Inflictor, faults: Sequence[Fault], say: Callable[[str], None]) -> None:
+    began_s = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        for number, fault in enumerate(faults, 1):
+            await asyncio.sleep(max(0.0, began_s + fault.at_s - time.monotonic()))
+            say(
+                f"{number}/{len(faults)} at {fault.at_s:.0f} s: {fault.kind} {fault.target} for {fault.hold_s:.1f} s"
+            )
+            tasks.create_task(inflictor.inflict(fault))
+
+
+async def _settle(
+    plant: Plant, places: Places, inflictor: Inflictor, watch: Watch, say: Callable[[str], None]
+) -> None:
+    """Wait until all sources run, the buffer is empty and nothing is missing; what is missing in the end, is missing."""
+    deadline_s = time.monotonic() + _SETTLE_TIMEOUT_S
+    fewest, since_s = 2**62, time.monotonic()
+    service = Service(plant.url)
+    try:
+        while time.monotonic() < deadline_s:
+            await asyncio.sleep(_SETTLE_LOOK_S)
+            last = watch.last
+            if last.pending != 0 or not last.running >= SOURCES:
+                continue
+            said = places.said(plant.folder)
+            try:
+                block = await asyncio.to_thread(service.everything, [LINE], said.source_time)
+            except ServiceTrouble as error:
+                say(str(error))
+                continue
+            found = account(
+                said,
+                places.held(block),
+                places.quarantined(plant.service_data),
+                losses(plant.service_data),
+                inflictor.permits(watch.looks),
+            )
+            if not found.missing:
+                return
+            if found.missing < fewest:
+                fewest, since_s = found.missing, time.monotonic()
+            if time.monotonic() - since_s > _UNCHANGED_S:
+                break
+            say(f"{found.missing} values have not arrived yet")
+    finally:
+        service.close()
+    say(f"not everything has arrived; the agent says: {watch.last}")
+
+
+async def _end(plant: Plant) -> None:
+    """End agent and service as an operator would: then the databases are whole, and nobody holds them."""
+    for name in ("agent", "ingest"):
+        await asyncio.to_thread(plant.actors[name].end)
+
+
+def _write_evidence(folder: Path, inflictor: Inflictor, watch: Watch, accounts: Accounts) -> None:
+    lines = [
+        {"begin": each.begin, "end": each.end, **asdict(each.fault), "note": each.note}
+        for each in sorted(inflictor.log, key=lambda each: each.begin)
+    ]
+    (folder / "faults.json").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    looks = [
+        {"at": each.at_ns, "running": sorted(each.running), "pending": each.pending} for each in watch.looks
+    ]
+    (folder / "looks.json").write_text("\n".join(map(json.dumps, looks)) + "\n")
+    (folder / "findings.txt").write_text("\n".join(accounts.examples) + "\n")
+
+
+def _print_table(report: Report) -> None:
+    for name, value in report.as_json().items():
+        shown = (
+            ", ".join(f"{kind} {count}" for kind, count in value.items())
+            if isinstance(value, dict)
+            else value
+        )
+        print(f"{name.replace('_', ' '):18} {shown if shown != [] else 'none'}")
+    for line in report.accounts.examples[:40]:
+        print(line)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command; 0 where nothing was amiss, 1 where something was, 2 where it could not run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, help=f"time for the faults; default: {SLOT_S:g} s for each")
+    parser.add_argument("--rate", type=float, default=Sizes().rate_hz, help="values a second of each series")
+    parser.add_argument("--keep", type=Path, help="an empty or new folder for all that the campaign leaves")
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
+    given = parser.parse_args(words)
+    duration_s = given.minutes * 60 if given.minutes else given.faults * SLOT_S
+    faults = plan_faults(given.faults, given.seed, duration_s)
+    folder = given.keep or Path(tempfile.mkdtemp(prefix="shopfloor-faults-"))
+    if folder.exists() and any(folder.iterdir()):
+        parser.error(f"--keep {folder}: not empty")
+    try:
+        report = asyncio.run(
+            run(
+                folder.resolve(),
+                faults,
+                given.seed,
+                replace(Sizes(), rate_hz=given.rate),
+                duration_s,
+                lambda text: print(text, file=sys.stderr, flush=True),
+            )
+        )
+    except ShopfloorError as error:
+        print(f"{error}; what is there lies in {folder}", file=sys.stderr)
+        return 2
+    if given.json:
+        print(json.dumps(report.as_json()))
+    else:
+        _print_table(report)
+    if report.clean and not given.keep:
+        shutil.rmtree(folder)
+    elif not report.clean:
+        print(f"evidence: {folder}", file=sys.stderr)
+    return 0 if report.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

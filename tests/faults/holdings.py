@@ -1,0 +1,115 @@
+"""What the machines said and what became of it, read from the logs and the service's own databases."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from shopfloor.asset import parse_asset
+from shopfloor.block import SampleBlock
+from shopfloor.messages import SpanKind
+from shopfloor.signal import SeriesKey
+from tests.faults.accounts import Held, Loss, Said, uncovered
+from tests.faults.number_log import read_numbers
+from tests.faults.plant_config import LINE
+from tests.faults.sizes import Sizes
+
+
+class Places:
+    """The numbering of all series, over all machines."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.series = sizes.series
+        self.names = [f"{source} {signal}" for source, signal in self.series]
+        self._at = {
+            SeriesKey(parse_asset(f"{LINE}/{source}"), signal): number
+            for number, (source, signal) in enumerate(self.series)
+        }
+        self._first = {"history": 0, "plain": sizes.history, "mqtt": sizes.history + sizes.plain}
+
+    def position(self, key: SeriesKey) -> int:
+        """Return the number of a series, -1 for one that no machine has."""
+        return self._at.get(key, -1)
+
+    def said(self, folder: Path) -> Said:
+        """Return what the machines of a folder logged."""
+        parts = {name: read_numbers(folder / f"{name}.numbers") for name in self._first}
+        rows = np.concatenate(list(parts.values()))
+        firsts = np.repeat(
+            np.array(list(self._first.values()), np.int64), [len(part) for part in parts.values()]
+        )
+        clock_ns = time.time_ns() - time.monotonic_ns()
+        return Said(
+            [source for source, _ in self.series],
+            rows["series"].astype(np.int64) + firsts,
+            rows["number"].astype(np.int64),
+            rows["source_time"].astype(np.int64),
+            rows["monotonic"].astype(np.int64) + clock_ns,
+        )
+
+    def held(self, block: SampleBlock) -> Held:
+        """Return samples that the service gave."""
+        places = np.array([self.position(key) for key in block.series] or [-1], np.int64)
+        return Held(
+            places[block.series_index], block.value, block.source_time, block.quality.astype(np.int64)
+        )
+
+    def stored(self, data: Path) -> Held:
+        """Return what the store of a service that does not run holds."""
+        with duckdb.connect(str(data / "samples.duckdb"), read_only=True) as database:
+            rows = database.execute(
+                "SELECT s.asset, s.signal, p.value, p.source_time, p.quality FROM sample p JOIN series s USING (series_id)"
+            ).fetchnumpy()
+        return self._held(rows["asset"], rows["signal"], rows["value"], rows["source_time"], rows["quality"])
+
+    def quarantined(self, data: Path) -> Held:
+        """Return what the service's quarantine holds."""
+        rows = _query(data, "SELECT asset, signal, value, source_time, quality FROM quarantine")
+        columns = list(zip(*rows, strict=True)) or [()] * 5
+        return self._held(*columns)
+
+    def _held(self, assets: Any, signals: Any, values: Any, times: Any, qualities: Any) -> Held:
+        pairs = [f"{asset}\0{signal}" for asset, signal in zip(assets, signals, strict=True)]
+        known = {f"{key.asset}\0{key.signal}": number for key, number in self._at.items()}
+        numbers = np.ma.filled(np.ma.asarray(values, np.float64), np.nan)
+        return Held(
+            np.array([known.get(pair, -1) for pair in pairs], np.int64),
+            np.asarray(numbers, np.float64),
+            np.asarray(times, np.int64),
+            np.asarray(qualities, np.int64),
+        )
+
+
+def losses(data: Path) -> list[Loss]:
+    """Return all span records that the service has."""
+    rows = _query(
+        data,
+        "SELECT kind, reason, source, stream_id, first_seq, last_seq, from_time, to_time, count, at_least FROM span",
+    )
+    return [Loss._make((SpanKind(row[0]), *row[1:9], bool(row[9]))) for row in rows]
+
+
+def stream_holes(data: Path, recorded: Sequence[Loss]) -> list[tuple[str, int, int]]:
+    """Return the numbers of streams that neither the ledger of a service that does not run nor a record covers."""
+    covered: dict[str, list[tuple[int, int]]] = {}
+    with duckdb.connect(str(data / "samples.duckdb"), read_only=True) as database:
+        for stream, first, last in database.execute(
+            "SELECT stream_id, first_seq, last_seq FROM batch"
+        ).fetchall():
+            covered.setdefault(stream, []).append((first, last))
+    for loss in recorded:
+        if loss.stream_id:
+            covered.setdefault(loss.stream_id, []).append((loss.first_seq, loss.last_seq))
+    return [(stream, first, last) for stream, spans in covered.items() for first, last in uncovered(spans)]
+
+
+def _query(data: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(f"file:{data / 'plant.sqlite'}?mode=ro", uri=True, timeout=10)) as database:
+        return database.execute(query).fetchall()

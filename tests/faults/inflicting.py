@@ -1,0 +1,204 @@
+"""Makes the faults of a schedule happen, and keeps the log of what happened when."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, Never
+
+import psutil
+
+from shopfloor.signal import SeriesKey
+from tests.faults.accounts import Damaged, Permits, Window
+from tests.faults.buffer_damage import damage
+from tests.faults.plant_config import MQTT_SOURCE
+from tests.faults.plant_site import Plant
+from tests.faults.schedule import Fault, Kind
+from tests.faults.watch import Look, loss_window
+
+_MAX_DELAY_S: Final = 1.2
+_BEFORE_S: Final = 5.0
+"""A gap begins with what was surely complete: the overlap of the history's configuration, and a commit, before the fault."""
+_AFTER_S: Final = 3.0
+_RESTART_S: Final = 0.5
+_ENDING_S: Final = 20.0
+"""How long it may take until a process that found no room on its disk has ended."""
+_LOSES_PLAIN: Final = frozenset(set(Kind) - {Kind.CLOCK})
+_LOSES_OF_AGENT: Final = frozenset({Kind.KILL, Kind.FREEZE, Kind.DISK_FULL, Kind.DAMAGE})
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A fault as it was; times are true UTC ns."""
+
+    fault: Fault
+    begin: int
+    end: int
+    note: str = ""
+    damaged: Damaged | None = None
+
+
+@dataclass(slots=True)
+class Inflictor:
+    """Hits one plant."""
+
+    plant: Plant
+    dice: random.Random
+    position: Callable[[SeriesKey], int]
+    log: list[Happened] = field(default_factory=list)
+    clock_steps: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Of each process with a clock of its own: from when on (true UTC ns) it was how many ns ahead."""
+    crashed: list[str] = field(default_factory=list)
+    """Names of processes that ended by themselves, for no good reason."""
+    _no_room_s: float = -_ENDING_S
+    """When the agent's disk was full the last time."""
+    _held: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    async def inflict(self, fault: Fault) -> None:
+        """Let a fault happen, and end; one at a time for a process or a link."""
+        async with self._held[self._where(fault)]:
+            begin = time.time_ns()
+            note, damaged = await self._hit(fault)
+            self.log.append(Happened(fault, begin, time.time_ns(), note, damaged))
+
+    def _where(self, fault: Fault) -> str:
+        if fault.kind in {Kind.CUT, Kind.SWALLOW, Kind.DELAY, Kind.UNAVAILABLE, Kind.LOST_ANSWER}:
+            return f"link to {fault.target}"
+        if fault.kind in {Kind.REMOVE, Kind.CLOCK}:
+            return f"{fault.kind} of {fault.target}"
+        return fault.target
+
+    async def _hit(self, fault: Fault) -> tuple[str, Damaged | None]:
+        match fault.kind:
+            case Kind.KILL | Kind.SHIFT:
+                return await self._restart(fault), None
+            case Kind.FREEZE:
+                actor = self.plant.actors[fault.target]
+                actor.send(signal.SIGSTOP)
+                await asyncio.sleep(fault.hold_s)
+                actor.send(signal.SIGCONT)
+            case Kind.CUT | Kind.SWALLOW | Kind.DELAY | Kind.UNAVAILABLE | Kind.LOST_ANSWER:
+                return await self._spoil_link(fault), None
+            case Kind.DISK_FULL:
+                return await self._fill_disk(fault), None
+            case Kind.DAMAGE:
+                return await self._damage(fault)
+            case Kind.CLOCK:
+                self.step_clock(fault.target, fault.clock_offset_s)
+                return f"{fault.clock_offset_s:+.1f} s", None
+            case Kind.REMOVE:
+                return await self._remove(fault), None
+        return "", None
+
+    async def _restart(self, fault: Fault) -> str:
+        plant, actor = self.plant, self.plant.actors[fault.target]
+        actor.kill()
+        note = ""
+        if fault.kind is Kind.SHIFT:
+            plant.shift[fault.target] = (plant.shift[fault.target] + 1 + fault.namespaces) % 5
+            note = f"{plant.shift[fault.target]} foreign namespaces"
+        await asyncio.sleep(fault.hold_s)
+        actor.start()
+        return note
+
+    async def _spoil_link(self, fault: Fault) -> str:
+        link, note = self.plant.links[fault.target], ""
+        match fault.kind:
+            case Kind.CUT:
+                link.cut()
+            case Kind.SWALLOW:
+                link.swallow()
+            case Kind.DELAY:
+                seconds = fault.amount * _MAX_DELAY_S
+                link.delay(seconds)
+                note = f"{seconds:.2f} s"
+            case Kind.UNAVAILABLE:
+                self.plant.uplink.unavailable = True
+            case _:
+                self.plant.uplink.loses_answers = True
+        await asyncio.sleep(fault.hold_s)
+        link.heal()
+        return note
+
+    async def _fill_disk(self, fault: Fault) -> str:
+        """Bound the agent's files: nothing can be written beyond so many bytes of any of them (EFBIG)."""
+        limit = 0 if fault.amount < 0.5 else int(fault.amount * 2**20)
+        # An agent that can't open its buffer ends, and is started again: also that one has no room.
+        end_s = time.monotonic() + fault.hold_s
+        while time.monotonic() < end_s:
+            self._limit_files(limit)
+            self._no_room_s = time.monotonic()
+            await asyncio.sleep(0.05)
+        self._limit_files(psutil.RLIM_INFINITY)
+        return f"at {limit} bytes"
+
+    def _limit_files(self, limit: int) -> None:
+        with suppress(psutil.NoSuchProcess):
+            agent = psutil.Process(self.plant.actors["agent"].pid)
+            agent.rlimit(psutil.RLIMIT_FSIZE, (limit, psutil.RLIM_INFINITY))
+
+    async def keep_running(self) -> Never:
+        """Start again what ended by itself, as systemd would; only an agent without room on its disk may do that."""
+        while True:
+            for name, actor in self.plant.actors.items():
+                if actor.ended:
+                    if name != "agent" or time.monotonic() - self._no_room_s > _ENDING_S:
+                        self.crashed.append(name)
+                    actor.start()
+            await asyncio.sleep(_RESTART_S)
+
+    async def _damage(self, fault: Fault) -> tuple[str, Damaged]:
+        async with self._held["link to uplink"]:
+            # With the link cut, something waits in the buffer.
+            self.plant.uplink.cut()
+            await asyncio.sleep(fault.hold_s)
+            agent = self.plant.actors["agent"]
+            agent.kill()
+            damaged, note = damage(self.plant.buffer, self.dice, self.position)
+            agent.start()
+            self.plant.uplink.heal()
+        return note, damaged
+
+    def step_clock(self, name: str, offset_s: float) -> None:
+        """Set a process' clock so far ahead of the true time."""
+        self.plant.set_clock(name, offset_s)
+        self.clock_steps[name].append((time.time_ns(), round(offset_s * 1e9)))
+
+    async def _remove(self, fault: Fault) -> str:
+        plant, target = self.plant, fault.target
+        count = plant.sizes.history if target == "history" else plant.sizes.plain
+        node = int(fault.amount * count)
+        plant.removed[target].add(node)
+        plant.write_removed(target)
+        await asyncio.sleep(fault.hold_s)
+        plant.removed[target].discard(node)
+        plant.write_removed(target)
+        return f"v{node}"
+
+    def heal(self) -> None:
+        """Undo whatever lasts: only clocks do."""
+        for name in list(self.clock_steps):
+            self.step_clock(name, 0.0)
+
+    def permits(self, looks: list[Look]) -> Permits:
+        """Return what this log permits to be lost, given what was seen of the agent."""
+        plain, lossy = [], []
+        for each in self.log:
+            window = Window(each.begin, each.end)
+            kind, target = each.fault.kind, each.fault.target
+            of_agent = target == "agent" and kind in _LOSES_OF_AGENT
+            if of_agent or (target == "plain" and kind in _LOSES_PLAIN):
+                plain.append(loss_window(looks, "plain", window, _BEFORE_S, _AFTER_S))
+            if of_agent or target == "broker":
+                lossy.append(loss_window(looks, MQTT_SOURCE, window, _BEFORE_S, _AFTER_S))
+        return Permits(
+            {"plain": plain, "lossy": lossy},
+            [(0, 0), *self.clock_steps["plain"]],
+            [each.damaged for each in self.log if each.damaged is not None],
+        )

@@ -1,0 +1,87 @@
+"""What the service and the agent of a campaign are configured to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tests.faults.opcua_machine import URI
+from tests.faults.sizes import Sizes
+
+LINE: Final = "acme/hk01/line/cell"
+SITE: Final = "acme/hk01"
+MQTT_SOURCE: Final = "mqtt"
+_AGENT_ID: Final = "hk01"
+
+
+def ingest_config(ports: Mapping[str, int], data: Path) -> dict[str, Any]:
+    """Return ``ingest.yaml``."""
+    return {
+        "listen": f"127.0.0.1:{ports['ingest']}",
+        "data": data.name,
+        "read_access": "open",
+        "sites": [{"asset": SITE, "name": "Hong Kong"}],
+    }
+
+
+def agent_config(ports: Mapping[str, int], data: Path, token: str, sizes: Sizes) -> dict[str, Any]:
+    """Return ``agent.yaml``: everything is reached through the links."""
+    return {
+        "agent": {"id": _AGENT_ID, "asset": SITE},
+        "data": data.name,
+        "status": {"listen": f"127.0.0.1:{ports['status']}"},
+        "uplink": {
+            "url": f"http://127.0.0.1:{ports['ingest-link']}",
+            "token": token,
+            "timeout_s": 4,
+            "linger_ms": 50,
+            "heartbeat_s": 1,
+            "batch_samples": 1000,
+        },
+        "buffer": {"disk_reserve": 0},
+        "sources": [
+            {"opcua": _opcua("history", ports["history-link"], sizes.history, sizes.rate_hz)},
+            {"opcua": _opcua("plain", ports["plain-link"], sizes.plain, sizes.rate_hz)},
+            {"mqtt": _mqtt(ports["broker-link"])},
+        ],
+    }
+
+
+def _opcua(name: str, port: int, variables: int, rate_hz: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "endpoint": f"opc.tcp://127.0.0.1:{port}",
+        "request_timeout_s": 2,
+        "keepalive_s": 0.5,
+        "watchdog_s": 2,
+        "retry_s": 0.3,
+        "history": {"backfill_h": 0.1, "overlap_s": 2, "settle_s": 0.5},
+        # Three seconds of queue: a freeze of the agent overruns it.
+        "groups": {
+            "live": {"mode": "subscribe", "publishing_interval_ms": 100, "queue_size": round(3 * rate_hz)}
+        },
+        "nodes": [
+            {"node": f"nsu={URI};s=v{number}", "asset": f"{LINE}/{name}", "signal": f"v{number}"}
+            for number in range(variables)
+        ],
+    }
+
+
+def _mqtt(port: int) -> dict[str, Any]:
+    return {
+        "name": MQTT_SOURCE,
+        "broker": f"mqtt://127.0.0.1:{port}",
+        "client_id": f"{_AGENT_ID}-gateway",
+        "keepalive_s": 2,
+        "connect_timeout_s": 4,
+        "topics": [
+            {
+                "topic": f"{kind}/{{name}}",
+                "asset": f"{LINE}/{kind}",
+                "time": {"path": "ts", "format": "ns"},
+                "signals": [{"path": "n", "signal": "{name}"}],
+            }
+            for kind in ("kept", "lossy")
+        ],
+    }

@@ -1,0 +1,31 @@
+"""How much the machines of a campaign say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much the machines say."""
+
+    history: int = 12
+    """Variables of the server with a history."""
+    plain: int = 8
+    """Variables of the server without."""
+    kept: int = 8
+    """Series at QoS 1."""
+    lossy: int = 2
+    """Series at QoS 0."""
+    rate_hz: float = 12.0
+    """Values of each series in a second."""
+
+    @property
+    def series(self) -> list[tuple[str, str]]:
+        """(source, signal) of every series; the source is also the last segment of its asset."""
+        counts = {"history": self.history, "plain": self.plain, "kept": self.kept, "lossy": self.lossy}
+        return [
+            (source, f"{'v' if source in {'history', 'plain'} else 's'}{number}")
+            for source, count in counts.items()
+            for number in range(count)
+        ]
