@@ -140,7 +140,7 @@ def advance(steps: Sequence[PatternStep], match: Match, offer: Offer) -> list[Ma
         here = match._replace(depth=depth)
         return [here, *_reached(steps, here._replace(position=match.position + 1))]
     if (offer.hidden and not step.literal) or (
-        step.namespace is not None and step.namespace != offer.namespace
+        step.namespace is not None and not _same_namespace(step.namespace, offer.namespace)
     ):
         return []
     fits = step.matcher.fullmatch(offer.name)

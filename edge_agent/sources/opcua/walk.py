@@ -170,7 +170,7 @@ def _sorted_out(
         limit = rules[number].max_nodes
         if len(mine) > limit:
             problems.append(
-                f"{rules[number].label}: more than max_nodes: {limit} variables; the rest is not read"
+                f"{rules[number].label}: more than {limit} variables (max_nodes); the rest is not read"
             )
             mine = mine[:limit]
         taken.update(node for node, _ in mine)
