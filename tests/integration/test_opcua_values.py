@@ -238,6 +238,22 @@ async def test_a_structure_that_nobody_explains_is_bad_and_named(plant: Plant) -
     assert (sink.counts["not_convertible"], sink.counts["element_left_out"]) == (1, 1)
 
 
+async def test_changes_within_a_deadband_stay_where_they_are(plant: Plant) -> None:
+    line = Line(plant)
+    await line.add("coarse", ua.Variant(0.0, T.Double), deadband={"absolute": 1.0})
+    await line.add("fine", ua.Variant(0.0, T.Double))
+    await line.add("word", ua.Variant("a", T.String), deadband={"absolute": 1.0})
+    sink = MemorySink()
+    async with running(line.source(), sink):
+        await sink.until(lambda: len(newest(sink)) == 3)
+        for value in (0.5, 0.9, 7.0):
+            for name in ("coarse", "fine"):
+                await line.write(name, ua.Variant(value, T.Double))
+            await sink.until(lambda: newest(sink)["fine"] == value)  # noqa: B023
+        await sink.until(lambda: newest(sink)["coarse"] == 7.0)
+    assert [value for _, value in sink.series("coarse")] == [0.0, 7.0]
+
+
 async def test_an_array_that_shrinks_and_a_restart(plant: Plant) -> None:
     line = Line(plant)
     await line.add("temps", ua.Variant([1.0, 2.0, 3.0], T.Double))

@@ -77,15 +77,6 @@ class Live:
             self.report()
         return made
 
-    def block(self, columns: Columns, received_time: int) -> tuple[SampleBlock, Readings]:
-        """`samples` without asking the server."""
-        try:
-            readings = self.nodes.known(columns)
-            leaves, _ = self.nodes.expansion.take_apart(readings)
-            return self.nodes.block(readings, leaves, received_time, self.sink)
-        except MalformedMessage as error:
-            raise SourceUnavailable(str(error)) from error
-
     def join(self, group: str, numbers: Sequence[int], at: int) -> tuple[State, tuple[Span, ...]]:
         """Note that nodes of a group are live since ``at`` (UTC ns, the server's clock)."""
         change = self.coverage.join(
