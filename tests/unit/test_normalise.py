@@ -50,3 +50,12 @@ def test_severities_of_a_status_become_quality() -> None:
     status = np.array([0x00000000, 0x40000000, 0x80000000, 0xC0000000], np.uint32)
     block, _ = normalise(SERIES, np.zeros(4, np.uint32), np.full(4, NOW), NOW, np.zeros(4), status)
     assert block.quality.tolist() == [0, 1, 2, 2]
+
+
+def test_good_as_opc_da_writes_it_is_good() -> None:
+    """Gateways pass 0xC0 (OPC DA's Good) on as a status of OPC UA, where its two severity bits say Good too."""
+    status = np.array([0x000000C0, 0x000000D8], np.uint32)
+    block, _ = normalise(SERIES, np.zeros(2, np.uint32), np.full(2, NOW), NOW, np.array([1.5, 2.5]), status)
+    assert block.quality.tolist() == [0, 0]
+    assert block.status.tolist() == [0xC0, 0xD8]
+    assert block.value.tolist() == [1.5, 2.5]
