@@ -89,6 +89,27 @@ def test_a_server_whose_clock_was_set_back_is_read_from_before() -> None:
     # Ten seconds later by the agent's clock, the server's says 950.
     again.join("live", [0], Mark(950 * SECOND, 1010 * SECOND), readable={0}, backfill_ns=0)
     assert min(hole.start for hole in again.holes.values()) <= 938 * SECOND
+    # What it wrote between the interruption and the step lies ahead of its present time.
+    assert max(hole.end for hole in again.holes.values()) >= 1012 * SECOND
+
+
+def test_a_gap_in_which_a_clock_was_set_back_covers_both_of_its_times() -> None:
+    memory = Memory()
+    coverage = books(memory)
+    memory.put(coverage.join("live", [0], at(1000), readable=set(), backfill_ns=0))
+    [lost] = (
+        books(memory).join("live", [0], Mark(950 * SECOND, 1010 * SECOND), readable=set(), backfill_ns=0).lost
+    )
+    assert (lost.start, lost.end) == (938 * SECOND, 1010 * SECOND)
+
+
+def test_an_agent_whose_clock_was_set_forward_waits_for_an_hour_of_the_servers_time_at_most() -> None:
+    memory = Memory()
+    coverage = books(memory)
+    memory.put(coverage.join("live", [0], at(1000), readable={0}, backfill_ns=0))
+    again = books(memory)
+    again.join("live", [0], Mark(1010 * SECOND, 10**6 * SECOND), readable={0}, backfill_ns=0)
+    assert max(hole.end for hole in again.holes.values()) <= (1000 + 3600) * SECOND + OVERLAP
 
 
 def test_a_renamed_source_goes_on_and_a_new_node_is_backfilled() -> None:

@@ -112,21 +112,21 @@ class Coverage:
             readable: those of them that have a history.
             backfill_ns: how far back to begin with a node that was never seen.
         """
-        starts: dict[int, list[int]] = {}
-        lost: dict[int, list[int]] = {}
+        missed: dict[tuple[int, int], list[int]] = {}
+        lost: dict[tuple[int, int], list[int]] = {}
         for node in nodes:
             mark = self.covered_to(node)
-            start = at.server - backfill_ns if mark is None else self._resume_at(mark, at)
+            span = (at.server - backfill_ns, at.server) if mark is None else self._missed(mark, at)
             if node in readable:
-                starts.setdefault(start, []).append(node)
+                missed.setdefault(span, []).append(node)
             elif mark is not None:
-                lost.setdefault(start, []).append(node)
+                lost.setdefault(span, []).append(node)
             self._stopped.pop(node, None)
             self._groups[node] = group
         state: State = {}
-        for start, members in starts.items():
-            if start < at.server:
-                state |= self.add_hole(members, start, at.server + self._overlap_ns)
+        for (start, end), members in missed.items():
+            if start < end:
+                state |= self.add_hole(members, start, end + self._overlap_ns)
         state |= self._mark(group, self._live.get(group, at))
         state |= self._nodes_state()
         for hole in self._adopted:
@@ -134,7 +134,7 @@ class Coverage:
         state |= dict.fromkeys(self._stale_keys, b"")
         self._adopted.clear()
         self._stale_keys.clear()
-        return Change(state, tuple(Span(tuple(members), start, at.server) for start, members in lost.items()))
+        return Change(state, tuple(Span(tuple(members), *span) for span, members in lost.items()))
 
     def resume(self, group: str, nodes: Iterable[int]) -> None:
         """Note that ``nodes`` are live as if nothing had interrupted them: the server goes on where it stood.
@@ -216,14 +216,16 @@ class Coverage:
         hole.nodes = tuple(node for node in hole.nodes if node not in nodes)
         return self._hole_state(hole) if hole.nodes else self.forget(hole)
 
-    def _resume_at(self, mark: Mark, at: Mark) -> int:
-        """Return where to begin reading again.
+    def _missed(self, mark: Mark, at: Mark) -> tuple[int, int]:
+        """Return from when to when values may have been missed, by the server's clock.
 
-        A server whose clock was set back meanwhile writes times that lie before the mark; the agent's clock tells how
-        much time has really passed. Whichever is earlier counts, within reason: both clocks may be wrong.
+        A server whose clock was set back meanwhile writes times that lie before the mark, and what it wrote until then
+        lies behind its present time; the agent's clock tells how much time has really passed. Whichever is earlier, or
+        later, counts, within reason: both clocks may be wrong.
         """
         passed = max(0, at.agent - mark.agent)
-        return min(mark.server, max(at.server - passed, mark.server - _HOUR_NS)) - self._overlap_ns
+        start = min(mark.server, max(at.server - passed, mark.server - _HOUR_NS))
+        return start - self._overlap_ns, max(at.server, mark.server + min(passed, _HOUR_NS))
 
     def _mark(self, group: str, mark: Mark) -> State:
         self._live[group] = mark
