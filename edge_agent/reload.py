@@ -17,7 +17,6 @@ from shopfloor.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S: Final = 2.0
 _ATTEMPTS: Final = 5
 _LOGGED_PROBLEMS: Final = 20
 _FIXED: Final[tuple[tuple[Location, Callable[[Config], object]], ...]] = (
@@ -97,7 +96,7 @@ class FileWatch:
         return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-async def wait_for_change(watch: FileWatch, asked: asyncio.Event, every_s: float = LOOK_EVERY_S) -> bool:
+async def wait_for_change(watch: FileWatch, asked: asyncio.Event, every_s: float) -> bool:
     """Return once the file has changed (False), or somebody asked for it to be read again (True)."""
     while True:
         try:

@@ -23,6 +23,7 @@ from shopfloor.errors import ConfigError, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
+LOOK_EVERY_S: Final = 2.0
 _RETRY_S: Final = 1.0
 
 
@@ -46,7 +47,7 @@ class Takeover:
         # It may have changed between the reading of it and now.
         await self._look(forced=False)
         while True:
-            forced = await wait_for_change(self._watch, self._asked)
+            forced = await wait_for_change(self._watch, self._asked, LOOK_EVERY_S)
             notifier = self._parts.notifier
             notifier.reloading()
             await self._look(forced=forced)

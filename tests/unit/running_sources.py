@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, Final, Never
 
 from edge_agent.buffer import Buffer
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
@@ -20,6 +21,8 @@ from shopfloor.asset import parse_asset
 from shopfloor.block import Sample, block_of
 from shopfloor.messages import Lane, SeriesDeclaration, SourceState
 from shopfloor.signal import SeriesKey
+
+BEGIN: Final = time.time_ns() - 3_600 * 10**9
 
 
 class Counting:
@@ -34,6 +37,9 @@ class Counting:
         self.series = SeriesKey(parse_asset(self.assets[0]), entry.mqtt.topics[0].signals[0].signal)
         self.began_at = -1
         self.said = 0
+        self.speaks = asyncio.Event()
+        """Cleared while a test wants it to have nothing to say."""
+        self.speaks.set()
         self.ended = asyncio.Event()
         self.lets_go = asyncio.Event()
         """Set unless a test wants this source not to end when it is told to."""
@@ -48,7 +54,9 @@ class Counting:
         sink.report(SourceState.RUNNING)
         try:
             while True:
-                row = Sample(self.series, at * 1_000_000, at * 1_000_000, float(at), 0, 0)
+                await self.speaks.wait()
+                now = BEGIN + at * 1_000_000
+                row = Sample(self.series, now, now, float(at), 0, 0)
                 at += 1
                 await sink.put(block_of([row]), {"at": str(at).encode()})
                 self.said += 1
