@@ -20,13 +20,14 @@ from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.coverage import Coverage, Span, State, series_id
 from edge_agent.sources.opcua.described import Described, name_values
 from edge_agent.sources.opcua.discovery import Discovery
+from edge_agent.sources.opcua.events import EVENTS, Events
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
 from edge_agent.sources.opcua.poll import Poll
 from edge_agent.sources.opcua.resolve import Problem, resolve
 from edge_agent.sources.opcua.search import keep_searching
 from edge_agent.sources.opcua.session import ServiceFault, Session, status_name
-from edge_agent.sources.opcua.subscription import Subscriptions
+from edge_agent.sources.opcua.subscription import Subscriptions, Taker
 from shopfloor.errors import SourceUnavailable
 from shopfloor.messages import SeriesDeclaration, SourceState
 
@@ -66,6 +67,7 @@ class OpcUaSource:
             self._nodes.groups.setdefault(str(rule.settings.get("group", DEFAULT_GROUP)), [])
         self._described = Described(self._nodes)
         self._discovery: Discovery | None = None
+        self._events = Events(config.name, (*config.events, *config.alarms))
 
     @property
     def name(self) -> str:
@@ -78,7 +80,11 @@ class OpcUaSource:
         found = () if self._discovery is None else self._discovery.machines
         return tuple(
             dict.fromkeys(
-                [str(node.asset) for node in self._nodes.configs] + [machine.asset for machine in found]
+                [
+                    *(str(node.asset) for node in self._nodes.configs),
+                    *self._events.assets,
+                    *(machine.asset for machine in found),
+                ]
             )
         )
 
@@ -123,15 +129,12 @@ class OpcUaSource:
         )
         live = Live(session, config, sink, self._nodes, coverage, self._clock)
         subscriptions = Subscriptions(live)
-        watched = set(
-            await subscriptions.inherit(
-                {
-                    group: None
-                    for group in self._nodes.groups
-                    if isinstance(config.group(group), SubscribeGroup)
-                }
-            )
-        )
+        takers: dict[str, Taker | None] = {
+            group: None for group in self._nodes.groups if isinstance(config.group(group), SubscribeGroup)
+        }
+        if self._events.open(live):
+            takers[EVENTS] = self._events
+        watched = set(await subscriptions.inherit(takers))
         polls: list[Poll] = []
         for group in self._nodes.groups:
             settings = config.group(group)
@@ -144,6 +147,7 @@ class OpcUaSource:
             subscriptions,
             [number for number in range(len(self._nodes.configs)) if number not in watched],
         )
+        await self._events.attach(subscriptions)
         self._remark(session)
         live.report()
         async with asyncio.TaskGroup() as tasks:
@@ -153,6 +157,8 @@ class OpcUaSource:
                 tasks.create_task(poll.run())
             tasks.create_task(Backfill(live).run())
             tasks.create_task(_retry(live, subscriptions))
+            tasks.create_task(self._events.tend(subscriptions, partial(self._say, live)))
+            tasks.create_task(self._events.read_history())
             tasks.create_task(self._described.keep_asking(live))
             if config.rules:
                 tasks.create_task(keep_searching(live, discovery, partial(_attach, live, subscriptions)))
@@ -164,12 +170,15 @@ class OpcUaSource:
         """Say in time what will end, also in a session that lasts for months."""
         while True:
             await asyncio.sleep(_REMARK_INTERVAL_S)
-            if self._remark(live.session):
-                live.report()
+            self._say(live)
+
+    def _say(self, live: Live) -> None:
+        if self._remark(live.session):
+            live.report()
 
     def _remark(self, session: Session) -> bool:
-        """Put what the certificates need into the source's report; return whether that is news."""
-        remarks = session.remarks()
+        """Put what certificates need and events lack into the source's report; return whether that is news."""
+        remarks = [*session.remarks(), *self._events.problems()]
         news = remarks != self._nodes.remarks
         for remark in remarks if news else ():
             log.warning("source %s: %s", self.name, remark)

@@ -1,0 +1,371 @@
+"""Events, alarms and conditions of one source: listened for, made durable, and caught up with after a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Never
+
+from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
+
+from edge_agent.sources.opcua.alarms import FIELDS, Book, read_condition
+from edge_agent.sources.opcua.config import SubscribeGroup
+from edge_agent.sources.opcua.coverage import Coverage, Hole, Mark, Span, State
+from edge_agent.sources.opcua.decode import MalformedMessage, Notification
+from edge_agent.sources.opcua.event_config import AlarmConfig, EventConfig
+from edge_agent.sources.opcua.event_history import fill
+from edge_agent.sources.opcua.event_rows import (
+    EventRow,
+    News,
+    Recent,
+    Rows,
+    Series,
+    node_text,
+    read_events,
+    split,
+)
+from edge_agent.sources.opcua.kept import Tracked
+from edge_agent.sources.opcua.listening import (
+    OVERFLOW,
+    REFRESH_END,
+    REFRESH_REQUIRED,
+    REFRESH_START,
+    Listener,
+    Types,
+    ask_for_conditions,
+    monitor,
+)
+from edge_agent.sources.opcua.live import Live
+from edge_agent.sources.opcua.nodes import NO_SAMPLES
+from edge_agent.sources.opcua.resolve import resolve
+from edge_agent.sources.opcua.session import ServiceFault
+from edge_agent.sources.opcua.subscription import Subscriptions
+from shopfloor.asset import parse_asset
+from shopfloor.errors import SourceUnavailable
+from shopfloor.messages import SeriesDeclaration
+from shopfloor.signal import SeriesKey
+
+log = logging.getLogger(__name__)
+
+EVENTS: Final = "(events)"
+"""Name of the subscription; no group can be called so."""
+_SETTINGS: Final = SubscribeGroup()
+_STATE_INTERVAL_NS: Final = 3 * 1_000_000_000
+_MAX_RETRY_S: Final = 60.0
+_HISTORY_READ: Final = 0x04
+"""Bit of EventNotifier (Part 3 §8.59)."""
+_REFRESHES: Final = frozenset({REFRESH_START, REFRESH_END})
+
+
+class Events:
+    """All listeners of one source; they outlive its sessions."""
+
+    def __init__(self, source: str, configs: Iterable[EventConfig | AlarmConfig]) -> None:
+        self._source = source
+        self.listeners: list[Listener] = []
+        self.want(configs)
+        self._series = Series()
+        self._recent = Recent()
+        self._refresh = asyncio.Event()
+        self._history_wanted = asyncio.Event()
+        self._live: Live
+        self._types: Types
+        self._coverage: Coverage
+
+    def __bool__(self) -> bool:
+        return bool(self.listeners)
+
+    def want(self, configs: Iterable[EventConfig | AlarmConfig]) -> None:
+        """Listen to more; what is listened to already is left as it is."""
+        known = {(str(each.config.asset), each.key) for each in self.listeners}
+        for config in configs:
+            listener = Listener(config, len(self.listeners))
+            if (str(config.asset), listener.key) not in known:
+                known.add((str(config.asset), listener.key))
+                self.listeners.append(listener)
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Asset paths that are spoken for."""
+        return tuple(dict.fromkeys(str(each.config.asset) for each in self.listeners))
+
+    def declarations(self) -> Iterable[SeriesDeclaration]:
+        """Yield what the configuration says of the series that fields become."""
+        for listener in self.listeners:
+            if isinstance(listener.config, EventConfig):
+                for each in listener.config.named.values():
+                    yield SeriesDeclaration(
+                        str(listener.config.asset), each.signal, each.unit, each.description
+                    )
+
+    def open(self, live: Live) -> bool:
+        """Begin a session; return whether a subscription of the last one can be gone on with."""
+        self._live = live
+        self._types = Types(live.session)
+        self._open_books()
+        heard = [each.number for each in self.listeners if each.node is not None]
+        if not heard or any(self._coverage.covered_to(number) is None for number in heard):
+            return False
+        self._coverage.resume(EVENTS, heard)
+        return True
+
+    async def attach(self, subscriptions: Subscriptions) -> None:
+        """Listen to what is not listened to yet; what does not work is noted and tried again."""
+        if not self.listeners:
+            return
+        if EVENTS not in subscriptions:
+            for listener in self.listeners:
+                listener.node, listener.next_try_s = None, 0.0
+            self._open_books()
+        await subscriptions.create(EVENTS, _SETTINGS, self)
+        now_s = asyncio.get_running_loop().time()
+        due = [each for each in self.listeners if each.node is None and each.next_try_s <= now_s]
+        if due:
+            await self._listen(subscriptions.number(EVENTS), due)
+        self._refresh.set()
+
+    async def tend(self, subscriptions: Subscriptions, report: Callable[[], None]) -> Never:
+        """Try again what failed, and ask for all conditions whenever it is not known which stand.
+
+        Args:
+            subscriptions: of this session.
+            report: called when `problems` may have changed.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._refresh.is_set():
+                self._refresh.clear()
+                await self._ask_for_conditions(subscriptions)
+            next_s = min((each.next_try_s for each in self.listeners if each.node is None), default=None)
+            wait_s = None if next_s is None else max(0.05, next_s - loop.time())
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._refresh.wait()
+            except TimeoutError:
+                await self._live.session.read_namespaces()
+                await self.attach(subscriptions)
+                report()
+
+    def problems(self) -> list[str]:
+        """Say what can't be listened to, for the source's report."""
+        return [f"{each.config.label}: {each.reason}" for each in self.listeners if each.reason]
+
+    async def take(
+        self, subscription: Tracked, notification: Notification, received: int, mark: Mark
+    ) -> None:
+        """See Taker."""
+        rows, news, state = Rows(self._series), News(), State()
+        books: dict[Listener, Book] = {}
+        try:
+            for content in notification.events:
+                for handle, row in read_events(content):
+                    listener = self._listener(handle)
+                    if row.kind == OVERFLOW:
+                        state |= await self._overflowed(listener, mark.server)
+                    else:
+                        self._take_event(listener, row, rows, news, books)
+        except MalformedMessage as error:
+            raise SourceUnavailable(str(error)) from error
+        for listener, book in books.items():
+            state[f"{self._source}/alarms/{listener.short_key}"] = book.saved()
+        if not notification.more:
+            state |= self._coverage.advance(EVENTS, mark)
+            subscription.last_saved_ns = received
+        await self._store(rows, received, state)
+        self._recent.keep(news)
+        for listener, book in books.items():
+            listener.book = book
+        if news.times:
+            self._live.sink.count("event", len(news.times))
+
+    async def idle(self, subscription: Tracked, received: int, mark: Mark) -> None:
+        """See Taker."""
+        if received - subscription.last_saved_ns >= _STATE_INTERVAL_NS:
+            subscription.last_saved_ns = received
+            await self._live.sink.put(NO_SAMPLES, self._coverage.advance(EVENTS, mark))
+
+    async def read_history(self) -> None:
+        """Close gaps from the server's history of events, for ever."""
+        await fill(self._live, self._coverage, self, self._history_wanted)
+
+    def wanted(self, number: int) -> tuple[ua.NodeId, ua.EventFilter] | None:
+        """See Reader."""
+        listener = self.listeners[number]
+        return None if listener.node is None or listener.filter is None else (listener.node, listener.filter)
+
+    async def put(self, number: int, rows: Sequence[EventRow], done: Callable[[], State]) -> None:
+        """See Reader; raises ServiceFault for events that are not what was selected."""
+        samples, news = Rows(self._series), News()
+        books: dict[Listener, Book] = {}
+        try:
+            for row in rows:
+                self._take_event(self.listeners[number], row, samples, news, books)
+        except MalformedMessage as error:
+            raise ServiceFault(f"HistoryRead of events: {error}", StatusCodes.BadUnexpectedError) from error
+        # What a condition was in the past says nothing of what it is: its book stays as it is.
+        await self._store(samples, self._live.clock(), done())
+        self._recent.keep(news)
+
+    async def give_up(self, hole: Hole, reason: str) -> None:
+        """See Reader."""
+        await self._record_lost([Span(hole.nodes, hole.start, hole.end)], reason)
+        await self._live.sink.put(NO_SAMPLES, self._coverage.forget(hole))
+
+    async def _store(self, rows: Rows, received: int, state: State) -> None:
+        block, odd = rows.block(received)
+        await self._live.sink.put(block, state)
+        counts = {**odd._asdict(), "not_convertible": rows.not_convertible, "elements_left_out": rows.beyond}
+        for what, number in counts.items():
+            if number:
+                self._live.sink.count(what, number)
+
+    def _listener(self, handle: int) -> Listener:
+        if handle >= len(self.listeners):
+            raise MalformedMessage(f"client handle {handle} was never given out")
+        return self.listeners[handle]
+
+    def _take_event(
+        self, listener: Listener, row: EventRow, rows: Rows, news: News, books: dict[Listener, Book]
+    ) -> None:
+        """Append the samples of one event."""
+        asset = parse_asset(str(listener.config.asset))
+        if listener.book is not None and row.kind in _REFRESHES:
+            book = books.setdefault(listener, listener.book.copy())
+            if row.kind == REFRESH_START:
+                book.begin_refresh()
+            else:
+                for change in book.end_refresh():
+                    rows.add(SeriesKey(asset, change.signal), row.time, change.value, change.text)
+            return
+        if row.kind in {*_REFRESHES, REFRESH_REQUIRED}:
+            if row.kind == REFRESH_REQUIRED:
+                self._refresh.set()
+            return
+        if listener.book is not None:
+            self._take_condition(listener, listener.book, row, rows, news, books)
+            return
+        time = self._recent.place(listener.number, row, news)
+        if time is None:
+            self._live.sink.count("event_repeated")
+            return
+        for target, variant in split(row.fields, listener.targets):
+            rows.add_field(
+                SeriesKey(asset, target.signal), target, time, variant, self._live.nodes.expansion.types
+            )
+
+    def _take_condition(
+        self,
+        listener: Listener,
+        known: Book,
+        row: EventRow,
+        rows: Rows,
+        news: News,
+        books: dict[Listener, Book],
+    ) -> None:
+        if len(row.fields) != len(FIELDS) + 1:
+            raise MalformedMessage(f"a condition with {len(row.fields)} fields")
+        condition = read_condition(row.fields, node_text(row.fields[5]), node_text(row.fields[-1]))
+        if condition.is_branch:
+            self._live.sink.count("alarm_not_taken")
+            return
+        book = books.setdefault(listener, known.copy())
+        changes = book.take(condition)
+        time = self._recent.place(listener.number, row, news, spread=False)
+        if changes is None:
+            self._live.sink.count("alarm_not_taken")
+        if changes is None or time is None:
+            return
+        for change in changes:
+            key = SeriesKey(parse_asset(str(listener.config.asset)), change.signal)
+            rows.add(key, time, change.value, change.text)
+
+    async def _listen(self, subscription: int, listeners: Sequence[Listener]) -> None:
+        """Find notifiers and have the server report them."""
+        session = self._live.session
+        found = await resolve(session, [each.config.address for each in listeners])
+        levels = await session.read_attributes(
+            [node for node in found if isinstance(node, ua.NodeId)], AttributeIds.EventNotifier
+        )
+        rest = iter(levels)
+        for listener, node in zip(listeners, found, strict=True):
+            if not isinstance(node, ua.NodeId):
+                self._fails(listener, node.reason)
+                continue
+            level = next(rest)
+            value = level.Value.Value if level.Value is not None else None
+            try:
+                reason = await self._types.prepare(listener, self._saved_books()) or await monitor(
+                    session, subscription, listener, node
+                )
+            except ServiceFault as fault:
+                reason = str(fault)
+            if reason:
+                self._fails(listener, reason)
+                continue
+            listener.node, listener.reason = node, ""
+            listener.with_history = isinstance(value, int) and bool(value & _HISTORY_READ)
+            await self._joined(listener)
+
+    async def _joined(self, listener: Listener) -> None:
+        """Open the books of a listener: what happened before is read from history, or lost."""
+        change = self._coverage.join(
+            EVENTS,
+            [listener.number],
+            Mark(self._live.session.server_now(), self._live.clock()),
+            readable={listener.number} if listener.with_history else set(),
+            backfill_ns=round(self._live.config.history.backfill_h * 3_600 * 1e9),
+        )
+        await self._record_lost(
+            change.lost, "events: the connection was interrupted, and the server keeps no history of them"
+        )
+        await self._live.sink.put(NO_SAMPLES, change.state)
+        self._history_wanted.set()
+
+    async def _overflowed(self, listener: Listener, until: int) -> State:
+        """Note that the server's queue of a notifier overflowed; return the state to put."""
+        self._live.sink.count("event_queue_overflow")
+        readable = {listener.number} if listener.with_history else set()
+        change = self._coverage.interrupted(EVENTS, [listener.number], until, readable=readable)
+        self._history_wanted.set()
+        await self._record_lost(change.lost, "events: the server's queue overflowed")
+        return change.state
+
+    async def _record_lost(self, spans: Iterable[Span], reason: str) -> None:
+        for span in spans:
+            for asset in dict.fromkeys(str(self.listeners[number].config.asset) for number in span.nodes):
+                await self._live.sink.gap(reason, span.start, span.end, asset=asset)
+
+    async def _ask_for_conditions(self, subscriptions: Subscriptions) -> None:
+        if EVENTS not in subscriptions or not any(each.book and each.node for each in self.listeners):
+            return
+        refused = await ask_for_conditions(self._live.session, subscriptions.number(EVENTS))
+        if refused:
+            self._live.sink.count("condition_refresh_refused")
+            log.info("source %s: ConditionRefresh: %s", self._source, refused)
+
+    def _open_books(self) -> None:
+        self._coverage = Coverage(
+            f"{self._source}/events",
+            [each.short_key for each in self.listeners],
+            self._live.sink.state(),
+            overlap_ns=round(self._live.config.history.overlap_s * 1e9),
+            batch=1,
+        )
+
+    def _saved_books(self) -> dict[str, bytes]:
+        prefix = f"{self._source}/alarms/"
+        return {
+            key.removeprefix(prefix): raw
+            for key, raw in self._live.sink.state().items()
+            if key.startswith(prefix)
+        }
+
+    def _fails(self, listener: Listener, reason: str) -> None:
+        limit_s = max(_MAX_RETRY_S, self._live.config.retry_s)
+        listener.delay_s = min(2 * listener.delay_s or self._live.config.retry_s, limit_s)
+        listener.next_try_s = asyncio.get_running_loop().time() + listener.delay_s
+        self._live.sink.count("event_listener_failed")
+        listener.reason = reason
