@@ -9,7 +9,7 @@ WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench page system-deps peers lock clean
+.PHONY: help setup demo test check format bench edge-bundle page system-deps peers lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ bench: .venv/.dev ## Run every benchmark; each prints one JSON line
 	  name=$$(basename $$module .py); case $$name in _*) continue;; esac; \
 	  echo "$$name" >&2; $(BIN)/python -m benchmarks.$$name --json; \
 	done
+
+edge-bundle: .venv/.dev ## Make the archive that installs an edge agent offline: PLATFORM=aarch64 FOR_PYTHON=3.12
+	$(BIN)/python deploy/edge/bundle.py $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(FOR_PYTHON),--python $(FOR_PYTHON))
 
 page: $(PAGE)/dist/index.html ## Build the live page
 

@@ -1,0 +1,180 @@
+"""Makes the archive that installs an edge agent on a gateway without internet: ``make edge-bundle``.
+
+The wheels are those of requirements/edge.lock for one processor and one Python, checked against its hashes; our own
+wheel holds nothing but the agent. The same sources make the same bytes.
+"""
+# ruff: noqa: INP001, T201  a script
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from packaging.requirements import Requirement
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+LOCK: Final = ROOT / "requirements" / "edge.lock"
+MACHINES: Final = ("x86_64", "aarch64")
+PYTHONS: Final = ("3.11", "3.12", "3.13")
+_GLIBC: Final = ("2_17", "2_27", "2_28")
+"""Of the manylinux tags that are taken: 2.28 is that of Debian 10, Ubuntu 18.10, RHEL 8."""
+_FILES: Final = ("install.sh", "shopfloor-edge.service", "agent.sample.yaml", "README.md")
+_OURS: Final = ("shopfloor", "edge_agent")
+_ASIDE: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+
+def main() -> int:
+    """Make the archive; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--platform", choices=MACHINES, default=os.uname().machine)
+    parser.add_argument("--python", choices=PYTHONS, default=f"3.{sys.version_info.minor}")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "edge", help="folder of the archive")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = bundle(chosen.platform, chosen.python, chosen.out, Path(scratch))
+    print(archive)
+    return 0
+
+
+def bundle(machine: str, python: str, out: Path, scratch: Path) -> Path:
+    """Make the archive for a processor and a Python version in ``out``, and return it.
+
+    Raises:
+        subprocess.CalledProcessError: a wheel is not to be had; pip has said which.
+    """
+    content = scratch / "content"
+    (content / "wheels").mkdir(parents=True)
+    pins = list(pins_for(LOCK.read_text(encoding="utf-8"), machine, python))
+    locked = scratch / "locked.txt"
+    locked.write_text("\n".join(pins) + "\n")
+    download(locked, machine, python, content / "wheels")
+    own = build_own_wheel(scratch, content / "wheels")
+    version = own.name.split("-")[1]
+    digest = hashlib.sha256(own.read_bytes()).hexdigest()
+    (content / "requirements.txt").write_text(
+        "\n".join([*pins, f"shopfloor=={version} --hash=sha256:{digest}"]) + "\n"
+    )
+    (content / "pip").mkdir()
+    shutil.copy(pip_wheel(), content / "pip")
+    for name in _FILES:
+        shutil.copy(ROOT / "deploy" / "edge" / name, content)
+    told = hashlib.sha256((content / "requirements.txt").read_bytes()).hexdigest()[:8]
+    (content / "platform").write_text(
+        f"VERSION={version}\nMACHINE={machine}\nPYTHON_VERSION={python}\nRELEASE={version}-{told}\n"
+    )
+    name = f"shopfloor-edge-{version}-linux-{machine}-py{python.replace('.', '')}"
+    out.mkdir(parents=True, exist_ok=True)
+    return pack(content, name, out / f"{name}.tar.gz")
+
+
+def pins_for(lock: str, machine: str, python: str) -> Iterator[str]:
+    """Yield the requirements of a lock file that count for a target, a line each, with their hashes.
+
+    pip evaluates markers for the Python that it runs on, not for the one that it downloads for.
+    """
+    target = {
+        "implementation_name": "cpython",
+        "implementation_version": f"{python}.0",
+        "os_name": "posix",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": f"{python}.0",
+        "python_version": python,
+        "sys_platform": "linux",
+        "extra": "",
+    }
+    joined = re.sub(r"\\\n\s*", " ", re.sub(r"(?m)^\s*#.*$", "", lock))
+    for line in filter(None, map(str.strip, joined.splitlines())):
+        wanted, *hashes = re.split(r"\s+--hash=", line)
+        requirement = Requirement(wanted)
+        if requirement.marker is None or requirement.marker.evaluate(target):
+            yield " --hash=".join([f"{requirement.name}{requirement.specifier}", *hashes])
+
+
+def download(locked: Path, machine: str, python: str, folder: Path) -> None:
+    """Download the wheels of a lock file for a target; raises CalledProcessError."""
+    tags = [f"manylinux2014_{machine}", *(f"manylinux_{glibc}_{machine}" for glibc in _GLIBC)]
+    compact = python.replace(".", "")
+    _run(
+        *("-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"),
+        *(word for tag in tags for word in ("--platform", tag)),
+        *("--implementation", "cp", "--python-version", python),
+        *("--abi", f"cp{compact}", "--abi", "abi3", "--abi", "none"),
+        *("--dest", str(folder), "--requirement", str(locked)),
+    )
+
+
+def build_own_wheel(scratch: Path, folder: Path) -> Path:
+    """Build a wheel of the agent and the vocabulary alone, from a copy: nothing is left in the tree."""
+    source = scratch / "source"
+    source.mkdir()
+    for name in _OURS:
+        shutil.copytree(ROOT / name, source / name, ignore=_ASIDE)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    # Nothing but what is in the sources may make a difference.
+    os.environ["SOURCE_DATE_EPOCH"] = "315532800"
+    _run(
+        *("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"),
+        *("--wheel-dir", str(folder), str(source)),
+    )
+    return next(folder.glob("shopfloor-*.whl"))
+
+
+def pip_wheel() -> Path:
+    """Return the wheel of pip that Python itself carries."""
+    packaged = sysconfig.get_config_var("WHEEL_PKG_DIR")  # Debian keeps it there
+    folder = Path(packaged) if packaged else Path(str(resources.files("ensurepip") / "_bundled"))
+    found = sorted(folder.glob("pip-*.whl"))
+    if not found:
+        raise SystemExit(
+            f"there is no wheel of pip in {folder}; on Debian and Ubuntu: apt install python3-venv"
+        )
+    return found[-1]
+
+
+def pack(content: Path, name: str, archive: Path) -> Path:
+    """Write an archive whose bytes depend on nothing but what is in it."""
+    part = archive.with_name(f"{archive.name}.part")
+    with (
+        part.open("wb") as file,
+        gzip.GzipFile("", "wb", 1, file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for path in sorted(content.rglob("*")):
+            entry = tar.gettarinfo(str(path), f"{name}/{path.relative_to(content)}")
+            entry.uid = entry.gid = entry.mtime = 0
+            entry.uname = entry.gname = "root"
+            entry.mode = 0o755 if path.is_dir() or path.suffix == ".sh" else 0o644
+            if path.is_dir():
+                tar.addfile(entry)
+            else:
+                with path.open("rb") as data:
+                    tar.addfile(entry, data)
+    part.replace(archive)
+    return archive
+
+
+def _run(*words: str) -> None:
+    environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    subprocess.run([sys.executable, *words], check=True, env=environment)  # noqa: S603  our own words
+
+
+if __name__ == "__main__":
+    sys.exit(main())
