@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.normalise import NO_TIME
+from edge_agent.sources.mqtt import rows as rows_module
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.mqtt.mapping import Translator
 from edge_agent.sources.mqtt.paths import finder
 from edge_agent.sources.mqtt.payload import Value
 from edge_agent.sources.mqtt.repeats import RecentPayloads
-from edge_agent.sources.mqtt.rows import Rows, number_reader
+from edge_agent.sources.mqtt.rows import Numbering, Rows, number_reader
 from shopfloor.asset import AssetPath
-from shopfloor.block import Quality, problems
+from shopfloor.block import Quality, SampleBlock, problems
 from shopfloor.signal import SeriesKey
 
 NOW = 1_763_778_000_000_000_000
@@ -100,13 +101,13 @@ def test_what_is_no_plain_number_is_left_to_the_one_by_one_reader(payload: dict[
 
 
 def test_one_by_one_and_all_at_once_stand_in_order() -> None:
-    rows = Rows()
+    rows = Rows(Numbering())
     rows.add_numbers(SERIES, NOW, NOW + 5, (1.0, 2.0, 3.0))
     rows.add(SERIES[2], NO_TIME, NOW + 6, Value(math.nan, text="run"))
     rows.add_numbers(SERIES, NOW + 1, NOW + 7, (4.0, 5.0, 6.0))
     assert len(rows) == 7
-    block = rows.block(SERIES)
-    assert block.series is SERIES
+    block = rows.block()
+    assert block.series == SERIES
     assert block.series_index.tolist() == [0, 1, 2, 2, 0, 1, 2]
     assert block.source_time.tolist() == [NOW] * 3 + [NOW + 6] + [NOW + 1] * 3
     assert block.received_time.tolist() == [NOW + 5] * 3 + [NOW + 6] + [NOW + 7] * 3
@@ -116,6 +117,41 @@ def test_one_by_one_and_all_at_once_stand_in_order() -> None:
 
 
 def test_nothing_is_an_empty_block() -> None:
-    block = Rows().block(())
+    block = Rows(Numbering()).block()
     assert len(block) == 0
     assert problems(block) == []
+
+
+def block_of(numbering: Numbering, *series: int) -> SampleBlock:
+    rows = Rows(numbering)
+    for number in series:
+        rows.add(SeriesKey(AssetPath("acme/s/a/l/c"), f"v.s{number}"), NOW, NOW, Value(float(number)))
+    block = rows.block()
+    assert problems(block) == []
+    assert [row.series.signal for row in block.rows()] == [f"v.s{number}" for number in series]
+    return block
+
+
+def test_blocks_of_the_same_series_share_one_tuple_whatever_their_order() -> None:
+    numbering = Numbering()
+    first = block_of(numbering, 1, 2, 3)
+    assert block_of(numbering, 3, 1).series is first.series
+    grown = block_of(numbering, 4, 2)
+    assert len(grown.series) == 4
+    assert block_of(numbering, 1).series is grown.series
+
+
+def test_a_few_samples_do_not_name_many_series() -> None:
+    numbering = Numbering()
+    everything = block_of(numbering, *range(500))
+    few = block_of(numbering, 400, 7, 400)
+    assert len(few.series) == 2
+    assert block_of(numbering, *range(499, -1, -1)).series is everything.series
+
+
+def test_the_memory_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "_MAX_SERIES", 10)
+    numbering = Numbering()
+    for start in range(0, 100, 5):
+        numbering.trim()
+        assert len(block_of(numbering, *range(start, start + 5)).series) <= 15

@@ -21,7 +21,7 @@ from edge_agent.sources.mqtt.payload import (
 )
 from edge_agent.sources.mqtt.repeats import RecentPayloads
 from edge_agent.sources.mqtt.routes import Routes
-from edge_agent.sources.mqtt.rows import Rows
+from edge_agent.sources.mqtt.rows import Numbering, Rows
 from shopfloor.block import SampleBlock
 from shopfloor.signal import SeriesKey
 
@@ -49,7 +49,7 @@ class Translator:
         self._routes = Routes(config.topics)
         self.complaints = Complaints(config.name, loud=loud)
         """What was said of unusable messages."""
-        self._last_series: tuple[SeriesKey, ...] = ()
+        self._numbering = Numbering()
         self._not_before = 0
 
     @property
@@ -59,15 +59,14 @@ class Translator:
 
     def translate(self, messages: Sequence[Message], recent: RecentPayloads) -> Translation:
         """Return the samples of ``messages``, in order, as one block; repeats are told by ``recent``."""
-        rows = Rows()
+        self._numbering.trim()
+        rows = Rows(self._numbering)
         for message in messages:
             try:
                 self._take(message, recent, rows)
             except UnusablePayload as error:
                 self._complain(rows, "not_json", message.topic, str(error))
-        block = rows.block(self._last_series)
-        self._last_series = block.series
-        return Translation(block, rows.counts)
+        return Translation(rows.block(), rows.counts)
 
     def route(self, topic: str) -> str | Unusable:
         """Return the label of the configured topic that ``topic`` belongs to, or why it is of no use."""

@@ -13,25 +13,74 @@ import numpy as np
 from edge_agent.normalise import normalise
 from edge_agent.sources.mqtt.paths import Finder
 from edge_agent.sources.mqtt.payload import EXACT_INTEGER, Value
-from shopfloor.block import NO_TEXT, SampleBlock
+from shopfloor.block import NO_TEXT, SampleBlock, UInt32
 from shopfloor.signal import SeriesKey
 
 _EXACT: Final = frozenset({float})
 _NUMBERS: Final = frozenset({float, int})
+
+_FEW: Final = 64
+_SPARSE: Final = 4
+"""A block names all series if they are few, or at most so many a sample."""
+_MAX_SERIES: Final = 100_000
 
 Scaling = tuple[float, float]
 """Factor and offset."""
 NumberReader = Callable[[Any], Iterable[float] | None]
 
 
+class Numbering:
+    """The series of one source, numbered as they are met; kept from one run of messages to the next.
+
+    Most runs bring the same series in another order: caches behind us hang on the identity of a block's tuple.
+    """
+
+    def __init__(self) -> None:
+        self._keys: list[SeriesKey] = []
+        self._positions: dict[SeriesKey, int] = {}
+        self._places: dict[int, tuple[Sequence[SeriesKey], array[int]]] = {}
+        self._all: tuple[SeriesKey, ...] = ()
+
+    def position(self, key: SeriesKey) -> int:
+        """Return the number of a series."""
+        number = self._positions.get(key)
+        if number is None:
+            number = self._positions[key] = len(self._keys)
+            self._keys.append(key)
+        return number
+
+    def places(self, series: Sequence[SeriesKey]) -> array[int]:
+        """Return the number of each of ``series``, the same object at every call."""
+        known = self._places.get(id(series))
+        if known is None:
+            known = self._places[id(series)] = series, array("I", map(self.position, series))
+        return known[1]
+
+    def applied(self, index: UInt32) -> tuple[tuple[SeriesKey, ...], UInt32]:
+        """Return a tuple of series and ``index``, uint32[n], as positions in it.
+
+        The tuple is that of all series, unless most of them are not meant: a few samples shall not pay for many names.
+        """
+        if len(self._keys) > max(_FEW, _SPARSE * len(index)):
+            used, compact = np.unique(index, return_inverse=True)
+            return tuple([self._keys[number] for number in used.tolist()]), compact.astype(np.uint32)
+        if len(self._all) != len(self._keys):
+            self._all = tuple(self._keys)
+        return self._all, index
+
+    def trim(self) -> None:
+        """Begin anew where there are too many; call it between two runs of messages."""
+        if len(self._keys) > _MAX_SERIES or len(self._places) > _MAX_SERIES:
+            self._keys, self._positions, self._places, self._all = [], {}, {}, ()
+
+
 class Rows:
     """The samples of a run of messages, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbering: Numbering) -> None:
         self.counts: Counter[str] = Counter()
         """What else there is to say of the messages."""
-        self._positions: dict[SeriesKey, int] = {}
-        self._places: dict[int, tuple[Sequence[SeriesKey], array[int]]] = {}
+        self._numbering = numbering
         # One entry a sample.
         self._index = array("I")
         self._value = array("d")
@@ -58,7 +107,7 @@ class Rows:
             self._status[row] = sample.status
         if sample.rounded:
             self.counts["integer_rounded"] += 1
-        self._index.append(self._positions.setdefault(key, len(self._positions)))
+        self._index.append(self._numbering.position(key))
         self._value.append(sample.value)
         self._note_times(1, source_time, received_time)
 
@@ -66,12 +115,7 @@ class Rows:
         self, series: Sequence[SeriesKey], source_time: int, received_time: int, numbers: Iterable[float]
     ) -> None:
         """Add one number for each of ``series``, the same object at every call, in one go."""
-        known = self._places.get(id(series))
-        if known is None:
-            positions = self._positions
-            places = array("I", [positions.setdefault(key, len(positions)) for key in series])
-            known = self._places[id(series)] = series, places
-        self._index.extend(known[1])
+        self._index.extend(self._numbering.places(series))
         self._value.extend(numbers)
         self._note_times(len(series), source_time, received_time)
 
@@ -80,15 +124,10 @@ class Rows:
         self._source_time.append(source_time)
         self._received_time.append(received_time)
 
-    def block(self, known_series: tuple[SeriesKey, ...]) -> SampleBlock:
-        """Return the samples as a block; what `normalise` found odd is added to `counts`.
-
-        Args:
-            known_series: the series of the block before: taken over where they are the same, since caches hang on
-                the identity of the tuple.
-        """
+    def block(self) -> SampleBlock:
+        """Return the samples as a block; what `normalise` found odd is added to `counts`."""
         n = len(self._index)
-        series = tuple(self._positions)
+        series, index = self._numbering.applied(np.array(self._index, dtype=np.uint32))
         status = np.zeros(n, dtype=np.uint32)
         if self._status:
             status[list(self._status)] = list(self._status.values())
@@ -99,8 +138,8 @@ class Rows:
         length = np.array(self._length, dtype=np.uint32)
         text: Mapping[int, str] = self._text or NO_TEXT
         block, oddities = normalise(
-            known_series if series == known_series else series,
-            np.array(self._index, dtype=np.uint32),
+            series,
+            index,
             np.repeat(np.array(self._source_time, dtype=np.int64), length),
             np.repeat(np.array(self._received_time, dtype=np.int64), length),
             np.array(self._value, dtype=np.float64),
