@@ -34,32 +34,36 @@ def agent_config(ports: Mapping[str, int], data: Path, token: str, sizes: Sizes)
         "uplink": {
             "url": f"http://127.0.0.1:{ports['ingest-link']}",
             "token": token,
-            "timeout_s": 4,
+            "timeout_s": 4 * sizes.patience,
             "linger_ms": 50,
             "heartbeat_s": 1,
             "batch_samples": 1000,
         },
         "buffer": {"disk_reserve": 0},
         "sources": [
-            {"opcua": _opcua("history", ports["history-link"], sizes.history, sizes.rate_hz)},
-            {"opcua": _opcua("plain", ports["plain-link"], sizes.plain, sizes.rate_hz)},
-            {"mqtt": _mqtt(ports["broker-link"])},
+            {"opcua": _opcua("history", ports["history-link"], sizes.history, sizes)},
+            {"opcua": _opcua("plain", ports["plain-link"], sizes.plain, sizes)},
+            {"mqtt": _mqtt(ports["broker-link"], sizes)},
         ],
     }
 
 
-def _opcua(name: str, port: int, variables: int, rate_hz: float) -> dict[str, Any]:
+def _opcua(name: str, port: int, variables: int, sizes: Sizes) -> dict[str, Any]:
     return {
         "name": name,
         "endpoint": f"opc.tcp://127.0.0.1:{port}",
-        "request_timeout_s": 2,
-        "keepalive_s": 0.5,
-        "watchdog_s": 2,
+        "request_timeout_s": 2 * sizes.patience,
+        "keepalive_s": 0.5 * sizes.patience,
+        "watchdog_s": 2 * sizes.patience,
         "retry_s": 0.3,
         "history": {"backfill_h": 0.1, "overlap_s": 2, "settle_s": 0.5},
-        # Three seconds of queue: a freeze of the agent overruns it.
+        # A freeze of the agent overruns the queue.
         "groups": {
-            "live": {"mode": "subscribe", "publishing_interval_ms": 100, "queue_size": round(3 * rate_hz)}
+            "live": {
+                "mode": "subscribe",
+                "publishing_interval_ms": 100,
+                "queue_size": round(3 * sizes.patience * sizes.rate_hz),
+            }
         },
         "nodes": [
             {"node": f"nsu={URI};s=v{number}", "asset": f"{LINE}/{name}", "signal": f"v{number}"}
@@ -68,13 +72,13 @@ def _opcua(name: str, port: int, variables: int, rate_hz: float) -> dict[str, An
     }
 
 
-def _mqtt(port: int) -> dict[str, Any]:
+def _mqtt(port: int, sizes: Sizes) -> dict[str, Any]:
     return {
         "name": MQTT_SOURCE,
         "broker": f"mqtt://127.0.0.1:{port}",
         "client_id": f"{_AGENT_ID}-gateway",
-        "keepalive_s": 2,
-        "connect_timeout_s": 4,
+        "keepalive_s": round(2 * sizes.patience),
+        "connect_timeout_s": 4 * sizes.patience,
         "topics": [
             {
                 "topic": f"{kind}/{{name}}",

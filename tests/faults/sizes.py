@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much the machines say."""
+    """How much the machines say, and how patient those are who listen."""
 
     history: int = 12
     """Variables of the server with a history."""
@@ -19,6 +19,10 @@ class Sizes:
     """Series at QoS 0."""
     rate_hz: float = 12.0
     """Values of each series in a second."""
+
+    patience: float = 1.0
+    """By how much longer than two or three seconds the agent waits, and the servers' queues last: on a computer that is busy
+    with other things, silence is no sign of a fault."""
 
     @property
     def series(self) -> list[tuple[str, str]]:

@@ -31,7 +31,7 @@ def possible(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("possible")
 async def test_every_kind_of_fault_costs_nothing_that_is_not_recorded_and_permitted(tmp_path: Path) -> None:
     faults = plan_faults(len(Kind), 3, SECONDS)
-    report = await run(tmp_path, faults, 3, Sizes(), SECONDS, print)
+    report = await run(tmp_path, faults, 3, Sizes(patience=6.0), SECONDS, print)
     assert report.accounts.examples == (), (tmp_path / "faults.json").read_text()
     assert report.clean
     assert set(report.by_kind) == set(Kind)
