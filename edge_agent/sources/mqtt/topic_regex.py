@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple, NoReturn
@@ -27,6 +27,10 @@ _CLASS: Final = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _GROUP: Final = re.compile(r"\((?:\?:|\?P<([^>]*)>)?")
 _TOO_DEEP: Final = "a regular expression nested too deeply"
 _Test = Callable[[str], object]
+_Notes = tuple[int, ...]
+"""Begin and end of each named group in turn, -1 where it has none."""
+_Reached = tuple[tuple[int, tuple[int, ...]], ...]
+"""Step, and the places that are noted on the way there."""
 
 
 class _Step(NamedTuple):
@@ -50,7 +54,10 @@ class TopicPattern:
     filters: tuple[str, ...]
     names: tuple[str, ...]
     """The named groups, in the order in which they begin."""
-    _steps: tuple[_Step, ...]
+    _tests: tuple[_Test | None, ...]
+    """For each step the test of a character; None for the last one, which is the end, and for those in between."""
+    _reach: Mapping[int, _Reached]
+    """For the first step, and for each one after a test, the tests and the end that are reached without a character."""
 
     def match(self, topic: str) -> dict[str, str] | None:
         """Return what the named groups hold, "" for one that took no part; None where the topic does not match."""
@@ -68,34 +75,31 @@ class TopicPattern:
     def _takes_system_topics(self) -> bool:
         return any(each.startswith("$") for each in self.filters)
 
-    def _run(self, topic: str) -> tuple[int, ...] | None:
-        waiting: dict[int, tuple[int, ...]] = {}
+    def _run(self, topic: str) -> _Notes | None:
+        waiting: dict[int, _Notes] = {}
         self._follow(waiting, 0, 0, (-1,) * (2 * len(self.names)))
         for position, character in enumerate(topic, 1):
             arrived, waiting = waiting, {}
             for number, notes in arrived.items():
-                test = self._steps[number].test
+                test = self._tests[number]
                 if test is not None and test(character):
                     self._follow(waiting, number + 1, position, notes)
             if not waiting:
                 return None
         # Of the ways that end here the preferred one came first.
-        return waiting.get(len(self._steps) - 1)
+        return waiting.get(len(self._tests) - 1)
 
-    def _follow(
-        self, waiting: dict[int, tuple[int, ...]], begin: int, position: int, notes: tuple[int, ...]
-    ) -> None:
-        """Add to ``waiting`` all steps that test a character, or are the end, and are reached from ``begin``."""
-        open_ways = [(begin, notes)]
-        while open_ways:
-            number, notes = open_ways.pop()
+    def _follow(self, waiting: dict[int, _Notes], begin: int, position: int, notes: _Notes) -> None:
+        for number, noted in self._reach[begin]:
             if number in waiting:
                 continue
-            step = self._steps[number]
-            waiting[number] = notes
-            if step.note is not None:
-                open_ways.append((number + 1, (*notes[: step.note], position, *notes[step.note + 1 :])))
-            open_ways += [(number + way, notes) for way in reversed(step.ways)]
+            if noted:
+                found = list(notes)
+                for place in noted:
+                    found[place] = position
+                waiting[number] = tuple(found)
+            else:
+                waiting[number] = notes
 
 
 @lru_cache(maxsize=1_024)
@@ -127,7 +131,29 @@ def parse_pattern(text: str, filters: tuple[str, ...]) -> TopicPattern:
         steps = reader.whole()
     except RecursionError:
         raise InvalidName(_TOO_DEEP) from None
-    return TopicPattern(text, filters, tuple(reader.names), (*steps, _END))
+    steps = [*steps, _END]
+    begins = {0, *(number + 1 for number, step in enumerate(steps) if step.test is not None)}
+    reach = {begin: _reached(steps, begin) for begin in begins}
+    return TopicPattern(text, filters, tuple(reader.names), tuple(step.test for step in steps), reach)
+
+
+def _reached(steps: Sequence[_Step], begin: int) -> _Reached:
+    """Return the tests and the end reached from a step, preferred ones first, with what is noted on the way."""
+    reached: list[tuple[int, tuple[int, ...]]] = []
+    seen: set[int] = set()
+    open_ways: list[tuple[int, tuple[int, ...]]] = [(begin, ())]
+    while open_ways:
+        number, noted = open_ways.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        step = steps[number]
+        if step.test is not None or step == _END:
+            reached.append((number, noted))
+        if step.note is not None:
+            open_ways.append((number + 1, (*noted, step.note)))
+        open_ways += [(number + way, noted) for way in reversed(step.ways)]
+    return tuple(reached)
 
 
 class _Reader:
@@ -294,4 +320,9 @@ def _may_be_empty(steps: _Steps) -> bool:
 @lru_cache(maxsize=4_096)
 def _test(atom: str) -> _Test:
     """Return the test of one character against a literal, an escape or a class."""
-    return re.compile(atom).fullmatch
+    matches = re.compile(atom).fullmatch
+    if atom[0] in "[.\\":
+        # Most topics are ASCII: what these characters are is looked up.
+        known = [matches(chr(code)) is not None for code in range(128)]
+        return lambda character: known[ord(character)] if character < "\x80" else matches(character)
+    return atom.__eq__
