@@ -229,7 +229,7 @@ def test_elements_that_come_and_go_do_not_pile_up() -> None:
         body = struct.pack("<I", number) + b"\x01\x00\x76\x03\x01\x10\0\0\0" + bytes(16)
         value: Any = ua.ExtensionObject(ua.NodeId(ua.Int32(9), ua.Int16(2)), body)  # type: ignore[arg-type]
         read(wanted, [ua.Variant(value, T.ExtensionObject)])
-    assert len(list(wanted.expansion.declarations())) == 4
+    assert len(list(wanted.expansion.elements.declarations())) == 4
 
 
 def test_an_element_that_is_what_another_node_becomes_is_left_out() -> None:
@@ -268,25 +268,27 @@ def test_more_nodes_move_elements_without_mixing_them_up() -> None:
 def test_elements_are_declared_and_remembered_over_a_restart() -> None:
     first = nodes("temps", "range", unit="Cel", description="warm")
     read(first, [doubles(1.0, 2.0), ua.Variant(ua.Range(1.0, 2.0), T.ExtensionObject)])
-    assert first.expansion.news
-    saved = first.expansion.saved()
+    assert first.expansion.elements.news
+    saved = first.expansion.elements.saved()
     second = nodes("temps", "range", unit="Cel", description="warm")
-    second.expansion.restore(saved)
+    second.expansion.elements.restore(saved)
     samples, _ = read(second, [bad(StatusCodes.BadNoCommunication), double(1.0)])
     assert list(samples) == ["temps.0", "temps.1", "range", "range.low", "range.high"]
-    assert {(each.signal, each.unit, each.description) for each in second.expansion.declarations()} == {
+    assert {
+        (each.signal, each.unit, each.description) for each in second.expansion.elements.declarations()
+    } == {
         ("temps.0", "Cel", "warm"),
         ("temps.1", "Cel", "warm"),
         ("range.low", "", ""),
         ("range.high", "", ""),
     }
-    assert second.expansion.saved() == saved
+    assert second.expansion.elements.saved() == saved
 
 
 @pytest.mark.parametrize("raw", [b"", b"nonsense", b"[1]", b'{"a:x": 5}', b'{"other:temps": ["0"]}'])
 def test_what_was_saved_otherwise_is_ignored(raw: bytes) -> None:
     wanted = nodes("temps")
-    wanted.expansion.restore(raw)
+    wanted.expansion.elements.restore(raw)
     assert list(read(wanted, [doubles(1.0)])[0]) == ["temps.0"]
 
 

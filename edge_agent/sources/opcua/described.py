@@ -53,7 +53,7 @@ class Described:
     def declarations(self) -> tuple[SeriesDeclaration, ...]:
         """Return what is known about all series; the same object until there is more."""
         nodes = self._nodes
-        made_for = (len(nodes.configs), len(nodes.wording), nodes.expansion.total, self._version)
+        made_for = (len(nodes.configs), len(nodes.wording), nodes.expansion.elements.total, self._version)
         if made_for != self._declared_for:
             self._declared = tuple(self._declare())
             self._declared_for = made_for
@@ -62,16 +62,17 @@ class Described:
     def _declare(self) -> Iterable[SeriesDeclaration]:
         nodes = self._nodes
         known: list[tuple[str, str]] = []
-        for node in nodes.configs:
+        for number, node in enumerate(nodes.configs):
             unit, text = self._said.get(series_id(node.asset, node.signal), ("", ""))
             plain = (node.scale, node.offset) == (1.0, 0.0)
             known.append((node.unit or (unit if plain else ""), node.description or text))
-            yield SeriesDeclaration(str(node.asset), node.signal, *known[-1])
+            if number not in nodes.expansion.elements:
+                yield SeriesDeclaration(str(node.asset), node.signal, *known[-1])
         for number, said in enumerate(known):
             if nodes.wording.beside(number):
                 asset, signal = nodes.series[number]
                 yield SeriesDeclaration(str(asset), f"{signal}.{SUFFIX}", "", said[1])
-        yield from nodes.expansion.declarations(known)
+        yield from nodes.expansion.elements.declarations(known)
 
     async def keep_asking(self, live: Live) -> Never:
         """Ask once a session about every node that works; others are not held up by it."""

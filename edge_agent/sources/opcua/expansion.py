@@ -6,10 +6,8 @@ becomes null and BAD, once, and a node that turns bad takes all of its elements 
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,39 +15,14 @@ from asyncua.ua.status_codes import StatusCodes
 
 from edge_agent.sources.opcua.arrays import Leaves
 from edge_agent.sources.opcua.columns import Compound, Readings
-from edge_agent.sources.opcua.config import NodeConfig
 from edge_agent.sources.opcua.datavalue import OVERFLOW_BITS
+from edge_agent.sources.opcua.elements import LEFT_OUT, Elements, Wanted
 from edge_agent.sources.opcua.structures import Types
 from edge_agent.sources.opcua.unfold import unfold
 from shopfloor.block import STATUS_NOT_CONVERTIBLE, UInt32
-from shopfloor.messages import SeriesDeclaration
-from shopfloor.signal import SeriesKey
 
-log = logging.getLogger(__name__)
-
-MAX_ELEMENTS: Final = 100_000
-"""Elements of all nodes of a source together."""
 _MAX_SIGNAL_PARTS: Final = 8
-_MAX_SAVED: Final = 20_000
-_MAX_PLACES: Final = 10_000
-_NAMED_IN_REPORT: Final = 3
-_LEFT_OUT: Final = np.uint32(2**32 - 1)
 _NAN: Final = float("nan")
-
-
-class Wanted(Protocol):
-    """The nodes, as far as elements have to know them."""
-
-    configs: list[NodeConfig]
-
-    @property
-    def series(self) -> tuple[SeriesKey, ...]:
-        """Of each node by its number, then those beside them."""
-        ...
-
-    def companion(self, number: int, suffix: str) -> int:
-        """Return the position in ``series`` of a series that a node has beside its own."""
-        ...
 
 
 class _Rows(NamedTuple):
@@ -67,28 +40,17 @@ class Expansion:
 
     def __init__(self, nodes: Wanted) -> None:
         self._nodes = nodes
+        self.elements = Elements(nodes)
         self.types = Types()
         """The structures of this session."""
-        self._present: dict[int, dict[str, bool]] = {}
-        """Of each node the elements that it ever had; whether the last value had them."""
         self._last: dict[int, tuple[str, ...]] = {}
-        self._places: dict[tuple[int, tuple[str, ...]], UInt32] = {}
-        self._remembered: dict[str, list[str]] = {}
-        self._fitted = 0
-        self._taken: set[SeriesKey] = set()
-        self._has = np.zeros(0, np.bool_)
-        self._total = 0
-        self._notes: dict[int, str] = {}
-        self.news = False
-        """Whether there is something to be reported or saved that was not there before; whoever does so resets it."""
+        """The paths that the last value of a node had."""
 
     def begin(self) -> None:
         """Begin a session: other types may count, and nobody knows which elements there are now."""
         self.types.clear()
         self._last.clear()
-        self._notes.clear()
-        for elements in self._present.values():
-            elements.update(dict.fromkeys(elements, True))
+        self.elements.begin()
 
     def take_apart(self, readings: Readings) -> tuple[list[Leaves], set[str]]:
         """Take the values that are made of others apart, as far as their types are known.
@@ -117,136 +79,14 @@ class Expansion:
         Returns:
             The same object where all are plain values of nodes that never had any elements.
         """
-        if len(self._nodes.configs) != self._fitted:
-            self._fit()
+        self.elements.fit()
         special: dict[int, Leaves | None] = {
             compound.row: each for compound, each in zip(readings.compound, leaves, strict=True)
         }
-        if self._total:
-            for row in np.flatnonzero(self._has[readings.handle]).tolist():
+        if self.elements.total:
+            for row in np.flatnonzero(self.elements.concerned[readings.handle]).tolist():
                 special.setdefault(row, None)
         return self._assemble(readings, special) if special else readings
-
-    def declarations(self, known: Sequence[tuple[str, str]] = ()) -> Iterator[SeriesDeclaration]:
-        """Yield what is known of the elements: those of arrays have unit and description of their node.
-
-        ``known`` holds these two of each node by its number, where there is more than the configuration says.
-        """
-        for number, elements in self._present.items():
-            config = self._nodes.configs[number]
-            for path in elements:
-                is_index = path.replace(".", "").isdecimal()
-                said = known[number] if known else (config.unit, config.description)
-                if not is_index:
-                    said = ("", "")
-                yield SeriesDeclaration(str(config.asset), f"{config.signal}.{path}", *said)
-
-    @property
-    def total(self) -> int:
-        """How many elements there are."""
-        return self._total
-
-    def summary(self) -> str:
-        """Say what could not be taken apart, for the source's report; empty if nothing."""
-        if not self._notes:
-            return ""
-        named = [
-            f"{self._nodes.configs[number].label}: {note}"
-            for number, note in sorted(self._notes.items())[:_NAMED_IN_REPORT]
-        ]
-        if len(self._notes) > len(named):
-            named.append("…")
-        return f"{len(self._notes)} of the values are not whole: {'; '.join(named)}"
-
-    def saved(self) -> bytes:
-        """Return the elements learned so far, to be kept over a restart."""
-        known = {
-            str(self._nodes.series[number]): list(elements) for number, elements in self._present.items()
-        }
-        room = _MAX_SAVED
-        kept: dict[str, list[str]] = {}
-        for series, paths in (known | self._remembered).items():
-            kept[series] = paths[:room]
-            room -= len(kept[series])
-            if not room:
-                break
-        return json.dumps(kept).encode()
-
-    def restore(self, raw: bytes | None) -> None:
-        """Take up what `saved` returned in another life of this source; what is no such thing is ignored."""
-        try:
-            record = json.loads(raw) if raw else {}
-        except ValueError:
-            return
-        if isinstance(record, dict):
-            self._remembered |= {
-                str(series): [str(path) for path in paths][:MAX_ELEMENTS]
-                for series, paths in record.items()
-                if isinstance(paths, list)
-            }
-            self._fitted = 0
-
-    def _fit(self) -> None:
-        """Make room for the nodes that there are now; places of elements move when there are more."""
-        count = len(self._nodes.configs)
-        self._taken = set(self._nodes.series[:count])
-        self._places.clear()
-        self._has = np.zeros(count, np.bool_)
-        for number in self._present:
-            self._has[number] = True
-        self._fitted = count
-        if self._remembered:
-            for number, series in enumerate(self._nodes.series[:count]):
-                paths = self._remembered.pop(str(series), None)
-                if paths:
-                    self._learn(number, paths)
-
-    def _learn(self, number: int, paths: Iterable[str]) -> None:
-        """Take up elements of a node that are new, as far as there is room for them."""
-        config = self._nodes.configs[number]
-        elements = self._present.get(number, {})
-        asset = self._nodes.series[number].asset
-        refused = clash = 0
-        for path in paths:
-            if path in elements or not path:
-                continue
-            if SeriesKey(asset, f"{config.signal}.{path}") in self._taken:
-                clash += 1
-            elif len(elements) >= config.max_elements or self._total >= MAX_ELEMENTS:
-                refused += 1
-            else:
-                elements[path] = True
-                self._total += 1
-                self.news = True
-        if elements:
-            self._present[number] = elements
-            self._has[number] = True
-        if clash:
-            self._note(number, f"{clash} of its elements would be what other nodes become")
-        if refused:
-            self._note_limit(number)
-
-    def _place(self, number: int, paths: tuple[str, ...]) -> UInt32:
-        """Return the positions in `Wanted.series` of elements; `_LEFT_OUT` for one that is left out."""
-        places = self._places.get((number, paths))
-        if places is None:
-            self._learn(number, paths)
-            elements = self._present.get(number, {})
-            places = np.array(
-                [
-                    self._nodes.companion(number, path)
-                    if path in elements
-                    else number
-                    if not path
-                    else _LEFT_OUT
-                    for path in paths
-                ],
-                np.uint32,
-            )
-            if len(self._places) >= _MAX_PLACES:
-                self._places.clear()
-            self._places[number, paths] = places
-        return places
 
     def _assemble(self, readings: Readings, special: Mapping[int, Leaves | None]) -> Readings:
         count = len(readings.handle)
@@ -273,7 +113,7 @@ class Expansion:
             series[at:end], value[at:end] = made.series, made.value
             status[at:end], null[at:end] = made.status, made.null
             text.update({at + position: line for position, line in made.text.items()})
-        kept = series != _LEFT_OUT
+        kept = series != LEFT_OUT
         whole = readings._replace(
             handle=readings.handle[origin],
             source_time=readings.source_time[origin],
@@ -298,10 +138,10 @@ class Expansion:
             leaves = Leaves((_ITSELF,), plain[0], {} if line is None else {0: line}, plain[1], _NO_STATUS)
         elif leaves.problems or leaves.beyond:
             self._complain(number, leaves)
-        elements = self._present.get(number)
+        elements = self.elements.of(number)
         if elements and leaves.paths == (_ITSELF,) and leaves.null[0]:
             # Nothing, or nothing that can be taken apart: that is said of everything that the node ever had.
-            places = self._place(number, tuple(elements))
+            places = self.elements.places(number, tuple(elements))
             said = _worse(status, int(leaves.status[0]))
             return _Rows(places, [_NAN] * len(places), [said] * len(places), [True] * len(places), {})
         if not leaves.paths and not elements:
@@ -312,19 +152,19 @@ class Expansion:
     def _elements(self, number: int, status: int, leaves: Leaves) -> _Rows:
         """Return the rows of a value's elements, and of those that it does not have any more."""
         paths = leaves.paths
-        places = self._place(number, paths)
+        places = self.elements.places(number, paths)
         statuses = [_worse(status, each) for each in leaves.status.tolist()]
         if self._last.get(number) == paths:
             return _Rows(places, leaves.value.tolist(), statuses, leaves.null.tolist(), leaves.text)
         self._last[number] = paths
-        elements = self._present.get(number, {})
+        elements = self.elements.of(number)
         here = set(paths)
         gone = [path for path, present in elements.items() if present and path not in here]
         for path in elements:
             elements[path] = path in here
         missing = [_BAD_INDEX if _has_index(path) else _BAD_FIELD for path in gone]
         return _Rows(
-            np.append(places, self._place(number, tuple(gone))) if gone else places,
+            np.append(places, self.elements.places(number, tuple(gone))) if gone else places,
             leaves.value.tolist() + [_NAN] * len(gone),
             statuses + [_worse(status, each) for each in missing],
             leaves.null.tolist() + [True] * len(gone),
@@ -333,22 +173,9 @@ class Expansion:
 
     def _complain(self, number: int, leaves: Leaves) -> None:
         if leaves.problems:
-            self._note(number, "; ".join(leaves.problems))
+            self.elements.note(number, "; ".join(leaves.problems))
         elif leaves.beyond:
-            self._note_limit(number)
-
-    def _note_limit(self, number: int) -> None:
-        limit = self._nodes.configs[number].max_elements
-        self._note(
-            number, f"it has more elements than max_elements ({limit}), or some too deep for a signal's name"
-        )
-
-    def _note(self, number: int, note: str) -> None:
-        """Say something about a node once a session."""
-        if number not in self._notes:
-            self._notes[number] = note
-            self.news = True
-            log.warning("%s: %s", self._nodes.configs[number].label, note)
+            self.elements.note_limit(number)
 
 
 _ITSELF: Final = ""

@@ -46,7 +46,7 @@ class Live:
     """Names of the values of the data types that were asked for in this session."""
 
     def __post_init__(self) -> None:
-        self.nodes.expansion.restore(self.sink.state().get(self._elements_key))
+        self.nodes.expansion.elements.restore(self.sink.state().get(self._elements_key))
 
     @property
     def _elements_key(self) -> str:
@@ -71,9 +71,10 @@ class Live:
             made = self.nodes.block(readings, leaves, received_time, self.sink)
         except MalformedMessage as error:
             raise SourceUnavailable(str(error)) from error
-        if expansion.news:
-            expansion.news = False
-            await self.sink.put(NO_SAMPLES, {self._elements_key: expansion.saved()})
+        elements = expansion.elements
+        if elements.news:
+            elements.news = False
+            await self.sink.put(NO_SAMPLES, {self._elements_key: elements.saved()})
             self.report()
         return made
 

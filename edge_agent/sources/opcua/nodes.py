@@ -151,7 +151,7 @@ class Nodes:
             if len(self._failures) > len(named):
                 reasons.append("…")
             parts.append(f"{len(self._failures)} of {len(self.configs)} nodes fail: {'; '.join(reasons)}")
-        if said := self.expansion.summary():
+        if said := self.expansion.elements.summary():
             parts.append(said)
         return "; ".join(parts)
 
