@@ -83,7 +83,9 @@ class OpcUaPeer:
 
     def source(self, port: int | None = None) -> OpcUaSource:
         endpoint = f"opc.tcp://127.0.0.1:{port or self.port}"
-        return OpcUaSource(config(self._plant, endpoint=endpoint, nodes=self._nodes))
+        # Where nothing is in between, a slow answer shall not look like a broken network.
+        patience = {} if port else {"request_timeout_s": 30, "keepalive_s": 5}
+        return OpcUaSource(config(self._plant, endpoint=endpoint, nodes=self._nodes, **patience))
 
     async def start(self) -> None:
         await self._thread.do(self._plant.start())
