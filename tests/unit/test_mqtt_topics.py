@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
-from edge_agent.sources.mqtt.topics import Relation, compare, parse_template, subscription_filters
+from edge_agent.sources.mqtt.topics import (
+    Relation,
+    compare,
+    compare_filters,
+    parse_filter,
+    parse_template,
+    subscription_filters,
+)
 from shopfloor.errors import InvalidName
 
 
@@ -70,3 +77,48 @@ def test_relations_are_those_of_the_sets_of_topics(first: list[str], second: lis
 def test_covered_filters_are_not_subscribed_to() -> None:
     texts = ["meters/total", "meters/{x}", "tele/{x}/STATE", "meters/{y}"]
     assert subscription_filters([parse_template(text) for text in texts]) == ("meters/+", "tele/+/STATE")
+
+
+_FILTERS = [
+    "/".join(levels)
+    for n in (1, 2, 3)
+    for levels in itertools.product(["a", "b", "+", "#"], repeat=n)
+    if "#" not in levels[:-1]
+]
+# Long enough that no two different filters take the same of these: what follows a # may be one level longer.
+_LONGER = ["/".join(levels) for n in (1, 2, 3, 4) for levels in itertools.product("abc", repeat=n)]
+
+
+@given(st.sampled_from(_FILTERS), st.sampled_from(_FILTERS))
+def test_relations_of_filters_are_those_of_the_sets_of_topics(first: str, second: str) -> None:
+    left = {topic for topic in _LONGER if topic_matches_sub(first, topic)}
+    right = {topic for topic in _LONGER if topic_matches_sub(second, topic)}
+    found = compare_filters(first, second)
+    if left == right:
+        # "+/#" and "#" are the same to us only where they are written alike.
+        assert found is Relation.SAME or "#" in {first, second}
+    elif left > right:
+        assert found is Relation.WIDER
+    elif left < right:
+        assert found is Relation.NARROWER
+    else:
+        assert found is (Relation.CROSSING if left & right else Relation.APART)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "relation"),
+    [
+        ("#", "$SYS/x", Relation.APART),
+        ("+/x", "$SYS/x", Relation.APART),
+        ("$SYS/#", "$SYS/x", Relation.WIDER),
+        ("a/#", "a", Relation.WIDER),
+        ("a/+", "a", Relation.APART),
+    ],
+)
+def test_filters_of_the_broker_and_of_parents(first: str, second: str, relation: Relation) -> None:
+    assert compare_filters(first, second) is relation
+
+
+@pytest.mark.parametrize("text", ["a/b", "+", "#", "a/+/b", "a/#", "/", "a//b"])
+def test_what_is_a_filter(text: str) -> None:
+    assert parse_filter(text) == text
