@@ -15,6 +15,7 @@ from edge_agent.doctor import Finding, Section, failure, ok, warning
 from edge_agent.sources.mqtt.broker import BrokerConfig
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.connection import Connection, connected
+from edge_agent.sources.mqtt.topics import subscription_filters
 from edge_agent.sources.sparkplug.config import SparkplugConfig
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 
@@ -48,7 +49,7 @@ async def look_at_mqtt(config: MqttConfig, listen_s: float, commit_s: float | No
     """
     from edge_agent.sources.mqtt.check import check  # noqa: PLC0415  only what is configured
 
-    greeting = await _greet(config, (), commit_s)
+    greeting = await _greet(config, subscription_filters([topic.form for topic in config.topics]), commit_s)
     listened = await check(config, listen_s) if _is_there(greeting) else []
     return Section(f"source {config.name} (mqtt)", [*greeting, *_lines(listened)])
 
@@ -82,7 +83,8 @@ async def _greet(config: BrokerConfig, filters: Sequence[str], commit_s: float |
             config, clock=time.time_ns, count=lambda _what: None, client_id=visitor, keep_session=False
         ) as connection:
             findings = list(_welcome(config, connection, commit_s))
-            return [*findings, *([await _subscribe(connection, filters)] if filters else [])]
+            qos = config.qos if isinstance(config, MqttConfig) else 0
+            return [*findings, await _subscribe(connection, filters, qos)]
     except (SourceUnavailable, SourceMisconfigured) as error:
         return [failure(str(error), _UNREACHED)]
 
@@ -136,9 +138,9 @@ def _window(config: MqttConfig, welcome: dict[str, int], commit_s: float | None)
         )
 
 
-async def _subscribe(connection: Connection, filters: Sequence[str]) -> Finding:
+async def _subscribe(connection: Connection, filters: Sequence[str], qos: int) -> Finding:
     """Subscribe, and take what comes meanwhile: answers stand in line behind it."""
-    subscribing = asyncio.create_task(connection.subscribe(filters, 0))
+    subscribing = asyncio.create_task(connection.subscribe(filters, qos))
     try:
         while not subscribing.done():
             connection.acknowledge(await connection.receive(*_RECEIVE))
@@ -148,4 +150,12 @@ async def _subscribe(connection: Connection, filters: Sequence[str]) -> Finding:
     finally:
         subscribing.cancel()
         await asyncio.wait([subscribing])
-    return ok(f"{len(filters)} subscriptions are granted", granted_qos=connection.granted_qos)
+    granted = connection.granted_qos
+    lowered = [topic for topic, given in granted.items() if given < qos]
+    if lowered:
+        return warning(
+            f"QoS {qos} is asked for, the broker grants less to {', '.join(lowered[:5])}",
+            "while the agent is away such messages are lost; use a broker with QoS 1",
+            granted_qos=granted,
+        )
+    return ok(f"{len(filters)} subscriptions are granted with QoS {qos}", granted_qos=granted)

@@ -44,6 +44,15 @@ _LIMITS: Final = {
     ),
 }
 
+_STATED_AS: Final = {
+    "read": "nodes_a_read",
+    "monitor": "items_a_call",
+    "translate": "nodes_a_translation",
+    "browse": "nodes_a_browse",
+    "history": "nodes_a_history_read",
+}
+"""The keys of ``limits`` in a configuration."""
+
 
 async def look_at_opcua(config: OpcUaConfig, *, agent_id: str, pki: Path) -> Section:
     """Connect as the agent would, with a session of its own, and leave nothing on the server.
@@ -159,6 +168,7 @@ async def _server(session: Session, config: OpcUaConfig) -> list[Finding]:
             used=uses,
         ),
     ]
+    findings += _overrides(limits, config)
     findings += _crowding(limits, config)
     offset_s = session.offset_ns / 1e9
     text = f"its clock is {abs(offset_s):.3f} s {'ahead of' if offset_s >= 0 else 'behind'} ours"
@@ -168,6 +178,17 @@ async def _server(session: Session, config: OpcUaConfig) -> list[Finding]:
     else:
         findings.append(ok(text, clock_offset_s=offset_s))
     return findings
+
+
+def _overrides(stated: dict[str, int], config: OpcUaConfig) -> Iterator[Finding]:
+    """Say where the configuration asks for larger requests than the server states that it takes."""
+    for name, configured in config.limits.model_dump(exclude_none=True).items():
+        limit = stated.get(_STATED_AS[name])
+        if limit is not None and configured > limit:
+            yield warning(
+                f"limits.{name}: {configured:,} is configured, the server states {limit:,}",
+                "leave it out, unless the server is known to state too little; the agent halves what is refused",
+            )
 
 
 def _crowding(limits: dict[str, int], config: OpcUaConfig) -> Iterator[Finding]:

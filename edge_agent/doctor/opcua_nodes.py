@@ -97,7 +97,9 @@ async def _group(
     """Try a group's subscription, and note with each node what it was granted."""
     asked_ms = settings.publishing_interval_ms
     try:
-        granted, items = await try_subscription(session, config, settings, [node for _, node in members])
+        granted, items = await try_subscription(
+            session, config, settings, [(look.config, node) for look, node in members]
+        )
     except ServiceFault as fault:
         return failure(
             f"group {name}: no subscription: {fault}",
@@ -124,6 +126,8 @@ def _shortfall(settings: SubscribeGroup, granted: GrantedSubscription, item: Gra
     if item.refused:
         yield f"can't be watched: {item.refused}"
         return
+    if item.deadband_refused:
+        yield f"watched without its deadband: {item.deadband_refused}"
     asked_ms = settings.sampling_interval_ms
     if asked_ms > 0 and item.sampling_interval_ms > _SLOWER * asked_ms:
         yield f"sampled every {item.sampling_interval_ms:g} ms, asked for {asked_ms:g}"

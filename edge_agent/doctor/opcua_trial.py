@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from asyncua import ua
-from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
-from edge_agent.sources.opcua.config import OpcUaConfig, SubscribeGroup
+from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig, SubscribeGroup
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, read_history
+from edge_agent.sources.opcua.monitoring import item_request
+from edge_agent.sources.opcua.request_config import DeadbandConfig
 from edge_agent.sources.opcua.session import NO, YES, ServiceFault, Session, status_name
 
 _ITEMS_AT_A_TIME: Final = 100
@@ -44,10 +45,15 @@ class GrantedItem:
     sampling_interval_ms: float = 0.0
     queue_size: int = 0
     refused: str = ""
+    deadband_refused: str = ""
+    """Why the server watches the node without the deadband that was asked for, if so."""
 
 
 async def try_subscription(
-    session: Session, config: OpcUaConfig, settings: SubscribeGroup, nodes: Sequence[ua.NodeId]
+    session: Session,
+    config: OpcUaConfig,
+    settings: SubscribeGroup,
+    nodes: Sequence[tuple[NodeConfig, ua.NodeId]],
 ) -> tuple[GrantedSubscription, list[GrantedItem]]:
     """Create a group's subscription, watch each node in it for a moment, and delete everything.
 
@@ -79,7 +85,7 @@ async def try_subscription(
     try:
         size = min(_ITEMS_AT_A_TIME, session.limits.monitor)
         for start in range(0, len(nodes), size):
-            items += await _watch(session, answer.SubscriptionId, settings, nodes[start : start + size])
+            items += await _try_items(session, answer.SubscriptionId, settings, nodes[start : start + size])
     finally:
         delete = ua.DeleteSubscriptionsRequest()
         delete.Parameters.SubscriptionIds = [answer.SubscriptionId]
@@ -88,24 +94,39 @@ async def try_subscription(
     return granted, items
 
 
+async def _try_items(
+    session: Session,
+    subscription: int,
+    settings: SubscribeGroup,
+    nodes: Sequence[tuple[NodeConfig, ua.NodeId]],
+) -> list[GrantedItem]:
+    """Watch nodes for a moment; those that are refused with a deadband once more without, as the agent does."""
+    deadbands = [config.deadband or settings.deadband for config, _ in nodes]
+    items = await _watch(session, subscription, settings, [node for _, node in nodes], deadbands)
+    again = [number for number, item in enumerate(items) if item.refused and deadbands[number] is not None]
+    if again:
+        plain = await _watch(
+            session, subscription, settings, [nodes[n][1] for n in again], [None] * len(again)
+        )
+        for number, item in zip(again, plain, strict=True):
+            if not item.refused:
+                items[number] = replace(item, deadband_refused=items[number].refused)
+    return items
+
+
 async def _watch(
-    session: Session, subscription: int, settings: SubscribeGroup, nodes: Sequence[ua.NodeId]
+    session: Session,
+    subscription: int,
+    settings: SubscribeGroup,
+    nodes: Sequence[ua.NodeId],
+    deadbands: Sequence[DeadbandConfig | None],
 ) -> list[GrantedItem]:
     request = ua.CreateMonitoredItemsRequest()
     request.Parameters.SubscriptionId = ua.UInt32(subscription)
     request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
     request.Parameters.ItemsToCreate = [
-        ua.MonitoredItemCreateRequest(
-            ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value),
-            MonitoringMode=ua.MonitoringMode.Reporting,
-            RequestedParameters=ua.MonitoringParameters(
-                ClientHandle=ua.UInt32(number),
-                SamplingInterval=ua.Double(settings.sampling_interval_ms),
-                QueueSize=ua.UInt32(settings.queue_size),
-                DiscardOldest=YES,
-            ),
-        )
-        for number, node in enumerate(nodes)
+        item_request(number, node, settings, deadband if deadband is not None and deadband.size else None)
+        for number, (node, deadband) in enumerate(zip(nodes, deadbands, strict=True))
     ]
     try:
         results = (await session.ask(request, ua.CreateMonitoredItemsResponse)).Results

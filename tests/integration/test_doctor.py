@@ -19,9 +19,12 @@ from edge_agent.doctor.opcua import look_at_opcua
 from edge_agent.doctor.uplink import look_at_uplink
 from edge_agent.sources.mqtt.config import MqttConfig
 from ingest_service.auth import Role, create_token
+from shopfloor.__main__ import main
 from tests.integration.ingest_server import running
 from tests.integration.mqtt_brokers import mosquitto, publish
 from tests.integration.opcua_plant import URI, Plant, config
+from tests.integration.test_opcua_security import agent as secured
+from tests.integration.test_opcua_security import serving
 
 ASSET = "acme/hk01/moulding/cell-a/imm-01"
 
@@ -44,7 +47,10 @@ async def test_each_node_with_what_the_server_grants_and_nothing_stays(tmp_path:
             ua.NodeId(ua.String("plain"), ua.Int16(plant.index)), f"{plant.index}:plain", True
         )
         await node.write_value(ua.DataValue(ua.Variant(True), ua.StatusCode(ua.UInt32(0x8005_0000))))
-        wanted = [
+        await plant.folder.add_variable(
+            ua.NodeId(ua.String("word"), ua.Int16(plant.index)), f"{plant.index}:word", "a"
+        )
+        wanted: list[dict[str, Any]] = [
             {"node": f"nsu={URI};s={name}", "asset": ASSET, "signal": signal, "group": group}
             for name, signal, group in (
                 ("v0", "v0", "live"),
@@ -53,16 +59,19 @@ async def test_each_node_with_what_the_server_grants_and_nothing_stays(tmp_path:
                 ("nowhere", "lost", "live"),
             )
         ]
+        word = {"node": f"nsu={URI};s=word", "asset": ASSET, "signal": "word", "deadband": {"absolute": 1.0}}
+        wanted.append(word)
         groups = {
             "live": {"mode": "subscribe", "publishing_interval_ms": 50, "queue_size": 7},
             "slow": {"mode": "poll", "interval_s": 10},
         }
-        settings = config(plant, nodes=wanted, groups=groups, request_timeout_s=30)
+        limits = {"read": 20_000}
+        settings = config(plant, nodes=wanted, groups=groups, limits=limits, request_timeout_s=30)
         subscriptions = plant.server.iserver.subscription_service.subscriptions
         before = set(subscriptions)
         section = await look_at_opcua(settings, agent_id="gateway", pki=tmp_path / "pki")
         by_signal = {each.figures["signal"]: each for each in section.findings if "signal" in each.figures}
-        assert list(by_signal) == ["v0", "v1", "plain", "lost"]
+        assert list(by_signal) == ["v0", "v1", "plain", "lost", "word"]
         watched = by_signal["v0"].figures
         assert (watched["status"], watched["type"], watched["value"]) == ("Good", "Double", 1.0)
         assert (watched["queue_size"], watched["history"]) == (7, "yes")
@@ -71,9 +80,13 @@ async def test_each_node_with_what_the_server_grants_and_nothing_stays(tmp_path:
         assert by_signal["plain"].verdict is Verdict.WARNING
         assert by_signal["plain"].figures["remarks"] == ["its status is BadCommunicationError"]
         assert by_signal["plain"].figures["history"] == "no"
+        assert (by_signal["word"].figures["remarks"], by_signal["word"].figures["type"]) == ([], "String")
         assert [finding.figures["signal"] for finding in failures(section)] == ["lost"]
         assert abs(figures(section.findings, "clock_offset_s")) < 60
         assert figures(section.findings, "publishing_interval_ms") == 50
+        assert any(
+            finding.text.startswith("limits.read: 20,000 is configured") for finding in section.findings
+        )
         assert max(map(len, as_lines([section]))) <= 100
         json.dumps(as_json([section]))
         assert not plant.server.iserver._external_sessions
@@ -81,6 +94,23 @@ async def test_each_node_with_what_the_server_grants_and_nothing_stays(tmp_path:
         assert not (tmp_path / "pki").exists()
     finally:
         await plant.stop()
+
+
+async def test_a_server_that_nobody_has_accepted_yet_can_be_accepted_then(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(tmp_path) as server:
+        settings = secured(server.endpoint, tmp_path)
+        section = await look_at_opcua(settings, agent_id="gateway", pki=tmp_path / "unused")
+        (failed,) = failures(section)
+        assert (failed.figures["trusted"], failed.figures["thumbprint"] in failed.text) == (False, True)
+        assert main(["edge", "trust", "accept", str(tmp_path / "pki"), failed.figures["thumbprint"]]) == 0
+        section = await look_at_opcua(settings, agent_id="gateway", pki=tmp_path / "unused")
+        assert not failures(section)
+        assert any("our own certificate" in finding.text for finding in section.findings)
+        assert figures(section.findings, "value") == "imm-01"
+        assert server._server is not None
+        assert not server._server.iserver._external_sessions
 
 
 async def test_a_server_that_is_not_there_is_one_failure(tmp_path: Path) -> None:
@@ -180,3 +210,4 @@ async def test_a_broker_beside_the_agent_that_is_connected_to_it(tmp_path: Path,
     welcome = figures(section.findings, "connack")
     assert welcome.get("ReceiveMaximum", 33) == 33
     assert bool(welcome) == (protocol == "5")
+    assert figures(section.findings, "granted_qos") == {"m/+": 1}
