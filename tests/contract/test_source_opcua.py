@@ -106,7 +106,7 @@ class OpcUaPeer:
 
     async def say_nonsense(self) -> None:
         nonsense = [
-            ua.DataValue(ua.Variant([1.0, 2.0], ua.VariantType.Double)),
+            ua.DataValue(ua.Variant(b"\xff\x00", ua.VariantType.ByteString)),
             ua.DataValue(ua.Variant(float("nan"), ua.VariantType.Double)),
             ua.DataValue(ua.Variant(None, ua.VariantType.Null)),
             ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(StatusCodes.BadDeviceFailure))),
