@@ -217,7 +217,7 @@ class Events:
     async def _store(self, rows: Rows, received: int, state: State) -> None:
         block, odd = rows.block(received)
         await self._live.sink.put(block, state)
-        counts = {**odd._asdict(), "not_convertible": rows.not_convertible, "elements_left_out": rows.beyond}
+        counts = {**odd._asdict(), "not_convertible": rows.not_convertible, "element_left_out": rows.beyond}
         for what, number in counts.items():
             if number:
                 self._live.sink.count(what, number)
