@@ -13,6 +13,7 @@ from asyncua.ua.object_ids import ObjectIds
 
 from edge_agent.doctor import Finding, Section, Verdict, failure, ok, warning
 from edge_agent.doctor.certificates import judge_dates
+from edge_agent.doctor.opcua_events import look_at_notifiers
 from edge_agent.doctor.opcua_nodes import TITLES, look_at_nodes, plain
 from edge_agent.sources.opcua.config import OpcUaConfig, SubscribeGroup
 from edge_agent.sources.opcua.connect import Applicant, examine, explain, open_session
@@ -70,6 +71,7 @@ async def look_at_opcua(config: OpcUaConfig, *, agent_id: str, pki: Path) -> Sec
         if not any(finding.verdict is Verdict.FAILURE for finding in findings):
             async with open_session(config, applicant=applicant) as session:
                 findings += await _server(session, config)
+                findings += await look_at_notifiers(session, config)
                 findings += await look_at_nodes(session, config)
     except (SourceUnavailable, SourceMisconfigured) as error:
         findings.append(failure(str(error), _advice(error)))

@@ -65,8 +65,12 @@ async def test_each_node_with_what_the_server_grants_and_nothing_stays(tmp_path:
             "live": {"mode": "subscribe", "publishing_interval_ms": 50, "queue_size": 7},
             "slow": {"mode": "poll", "interval_s": 10},
         }
-        limits = {"read": 20_000}
-        settings = config(plant, nodes=wanted, groups=groups, limits=limits, request_timeout_s=30)
+        more = {
+            "limits": {"read": 20_000},
+            "events": [{"asset": ASSET}, {"asset": ASSET, "notifier": "/IMM_1"}],
+            "alarms": [{"asset": ASSET, "notifier": "/IMM_2"}],
+        }
+        settings = config(plant, nodes=wanted, groups=groups, request_timeout_s=30, **more)
         subscriptions = plant.server.iserver.subscription_service.subscriptions
         before = set(subscriptions)
         section = await look_at_opcua(settings, agent_id="gateway", pki=tmp_path / "pki")
@@ -81,7 +85,13 @@ async def test_each_node_with_what_the_server_grants_and_nothing_stays(tmp_path:
         assert by_signal["plain"].figures["remarks"] == ["its status is BadCommunicationError"]
         assert by_signal["plain"].figures["history"] == "no"
         assert (by_signal["word"].figures["remarks"], by_signal["word"].figures["type"]) == ([], "String")
-        assert [finding.figures["signal"] for finding in failures(section)] == ["lost"]
+        assert by_signal["lost"].verdict is Verdict.FAILURE
+        assert [finding.text for finding in section.findings if "notifier" in finding.figures] == [
+            "events of i=2253 (i=2041): reported, without a history: what an interruption hides is lost",
+            "events of /IMM_1 (i=2041): this object reports no events",
+            "alarms of /IMM_2: there is no 'IMM_2' below /",
+        ]
+        assert len(failures(section)) == 3
         assert abs(figures(section.findings, "clock_offset_s")) < 60
         assert figures(section.findings, "publishing_interval_ms") == 50
         assert any(
