@@ -14,7 +14,7 @@ from edge_agent import (
     doctor_command,
     message_command,
     run_command,
-    trust_command,
+    trust_arguments,
 )
 from edge_agent.agent import agent_version
 from edge_agent.config import Config
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     doctor_command.add_arguments(check, doctor)
     browse = commands.add_parser("browse", help="show what there is to read on an OPC UA server")
     browse_command.add_arguments(browse)
-    trust_command.add_arguments(commands)
+    trust_arguments.add_arguments(commands)
     buffer = commands.add_parser("buffer", help="show what the buffer holds, or export what waits in it")
     buffer_command.add_arguments(buffer)
     message_command.add_arguments(check)
@@ -47,6 +47,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Run a sub-command; returns the exit status (2: the configuration is wrong)."""
     logs.set_up(verbose=arguments.verbose, form=getattr(arguments, "log_format", None))
     if arguments.edge_command == "trust":
+        from edge_agent import trust_command  # noqa: PLC0415 - an agent that runs need not load it
+
         return trust_command.main(arguments)
     if arguments.edge_command == "check" and arguments.message is not None:
         return message_command.run(arguments)

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from edge_agent.config import Config
 from edge_agent.doctor import Section, as_json, as_lines, is_sound
-from edge_agent.doctor.connected import look_at_everything
 from edge_agent.doctor.disk import nearest
-from edge_agent.doctor.offline import look_at_this_machine
 from shopfloor import configfile
 from shopfloor.errors import ConfigError
 
@@ -39,6 +37,8 @@ def add_arguments(check: argparse.ArgumentParser, doctor: argparse.ArgumentParse
 
 def check(arguments: argparse.Namespace) -> int:
     """Look at the file and at this machine; returns the exit status (1: something fails, 2: the file is wrong)."""
+    from edge_agent.doctor.offline import look_at_this_machine  # noqa: PLC0415 - see `doctor`
+
     config = _load(arguments.config)
     if config is None:
         return 2
@@ -47,6 +47,10 @@ def check(arguments: argparse.Namespace) -> int:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Connect to everything as well; returns the exit status as `check` does."""
+    # An agent that runs declares this command as well, and has no need of what it does.
+    from edge_agent.doctor.connected import look_at_everything  # noqa: PLC0415
+    from edge_agent.doctor.offline import look_at_this_machine  # noqa: PLC0415
+
     config = _load(arguments.config)
     if config is None:
         return 2

@@ -9,38 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives import hashes
 
 from edge_agent.config import Config
 from edge_agent.sources.opcua.pki import Kept, Pki, Place, alternative_names, common_name, thumbprint
+from edge_agent.trust_arguments import MIN_PREFIX
 from shopfloor import configfile
 from shopfloor.errors import ConfigError
 from shopfloor.tables import table
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  it has no public name
-
 _PLACES: Final[tuple[Place, ...]] = ("rejected", "trusted", "issuers", "own")
-_MIN_PREFIX: Final = 6
-
-
-def add_arguments(commands: Commands) -> None:
-    """Declare ``trust`` and what it can do."""
-    trust = commands.add_parser("trust", help="list, accept and reject the certificates of OPC UA servers")
-    actions = trust.add_subparsers(dest="trust_command", required=True, metavar="ACTION")
-    where = "agent.yaml, or a folder of certificates"
-    listing = actions.add_parser("list", help="list all certificates, those that wait for a decision first")
-    listing.add_argument("config", type=Path, help=where)
-    accept = actions.add_parser("accept", help="trust a certificate that a server showed")
-    reject = actions.add_parser("reject", help="trust a certificate no longer")
-    for action in (accept, reject):
-        action.add_argument("config", type=Path, help=where)
-        action.add_argument("thumbprint", help=f"or how it begins, at least {_MIN_PREFIX} characters")
-    for action in (listing, accept, reject):
-        action.add_argument("--json", action="store_true", help="print JSON")
-    trust.set_defaults(verbose=False)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -136,7 +116,7 @@ def _decide(folders: Sequence[Pki], action: str, wanted: str, *, as_json: bool) 
     text = wanted.replace(":", "").replace(" ", "").upper()
     found = [(pki, kept) for pki in folders for kept in pki.read(source)[0] if _is(kept, text)]
     different = {thumbprint(kept.certificate) for _, kept in found}
-    if len(text) < _MIN_PREFIX or len(different) > 1:
+    if len(text) < MIN_PREFIX or len(different) > 1:
         print(f"{wanted}: give more of the thumbprint", file=sys.stderr)
         return 1
     if not found:
