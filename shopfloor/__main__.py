@@ -14,7 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 COMMANDS: Final = {
     "demo": ("simulators.demo.command", "three simulated plants, live on this machine"),
-    "edge": ("edge_agent.command", "edge agents: run, check, browse"),
+    "edge": ("edge_agent.command", "edge agents: run, check, doctor, browse, trust, buffer"),
     "ingest": ("ingest_service.command", "the ingestion service: serve"),
     "simulate": ("simulators.command", "simulated machines without the rest"),
     "token": ("ingest_service.token_command", "access tokens: create, list, revoke"),
