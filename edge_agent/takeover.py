@@ -65,6 +65,10 @@ class Takeover:
             await self._take(loaded)
         except ConfigError as error:
             self._refuse(tuple(error.problems))
+        except Exception as error:
+            # Whatever a file holds, the running configuration goes on.
+            log.exception("the configuration file can't be judged")
+            self._refuse((f"{self._path}: {type(error).__name__}: {error}",))
 
     def _is_running(self, loaded: Loaded | None) -> None:
         """Note that the file says what runs already."""

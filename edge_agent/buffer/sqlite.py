@@ -31,6 +31,7 @@ from edge_agent.buffer.repair import repaired
 from edge_agent.buffer.repeats import RepeatIndex
 from edge_agent.buffer.room import BufferLimits, Room, disk_free_bytes
 from edge_agent.buffer.shape import ROW_TEXT_BYTES, gathered, named_only, row_blocks, storable, text_bytes
+from edge_agent.trouble import Trouble
 from shopfloor.block import SampleBlock, concat
 from shopfloor.errors import StoreUnavailable, WireError
 from shopfloor.messages import Batch, Lane, SpanKind, SpanRecord, new_id
@@ -39,7 +40,8 @@ log = logging.getLogger(__name__)
 
 FILE_NAME: Final = "buffer.sqlite3"
 _MAINTENANCE_APPENDS: Final = 256
-_DROP_LOG_INTERVAL_S: Final = 60.0
+_ROOM_AGAIN_AFTER_S: Final = 60.0
+"""A buffer that is full drops something every now and then."""
 _IDLE_COMMIT_S: Final = 2.0
 
 
@@ -75,7 +77,7 @@ class SqliteBuffer:
         """The row that each lane read last: the next batch often begins inside it."""
         self._appends_since_maintenance = 0
         self._written_s = time.monotonic()
-        self._drop_logged_s = -_DROP_LOG_INTERVAL_S
+        self._room_trouble = Trouble(log, "buffer")
         self._closed = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +140,7 @@ class SqliteBuffer:
                 self._maintain(rows)
             except StoreUnavailable as error:
                 # What came is durable and stays so.
-                log.warning("making room: %s", error)
+                self._room_trouble.met(f"can't make room: {error}")
         return Position(stream.stream_id, stream.next_seq - 1)
 
     def state(self, scope: str) -> dict[str, bytes]:
@@ -280,6 +282,11 @@ class SqliteBuffer:
         self._trim()
         if self._is_full() and self._limits.when_full is not WhenFull.BLOCK:
             self._drop(newest)
+        else:
+            total = self._stats.dropped_samples_total
+            self._room_trouble.over(
+                f"has room again, {total} samples dropped since the start", well_s=_ROOM_AGAIN_AFTER_S
+            )
         if is_due:
             self._merge()
 
@@ -318,10 +325,7 @@ class SqliteBuffer:
         self._delete(doomed, merged)
         self._open_drop = merged[-1]
         self._stats.dropped_samples_total += sum(record.count for record in records)
-        if time.monotonic() - self._drop_logged_s > _DROP_LOG_INTERVAL_S:
-            self._drop_logged_s = time.monotonic()
-            total = self._stats.dropped_samples_total
-            log.error("dropping samples (%s, %s): %d since the start", reason, self._limits.when_full, total)
+        self._room_trouble.met(f"dropping samples ({reason}, {self._limits.when_full})", level=logging.ERROR)
 
     def _give_up(self, row: Row) -> None:
         """A row whose checksum is wrong: its samples are lost, which is recorded; the bytes are kept aside."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,34 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.systemd import Notifier
-
-
-class Manager:
-    """The service manager's end of NOTIFY_SOCKET."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self._socket.settimeout(30)
-        self.address = address
-
-    def hear(self) -> dict[str, str]:
-        """Wait for one notification."""
-        lines = self._socket.recv(65_536).decode().splitlines()
-        return dict(line.split("=", 1) for line in lines)
-
-    def heard_nothing(self) -> bool:
-        self._socket.setblocking(False)
-        try:
-            self._socket.recv(65_536)
-        except BlockingIOError:
-            return True
-        finally:
-            self._socket.settimeout(30)
-        return False
-
-    def close(self) -> None:
-        self._socket.close()
+from tests.integration.systemd_manager import Manager
 
 
 @pytest.fixture(params=["path", "abstract"])
