@@ -97,6 +97,8 @@ def _source(port: int, group: dict[str, Any]) -> OpcUaSource:
                 "endpoint": f"opc.tcp://127.0.0.1:{port}",
                 "request_timeout_s": 60.0,
                 "history": {"backfill_h": 0},
+                # Asked once a session, and no part of what a value costs.
+                "read_metadata": False,
                 "groups": {"all": group},
                 "nodes": nodes,
             }

@@ -203,6 +203,9 @@ class OpcUaConfig(ConfigModel):
     """How often the server is searched for what ``globs`` and ``profiles`` may find anew, in seconds; default 300. It
     is also searched after every connecting, when nodes come back, and every ``retry_s``, doubling up to a minute,
     as long as one of them has found nothing."""
+    read_metadata: bool = True
+    """Ask the server once a session for units, ranges and descriptions where the configuration gives none; default
+    true. It is done beside everything else, some hundred nodes at a time."""
 
     @field_validator("endpoint")
     @classmethod

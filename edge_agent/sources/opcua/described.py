@@ -99,9 +99,11 @@ class Described:
         for number, told in zip(
             wanted, await read_metadata(session, [ids[number] for number in wanted]), strict=True
         ):
+            said = (told.unit, _text(told))
+            if not any(said) and not self._said:
+                continue
             node = self._nodes.configs[number]
             name = series_id(node.asset, node.signal)
-            said = (told.unit, _text(told))
             if self._said.get(name, ("", "")) != said:
                 self._said[name] = said
                 self._changed = True

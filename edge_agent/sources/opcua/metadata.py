@@ -11,8 +11,16 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import nodeid_to_binary
 
-from edge_agent.sources.opcua.binary import U32, MalformedMessage, read_length, skip_node_id
-from edge_agent.sources.opcua.decode import Columns, read_header, read_values
+from edge_agent.sources.opcua.binary import (
+    LOCALIZED_TEXT,
+    U32,
+    MalformedMessage,
+    read_bytes,
+    read_length,
+    skip_node_id,
+    skip_variant,
+)
+from edge_agent.sources.opcua.decode import read_header
 from edge_agent.sources.opcua.requests import EncodedRequest
 from edge_agent.sources.opcua.session import TOO_MUCH, ServiceFault, Session
 from edge_agent.sources.opcua.units import ucum
@@ -33,6 +41,11 @@ _READ: Final = nodeid_to_binary(
 )
 _REMOTE: Final = 0xC0
 """An ExpandedNodeId of another server, or with a URI of its own (Part 6 §5.2.2.10)."""
+_VALUE: Final = 0x01
+_BESIDE_VALUE: Final = ((0x02, 4), (0x04, 8), (0x10, 2), (0x08, 8), (0x20, 2))
+"""Bits of a DataValue's mask and what they stand for takes (Part 6 §5.2.2.17)."""
+_LOCALE, _TEXT = 0x01, 0x02
+"""Bits of a LocalizedText (Part 6 §5.2.2.14)."""
 RawNodeId = bytes
 
 
@@ -170,13 +183,38 @@ def _read_request(nodes: Sequence[RawNodeId], attribute: AttributeIds) -> Encode
 
 
 async def _descriptions(session: Session, nodes: Sequence[RawNodeId]) -> dict[int, str]:
-    columns = Columns()
+    """Return the Description of each node that has one, by position."""
     body = await session.call(_read_request(nodes, AttributeIds.Description))
     try:
-        read_values(body, range(len(nodes)), columns)
-    except MalformedMessage as error:
-        raise SourceUnavailable(f"Read: {error}") from error
-    return {row: text for row, text in columns.readings().text.items() if text}
+        return _localized_texts(body, len(nodes))
+    except (struct.error, IndexError, MalformedMessage) as error:
+        raise SourceUnavailable(f"Read: malformed answer: {error}") from error
+
+
+def _localized_texts(body: bytes, nodes: int) -> dict[int, str]:
+    """Read a ReadResponse whose values are LocalizedTexts or nothing; there are many, and most are empty."""
+    count, at = read_length(body, read_header(body).at)
+    if count != nodes:
+        raise MalformedMessage(f"{count} results for {nodes} nodes")
+    found: dict[int, str] = {}
+    for number in range(count):
+        mask = body[at]
+        at += 1
+        if mask & _VALUE:
+            if body[at] == LOCALIZED_TEXT:
+                parts = body[at + 1]
+                at += 2
+                if parts & _LOCALE:
+                    _, at = read_bytes(body, at)
+                if parts & _TEXT:
+                    raw, at = read_bytes(body, at)
+                    if raw:
+                        found[number] = raw.decode("utf-8", "replace")
+            else:
+                at = skip_variant(body, at, 0)
+        if mask > _VALUE:
+            at += sum(size for bit, size in _BESIDE_VALUE if mask & bit)
+    return found
 
 
 async def _read(session: Session, nodes: Sequence[RawNodeId]) -> list[Any]:

@@ -159,7 +159,8 @@ class OpcUaSource:
             tasks.create_task(_retry(live, subscriptions))
             tasks.create_task(self._events.tend(subscriptions, partial(self._say, live)))
             tasks.create_task(self._events.read_history())
-            tasks.create_task(self._described.keep_asking(live))
+            if config.read_metadata:
+                tasks.create_task(self._described.keep_asking(live))
             if config.rules:
                 tasks.create_task(keep_searching(live, discovery, partial(_attach, live, subscriptions)))
             tasks.create_task(session.keep_alive(sink.clock_offset))
