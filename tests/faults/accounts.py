@@ -9,95 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from shopfloor.block import Float64, Int64, Quality
+from shopfloor.block import Int64, Quality
 from shopfloor.messages import SpanKind
+from tests.faults.evidence import STRIDE, Held, Ledger, Loss, Permits, Said, Window
 
 Mask = npt.NDArray[np.bool_]
-_STRIDE: Final = 2**32
 _EXAMPLES: Final = 20
 _BAD: Final = int(Quality.BAD)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What machines logged before they exposed it; ``n`` rows in any order."""
-
-    source_of: Sequence[str]
-    """Of each series, the source that reads it: ``history``, ``plain``, ``kept`` (QoS 1) or ``lossy`` (QoS 0)."""
-    series: Int64
-    """int64[n]: position in ``source_of``."""
-    number: Int64
-    """int64[n]: the value, from 1 on in each series."""
-    source_time: Int64
-    """int64[n], UTC ns by the machine's clock."""
-    real_time: Int64
-    """int64[n], UTC ns by the clock of the harness, which nobody steps."""
-
-    @property
-    def key(self) -> Int64:
-        """Series and number in one."""
-        return self.series * _STRIDE + self.number
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Samples of a store or a quarantine, in any order; series -1 is one that no machine has."""
-
-    series: Int64
-    value: Float64
-    source_time: Int64
-    quality: Int64
-
-    def __len__(self) -> int:
-        return len(self.series)
-
-
-class Loss(NamedTuple):
-    """A span record as the service keeps it."""
-
-    kind: SpanKind
-    reason: str
-    source: str
-    stream_id: str
-    first_seq: int
-    last_seq: int
-    from_time: int
-    to_time: int
-    samples: int
-    at_least: bool
-
-
-class Window(NamedTuple):
-    """A span of real time, UTC ns, both ends included."""
-
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Damaged:
-    """What lay undelivered in a buffer when a page of it was overwritten; ``n`` samples."""
-
-    stream_id: Sequence[str]
-    seq: Int64
-    series: Int64
-    number: Int64
-
-
-@dataclass(frozen=True, slots=True)
-class Permits:
-    """What the fault log permits to be lost. Nothing else is."""
-
-    windows: Mapping[str, Sequence[Window]] = field(default_factory=dict)
-    """For ``plain`` and ``lossy``: when the way from the machine to the buffer was broken."""
-    clock_steps: Sequence[tuple[int, int]] = ()
-    """The plain server's clock: from when (real UTC ns) it was how many ns ahead."""
-    damaged: Sequence[Damaged] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +40,8 @@ class Accounts:
     wrong: int
     permitted: int
     """Numbers that are nowhere, as the fault log permits and a record (not for QoS 0) says."""
+    permitted_by: Mapping[str, int] = field(default_factory=dict)
+    """The same by reason: ``gap``, ``qos_0``, ``damage``; one may have several."""
     examples: tuple[str, ...] = ()
 
     @property
@@ -131,7 +56,7 @@ def account(
     quarantined: Held,
     losses: Sequence[Loss],
     permits: Permits,
-    holes: Sequence[tuple[str, int, int]] = (),
+    ledger: Ledger | None = None,
     names: Sequence[str] = (),
 ) -> Accounts:
     """Return the verdict.
@@ -142,7 +67,7 @@ def account(
         quarantined: what the service's quarantine holds.
         losses: all span records.
         permits: what the fault log permits.
-        holes: (stream id, first, last seq) of numbers that neither the ledger nor a span record covers.
+        ledger: what the service took of each stream; None while that can't be read.
         names: of the series, for the examples.
     """
     say = _Examples(said, names)
@@ -156,6 +81,7 @@ def account(
     times = np.bincount(found, minlength=len(keys)) + np.bincount(aside, minlength=len(keys))
     say.said("duplicated", times > 1)
 
+    holes = ledger.holes if ledger is not None else ()
     gaps = [loss for loss in losses if loss.kind is SpanKind.SOURCE_GAP]
     explained = [_is_explained(gap, permits) for gap in gaps]
     for gap, ok in zip(gaps, explained, strict=True):
@@ -165,11 +91,12 @@ def account(
             )
     say.lines += [f"unexplained hole in stream {stream}: {first} to {last}" for stream, first, last in holes]
     nowhere = times == 0
-    permitted = nowhere & (
-        _in_gaps(said, [gap for gap, ok in zip(gaps, explained, strict=True) if ok], permits)
-        | _by_source(said, "lossy") & _within(said.real_time, permits.windows.get("lossy", ()))
-        | _in_damage(keys, losses, permits)
-    )
+    permits_by = {
+        "gap": _in_gaps(said, [gap for gap, ok in zip(gaps, explained, strict=True) if ok], permits),
+        "qos_0": _by_source(said, "lossy") & _within(said.real_time, permits.windows.get("lossy", ())),
+        "damage": _in_damage(keys, losses, permits, ledger),
+    }
+    permitted = nowhere & np.logical_or.reduce(list(permits_by.values()))
     missing = nowhere & ~permitted
     say.said("missing", missing)
     return Accounts(
@@ -183,6 +110,7 @@ def account(
         duplicated=int(np.maximum(times - 1, 0).sum()),
         wrong=int(wrong.sum() + wrong_aside.sum()),
         permitted=int(permitted.sum()),
+        permitted_by={reason: int((nowhere & mask).sum()) for reason, mask in permits_by.items()},
         examples=tuple(say.lines),
     )
 
@@ -193,8 +121,8 @@ def _identify(said: Said, held: Held, sorted_keys: Int64, order: Int64) -> tuple
     A sample without a value says something of a node or a contact, not of a machine: it only must not call itself good.
     """
     whole = np.isfinite(held.value) & (held.value == np.floor(held.value)) & (held.series >= 0)
-    known = whole & (held.value > 0) & (held.value < _STRIDE)
-    key = np.where(known, held.series * _STRIDE + np.where(known, held.value, 0).astype(np.int64), -1)
+    known = whole & (held.value > 0) & (held.value < STRIDE)
+    key = np.where(known, held.series * STRIDE + np.where(known, held.value, 0).astype(np.int64), -1)
     at = np.minimum(np.searchsorted(sorted_keys, key), max(len(sorted_keys) - 1, 0))
     if not len(sorted_keys):
         return np.empty(0, np.int64), np.isfinite(held.value)
@@ -241,23 +169,27 @@ def _in_gaps(said: Said, gaps: Sequence[Loss], permits: Permits) -> Mask:
     return _by_source(said, "plain") & recorded & broken
 
 
-def _in_damage(keys: Int64, losses: Sequence[Loss], permits: Permits) -> Mask:
-    """Mark what was in a damaged buffer, as far as a record says by number, or at least that something, was lost."""
+def _in_damage(keys: Int64, losses: Sequence[Loss], permits: Permits, ledger: Ledger | None) -> Mask:
+    """Mark what was in a damaged buffer and is recorded as lost.
+
+    By its number; or, where a record says that at least something is lost, behind all that came of its stream: what the
+    end of a file held can't be known.
+    """
     dropped: dict[str, list[tuple[int, int]]] = {}
     for loss in losses:
         if loss.kind is SpanKind.DROPPED and loss.stream_id:
             dropped.setdefault(loss.stream_id, []).append((loss.first_seq, loss.last_seq))
-    vague = sum(loss.kind is SpanKind.DROPPED and not loss.stream_id and loss.at_least for loss in losses)
+    vague = any(loss.kind is SpanKind.DROPPED and not loss.stream_id and loss.at_least for loss in losses)
     mask = np.zeros(len(keys), np.bool_)
     for damaged in permits.damaged:
-        lost = damaged.series * _STRIDE + damaged.number
-        if not vague:
-            covered = [
-                any(first <= seq <= last for first, last in dropped.get(stream, ()))
-                for stream, seq in zip(damaged.stream_id, damaged.seq.tolist(), strict=True)
-            ]
-            lost = lost[np.array(covered, np.bool_)]
-        mask |= np.isin(keys, lost)
+        covered = np.zeros(len(damaged.seq), np.bool_)
+        for stream in set(damaged.stream_id):
+            own = np.array([each == stream for each in damaged.stream_id], np.bool_)
+            for first, last in dropped.get(stream, ()):
+                covered |= own & (damaged.seq >= first) & (damaged.seq <= last)
+            if vague:
+                covered |= own & (ledger is None or damaged.seq > ledger.last_seq.get(stream, 0))
+        mask |= np.isin(keys, (damaged.series * STRIDE + damaged.number)[covered])
     return mask
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from edge_agent.buffer.reading import BufferReader, PendingRow
 from edge_agent.buffer.sqlite import FILE_NAME
 from shopfloor.signal import SeriesKey
-from tests.faults.accounts import Damaged
+from tests.faults.evidence import Damaged
 
 _NEEDLE = 48
 

@@ -21,7 +21,7 @@ from typing import Any, Final, Never
 from shopfloor.errors import ShopfloorError
 from simulators.demo.service import Service, ServiceTrouble
 from tests.faults.accounts import Accounts, account
-from tests.faults.holdings import Places, losses, stream_holes
+from tests.faults.holdings import Places, ledger, losses
 from tests.faults.inflicting import Inflictor
 from tests.faults.plant_config import LINE, MQTT_SOURCE
 from tests.faults.plant_site import Plant, environment_allows
@@ -72,6 +72,7 @@ class Report:
             "minutes": self.minutes,
             **{name: found[name] for name in _FIELDS},
             "permitted": self.accounts.permitted,
+            "permitted_by": dict(self.accounts.permitted_by),
             "crashed": self.crashed,
             "settled_s": self.settled_s,
             "seed": self.seed,
@@ -132,7 +133,7 @@ async def run(
         places.quarantined(plant.service_data),
         recorded,
         inflictor.permits(watch.looks),
-        stream_holes(plant.service_data, recorded),
+        ledger(plant.service_data, recorded),
         places.names,
     )
     _write_evidence(folder, inflictor, watch, accounts)

@@ -16,7 +16,8 @@ from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock
 from shopfloor.messages import SpanKind
 from shopfloor.signal import SeriesKey
-from tests.faults.accounts import Held, Loss, Said, uncovered
+from tests.faults.accounts import uncovered
+from tests.faults.evidence import Held, Ledger, Loss, Said
 from tests.faults.number_log import read_numbers
 from tests.faults.plant_config import LINE
 from tests.faults.sizes import Sizes
@@ -96,18 +97,20 @@ def losses(data: Path) -> list[Loss]:
     return [Loss._make((SpanKind(row[0]), *row[1:9], bool(row[9]))) for row in rows]
 
 
-def stream_holes(data: Path, recorded: Sequence[Loss]) -> list[tuple[str, int, int]]:
-    """Return the numbers of streams that neither the ledger of a service that does not run nor a record covers."""
+def ledger(data: Path, recorded: Sequence[Loss]) -> Ledger:
+    """Return what a service that does not run took of each stream; span records cover holes."""
     covered: dict[str, list[tuple[int, int]]] = {}
     with duckdb.connect(str(data / "samples.duckdb"), read_only=True) as database:
         for stream, first, last in database.execute(
             "SELECT stream_id, first_seq, last_seq FROM batch"
         ).fetchall():
             covered.setdefault(stream, []).append((first, last))
+    last_seq = {stream: max(last for _, last in spans) for stream, spans in covered.items()}
     for loss in recorded:
         if loss.stream_id:
             covered.setdefault(loss.stream_id, []).append((loss.first_seq, loss.last_seq))
-    return [(stream, first, last) for stream, spans in covered.items() for first, last in uncovered(spans)]
+    holes = [(stream, first, last) for stream, spans in covered.items() for first, last in uncovered(spans)]
+    return Ledger(holes, last_seq)
 
 
 def _query(data: Path, query: str) -> list[Any]:

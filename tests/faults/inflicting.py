@@ -15,8 +15,8 @@ from typing import Final, Never
 import psutil
 
 from shopfloor.signal import SeriesKey
-from tests.faults.accounts import Damaged, Permits, Window
 from tests.faults.buffer_damage import damage
+from tests.faults.evidence import Damaged, Permits, Window
 from tests.faults.plant_config import MQTT_SOURCE
 from tests.faults.plant_site import Plant
 from tests.faults.schedule import Fault, Kind

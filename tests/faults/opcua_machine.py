@@ -22,6 +22,7 @@ from asyncua.server.server import Server
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
+from simulators.protocols.opcua_standard import without_collection
 from tests.faults.number_log import GO, NumberLog, Pace, last_values
 
 URI: Final = "urn:faults:machine"
@@ -120,7 +121,8 @@ class Machine:
     async def run(self, rate_hz: float) -> None:
         """Serve for ever; speak while the file ``go`` is there."""
         self._server = server = Server()
-        await server.init()
+        with without_collection():
+            await server.init()
         server.set_endpoint(f"opc.tcp://127.0.0.1:{self._port}")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         for number in range(self._shift):

@@ -7,17 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from shopfloor.messages import SpanKind
-from tests.faults.accounts import (
-    Accounts,
-    Damaged,
-    Held,
-    Loss,
-    Permits,
-    Said,
-    Window,
-    account,
-    uncovered,
-)
+from tests.faults.accounts import Accounts, account, uncovered
+from tests.faults.evidence import Damaged, Held, Ledger, Loss, Permits, Said, Window
 from tests.faults.watch import Look, loss_window
 
 SECOND = 1_000_000_000
@@ -77,8 +68,9 @@ def verdict(
     permits: Permits | None = None,
     log: Said | None = None,
     quarantined: Held = NOTHING,
+    ledger: Ledger | None = None,
 ) -> Accounts:
-    return account(log or said(), stored, quarantined, losses, permits or Permits())
+    return account(log or said(), stored, quarantined, losses, permits or Permits(), ledger)
 
 
 BROKEN = Permits({"plain": [Window(at(38), at(52))], "lossy": [Window(at(38), at(52))]})
@@ -204,8 +196,16 @@ def test_damage_permits_what_lay_in_the_buffer_and_is_recorded_as_lost() -> None
     assert verdict(held(said()), drop("a", 11, 13), permits=permits).dropped_recorded == 3
 
 
+def test_a_damage_that_can_not_be_counted_permits_only_the_end_of_a_stream() -> None:
+    pending = Damaged(["a"] * 2, np.array([11, 12]), np.array([2, 2]), np.array([45, 46]))
+    permits, vague = Permits(damaged=[pending]), drop("", 0, 0, at_least=True)
+    for last, missing in ((10, 0), (11, 1), (12, 2), (50, 2)):
+        found = verdict(without("kept", 45, 46), vague, permits=permits, ledger=Ledger((), {"a": last}))
+        assert (found.missing, found.permitted_by["damage"]) == (missing, 2 - missing)
+
+
 def test_a_hole_in_a_streams_numbers_is_an_unexplained_gap() -> None:
-    found = account(said(), held(said()), NOTHING, (), Permits(), [("a", 5, 9)])
+    found = account(said(), held(said()), NOTHING, (), Permits(), Ledger([("a", 5, 9)]))
     assert (found.gaps_unexplained, found.clean) == (1, False)
     assert uncovered([(1, 4), (10, 12), (3, 6), (14, 14)]) == [(7, 9), (13, 13)]
     assert uncovered([(2, 3)]) == [(1, 1)]

@@ -11,7 +11,7 @@ from typing import Any, Final, Never
 
 import aiohttp
 
-from tests.faults.accounts import Window
+from tests.faults.evidence import Window
 
 _LOOK_EVERY_S: Final = 0.4
 _NS: Final = 1_000_000_000
