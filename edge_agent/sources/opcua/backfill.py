@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _SECOND_NS: Final = 1_000_000_000
 _MAX_BACKOFF_S: Final = 60.0
+_LEAST_PAGE_VALUES: Final = 10
 _MAX_PAGE: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_HISTORY: Final = frozenset(
@@ -75,6 +76,7 @@ class Backfill:
         self._live = live
         history = live.config.history
         self._settle_ns = round(history.settle_s * _SECOND_NS)
+        self._page_values = history.page_values
         self._slice_ns = round(history.slice_h * 3_600 * _SECOND_NS)
 
     async def run(self) -> Never:
@@ -127,7 +129,7 @@ class Backfill:
             return
         settled = self._live.session.server_now() - self._settle_ns
         end = min(hole.end, settled, hole.start + self._slice_ns)
-        page = max(1, self._live.config.history.page_values // len(hole.nodes))
+        page = max(1, self._page_values // len(hole.nodes))
         cursors = [_Cursor(node, hole.start, page, hole.start) for node in hole.nodes]
         while cursors:
             cursors = await self._read_page(hole, cursors, end)
@@ -220,13 +222,27 @@ class Backfill:
             )
         except MalformedMessage as error:
             raise SourceUnavailable(str(error)) from error
+        except SourceUnavailable as error:
+            if not isinstance(error.__cause__, TimeoutError):
+                raise
+            # A history that takes its time is no dead connection: of that, the watchdog knows more.
+            self._ask_for_less(cursors, str(error))
+            return None
         except ServiceFault as fault:
-            if fault.code in TOO_MUCH and len(cursors) > 1:
-                self._live.session.limits.history = max(1, len(cursors) // 2)
+            if fault.code in TOO_MUCH:
+                self._ask_for_less(cursors, str(fault))
                 return None
             if fault.code in _NO_HISTORY:
                 return [HistoryPage(fault.code, None, 0, NO_TIME)] * len(cursors)
             raise HistoryRefused(str(fault)) from fault
+
+    def _ask_for_less(self, cursors: Sequence[_Cursor], reason: str) -> None:
+        """Ask for fewer nodes at once from now on; of a single one for fewer values, later."""
+        if len(cursors) > 1:
+            self._live.session.limits.history = len(cursors) // 2
+            return
+        self._page_values = max(_LEAST_PAGE_VALUES, self._page_values // 4)
+        raise HistoryRefused(reason)
 
     async def _refuse(self, hole: Hole, nodes: list[int], status: int) -> None:
         """Deal with nodes whose history the server would not give."""
