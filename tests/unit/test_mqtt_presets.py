@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from edge_agent.sources.mqtt import presets
 from edge_agent.sources.mqtt.config import MqttConfig
+from edge_agent.sources.mqtt.topic_config import TopicConfig
 from edge_agent.sources.mqtt.topics import subscription_filters
 from shopfloor import signal
 from shopfloor.configfile import load
@@ -45,6 +47,22 @@ def test_each_preset_is_valid_and_says_what_it_is_for(name: str) -> None:
     preset = presets.load(name)
     assert len(preset.description) > 80
     assert preset.needs_zone == (name == "tasmota")
+
+
+def test_the_reference_names_them_all() -> None:
+    description = TopicConfig.model_fields["preset"].description or ""
+    assert all(f"``{name}``" in description for name in presets.names())
+
+
+def test_presets_do_not_make_a_configuration_endless() -> None:
+    entries = [
+        {"preset": "shelly_gen2_status", "topic": f"s{number}/{{device}}", "asset": "acme"}
+        for number in range(100)
+    ]
+    with pytest.raises(ValidationError, match="1400 topics with those of presets, at most 1000"):
+        MqttConfig.model_validate(
+            {"name": "m", "broker": "mqtt://127.0.0.1", "client_id": "c", "topics": entries}
+        )
 
 
 def test_meters_give_the_signals_that_pages_and_facts_know() -> None:

@@ -15,6 +15,7 @@ from edge_agent.sources.mqtt.topic_config import AssetTemplate, TopicConfig, Top
 from edge_agent.sources.mqtt.topic_regex import TopicPattern
 from edge_agent.sources.mqtt.topics import Relation, TopicTemplate, compare, compare_filters
 
+_MAX_TOPICS: Final = 1_000
 _PROBES: Final = ("x", "Ab-1 %", "0" * 40)
 """What stands at a named level while it is tried whether a regular expression takes all topics of a template."""
 
@@ -34,6 +35,9 @@ def _checked_topics(given: tuple[TopicConfig, ...]) -> tuple[TopicConfig, ...]:
         places += [(number, "preset" if each.preset else each.where)] * len(made)
     if not given:
         wrong.append(problem((), None, "give at least one topic"))
+    if len(topics) > _MAX_TOPICS:
+        wrong.append(problem((), None, f"{len(topics)} topics with those of presets, at most {_MAX_TOPICS}"))
+        raise ValidationError.from_exception_data("MqttConfig", wrong)
     for later, earlier, what in _clashes([each.form for each in topics]):
         label = topics[later].label
         named = f"{label}: " if places[later][-1] == "preset" else ""
