@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 from edge_agent.sources.opcua import OpcUaSource
@@ -10,6 +11,7 @@ from shopfloor import signal
 from simulators.protocols.opcua import PlantServer, Written, node_mappings
 from tests.integration.euromap77_servers import number, serving
 from tests.integration.opcua_plant import MemorySink, running
+from tests.integration.test_euromap77_server import CYCLE
 
 IMM_01 = "acme/hk01/moulding/cell-a/imm-01"
 IMM_02 = "acme/hk01/moulding/cell-b/imm-02"
@@ -66,6 +68,11 @@ async def test_every_machine_is_found_and_speaks_the_known_names() -> None:
             assert len(values(sink, signal.MACHINE_MODE, 1.0)) == 2
             assert len(values(sink, signal.EXPECTED_CYCLE_TIME, 31.5)) == 2
             await sink.until(lambda: said(sink) == "", 60)
+            # Cycles and alarms of two machines.
+            await sink.until(lambda: sink.saved.get("imm/events/nodes", b"").count(b", ") >= 3, 60)
+            await server.fire([CYCLE._replace(time_ms=time.time_ns() // 1_000_000)])
+            await sink.until(lambda: len(values(sink, "cycle.quality", CYCLE.quality)) == 1, 60)
+            assert values(sink, "cycle.injection_time", 1.25) == [f"{IMM_01}:cycle.injection_time"]
             # Units are read beside everything else.
             await sink.until(lambda: spoken(found) >= expected(server), 60)
             declared = {(each.asset, each.signal) for each in found.declarations()}

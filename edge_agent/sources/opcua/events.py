@@ -71,6 +71,9 @@ class Events:
         self._recent = Recent()
         self._refresh = asyncio.Event()
         self._history_wanted = asyncio.Event()
+        self._attaching = asyncio.Lock()
+        self._in_books = 0
+        """How many listeners the books know."""
         self._live: Live
         self._types: Types
         self._coverage: Coverage
@@ -116,15 +119,18 @@ class Events:
         """Listen to what is not listened to yet; what does not work is noted and tried again."""
         if not self.listeners:
             return
-        if EVENTS not in subscriptions:
-            for listener in self.listeners:
-                listener.node, listener.next_try_s = None, 0.0
-            self._open_books()
-        await subscriptions.create(EVENTS, _SETTINGS, self)
-        now_s = asyncio.get_running_loop().time()
-        due = [each for each in self.listeners if each.node is None and each.next_try_s <= now_s]
-        if due:
-            await self._listen(subscriptions.number(EVENTS), due)
+        async with self._attaching:
+            if EVENTS not in subscriptions:
+                for listener in self.listeners:
+                    listener.node, listener.next_try_s = None, 0.0
+                self._open_books()
+            self._coverage.add([each.short_key for each in self.listeners[self._in_books :]])
+            self._in_books = len(self.listeners)
+            await subscriptions.create(EVENTS, _SETTINGS, self)
+            now_s = asyncio.get_running_loop().time()
+            due = [each for each in self.listeners if each.node is None and each.next_try_s <= now_s]
+            if due:
+                await self._listen(subscriptions.number(EVENTS), due)
         self._refresh.set()
 
     async def tend(self, subscriptions: Subscriptions, report: Callable[[], None]) -> Never:
@@ -354,6 +360,7 @@ class Events:
             overlap_ns=round(self._live.config.history.overlap_s * 1e9),
             batch=1,
         )
+        self._in_books = len(self.listeners)
 
     def _saved_books(self) -> dict[str, bytes]:
         prefix = f"{self._source}/alarms/"

@@ -64,8 +64,10 @@ class Listener:
     @property
     def key(self) -> str:
         """What it is known by over restarts."""
-        kind = self.config.type if isinstance(self.config, EventConfig) else "alarms"
-        return f"{self.config.notifier} {kind} {self.config.prefix}"
+        if isinstance(self.config, AlarmConfig):
+            return f"{self.config.notifier} alarms {self.config.prefix}"
+        signals = sorted(each.signal for each in self.config.named.values()) or [self.config.prefix]
+        return f"{self.config.notifier} {self.config.type} {','.join(signals)}"
 
     @property
     def short_key(self) -> str:

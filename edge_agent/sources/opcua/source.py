@@ -22,6 +22,7 @@ from edge_agent.sources.opcua.described import Described, name_values
 from edge_agent.sources.opcua.discovery import Discovery
 from edge_agent.sources.opcua.events import EVENTS, Events
 from edge_agent.sources.opcua.live import Live
+from edge_agent.sources.opcua.machine_events import machine_events
 from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
 from edge_agent.sources.opcua.poll import Poll
 from edge_agent.sources.opcua.resolve import Problem, resolve
@@ -68,6 +69,8 @@ class OpcUaSource:
         self._described = Described(self._nodes)
         self._discovery: Discovery | None = None
         self._events = Events(config.name, (*config.events, *config.alarms))
+        self._declared: tuple[SeriesDeclaration, ...] = ()
+        self._declared_for = (0, -1)
 
     @property
     def name(self) -> str:
@@ -90,7 +93,12 @@ class OpcUaSource:
 
     def declarations(self) -> tuple[SeriesDeclaration, ...]:
         """See Source; the same object until there is more to say."""
-        return self._described.declarations()
+        described = self._described.declarations()
+        made_for = (id(described), len(self._events.listeners))
+        if made_for != self._declared_for:
+            self._declared = (*described, *self._events.declarations())
+            self._declared_for = made_for
+        return self._declared
 
     async def run(self, sink: BlockSink) -> Never:
         """See Source."""
@@ -116,6 +124,7 @@ class OpcUaSource:
             self._discovery = Discovery(self._config.rules, taken)
             self._nodes.add(self._discovery.restore(sink.state()))
             self._described.restore(sink.state())
+            self._events.want(machine_events(self._config, self._discovery.machines))
         return self._discovery
 
     async def _serve(self, session: Session, sink: BlockSink, discovery: Discovery) -> None:
@@ -162,10 +171,20 @@ class OpcUaSource:
             if config.read_metadata:
                 tasks.create_task(self._described.keep_asking(live))
             if config.rules:
-                tasks.create_task(keep_searching(live, discovery, partial(_attach, live, subscriptions)))
+                tasks.create_task(
+                    keep_searching(live, discovery, partial(self._attach_found, live, subscriptions))
+                )
             tasks.create_task(session.keep_alive(sink.clock_offset))
             tasks.create_task(session.renew_channel())
             tasks.create_task(self._watch_certificates(live))
+
+    async def _attach_found(self, live: Live, subscriptions: Subscriptions, numbers: Iterable[int]) -> None:
+        """Begin to read nodes that were found, and to listen to the machines that they belong to."""
+        await _attach(live, subscriptions, numbers)
+        if self._discovery is not None:
+            self._events.want(machine_events(self._config, self._discovery.machines))
+        await self._events.attach(subscriptions)
+        self._remark(live.session)
 
     async def _watch_certificates(self, live: Live) -> Never:
         """Say in time what will end, also in a session that lasts for months."""
