@@ -103,6 +103,18 @@ def test_a_gap_in_which_a_clock_was_set_back_covers_both_of_its_times() -> None:
     assert (lost.start, lost.end) == (938 * SECOND, 1010 * SECOND)
 
 
+def test_an_overflow_while_the_clock_was_set_back_is_a_hole_over_both_times() -> None:
+    coverage = books({})
+    coverage.join("live", [0, 1], at(1000), readable={0}, backfill_ns=0)
+    for hole in list(coverage.holes.values()):
+        coverage.forget(hole)
+    change = coverage.interrupted("live", [0, 1], 980 * SECOND, readable={0})
+    assert spans(coverage) == [((0,), 978, 1002)]
+    assert [(span.nodes, span.start, span.end) for span in change.lost] == [
+        ((1,), 980 * SECOND, 1000 * SECOND)
+    ]
+
+
 def test_an_agent_whose_clock_was_set_forward_waits_for_an_hour_of_the_servers_time_at_most() -> None:
     memory = Memory()
     coverage = books(memory)

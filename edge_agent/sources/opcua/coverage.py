@@ -170,10 +170,12 @@ class Coverage:
         mark = self._live.get(group)
         if mark is None:
             return Change({})
+        # A server whose clock was set back meanwhile says a time before the mark.
+        start, end = min(mark.server, until), max(mark.server, until)
         kept = [node for node in nodes if node in readable]
-        state = self.add_hole(kept, mark.server - self._overlap_ns, until + self._overlap_ns)
+        state = self.add_hole(kept, start - self._overlap_ns, end + self._overlap_ns)
         lost = tuple(node for node in nodes if node not in readable)
-        return Change(state, (Span(lost, mark.server, until),) if lost else ())
+        return Change(state, (Span(lost, start, end),) if lost else ())
 
     def add_hole(self, nodes: Sequence[int], start: int, end: int) -> State:
         """Note a span to be read; touching spans of the same nodes become one."""
