@@ -16,8 +16,9 @@ from edge_agent.sources.opcua.limits import Limits
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.nodes import Nodes
 from edge_agent.sources.opcua.session import ServiceFault, Session
+from shopfloor.errors import SourceUnavailable
 
-COUNT = 20
+COUNT = 240
 
 
 def deadband(item: Any) -> Any:
@@ -33,6 +34,7 @@ class PlayedSession:
         self.limits = Limits()
         self.most = COUNT
         self.refuses: dict[int, int] = {}
+        self.slow_above = COUNT
         self.sizes: list[int] = []
         self.items: list[Any] = []
 
@@ -41,6 +43,8 @@ class PlayedSession:
         self.sizes.append(len(asked))
         if len(asked) > self.most:
             raise ServiceFault("CreateMonitoredItems", StatusCodes.BadTooManyOperations)
+        if len(asked) > self.slow_above:
+            raise SourceUnavailable("no answer to CreateMonitoredItems within 5 s") from TimeoutError()
         self.items += asked
         response = ua.CreateMonitoredItemsResponse()
         response.Results = [self._result(item) for item in asked]
@@ -97,7 +101,7 @@ class Played:
     def __init__(self, config: OpcUaConfig) -> None:
         self.session, self.sink = PlayedSession(), Sink()
         self._settings = cast("SubscribeGroup", config.group("live"))
-        live = Live(
+        self.live = live = Live(
             cast("Any", self.session),
             config,
             cast("Any", self.sink),
@@ -182,7 +186,20 @@ async def test_a_limit_that_lies_is_halved_and_no_node_is_left_out() -> None:
     played.session.refuses = dict.fromkeys(range(COUNT), StatusCodes.BadFilterNotAllowed)
     assert await played.monitor() == [None] * COUNT
     assert sorted(played.changes.items) == list(range(COUNT))
-    assert played.session.limits.monitor == 5
+    assert played.session.limits.monitor == 3
+
+
+async def test_a_server_that_is_too_slow_is_asked_to_watch_fewer_in_the_next_session() -> None:
+    played = Played(described({"mode": "subscribe"}))
+    played.session.slow_above = 60
+    with pytest.raises(SourceUnavailable, match="within 5 s"):
+        await played.monitor()
+    assert played.session.sizes == [COUNT]
+    played.live.session.limits = Limits()
+    played.live.nodes.begin()
+    played.changes = Changes(played.live)
+    assert await played.monitor() == [None] * COUNT
+    assert played.session.sizes[1:] == [60, 60, 60, 60]
 
 
 def test_mistakes_in_a_deadband_are_named() -> None:

@@ -15,6 +15,7 @@ from edge_agent.sources.opcua.config import SubscribeGroup
 from edge_agent.sources.opcua.coverage import Mark, State
 from edge_agent.sources.opcua.decode import Notification, Readings, read_header
 from edge_agent.sources.opcua.kept import Tracked
+from edge_agent.sources.opcua.limits import LARGEST_LIMIT
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.monitoring import Deadbands, item_request
 from edge_agent.sources.opcua.nodes import NO_SAMPLES
@@ -24,6 +25,8 @@ from shopfloor.errors import SourceUnavailable
 
 _STATE_INTERVAL_NS: Final = 3 * 1_000_000_000
 """How often an idle subscription's mark is saved."""
+_FEW: Final = 50
+"""A server that does not answer when it is asked to watch so few is not there."""
 _OVERFLOW: Final = np.uint32(0x0000_0480)
 _OVERFLOW_MASK: Final = np.uint32(0x0000_0C80)
 """InfoType DataValue and the overflow bit (Part 4 §7.39)."""
@@ -42,6 +45,8 @@ class Changes:
         self._live = live
         self._session: Session = live.session
         self._deadbands = Deadbands(live)
+        limits = live.session.limits
+        limits.monitor = min(limits.monitor, live.nodes.watched_at_once or limits.monitor)
         self.items: dict[int, int] = {}
         """Monitored item of each node."""
 
@@ -100,6 +105,11 @@ class Changes:
                 return [Problem(str(fault))] * len(nodes), self._session.server_now()
             self._session.limits.monitor = max(1, len(nodes) // 2)
             return await self.monitor(subscription, settings, nodes)
+        except SourceUnavailable as error:
+            # The server may have created them all the same: not again in this session, and fewer in the next one.
+            if isinstance(error.__cause__, TimeoutError) and len(nodes) > _FEW:
+                self._live.nodes.watched_at_once = max(_FEW, len(nodes) // 4)
+            raise
         answer = self._session.parse(body, ua.CreateMonitoredItemsResponse)
         if len(answer.Results) != len(nodes):
             raise SourceUnavailable(
@@ -123,12 +133,16 @@ class Changes:
 
     async def _forget(self, subscription: int, gone: Sequence[int]) -> None:
         """Delete the items of nodes that have disappeared, so that they can be watched anew when they are back."""
-        request = ua.DeleteMonitoredItemsRequest()
-        request.Parameters.SubscriptionId = ua.UInt32(subscription)
-        items = [self.items.pop(number) for number in gone if number in self.items]
-        request.Parameters.MonitoredItemIds = [ua.UInt32(item) for item in items]
+
+        async def delete(items: Sequence[ua.UInt32]) -> Sequence[ua.StatusCode]:
+            request = ua.DeleteMonitoredItemsRequest()
+            request.Parameters.SubscriptionId = ua.UInt32(subscription)
+            request.Parameters.MonitoredItemIds = list(items)
+            return (await self._session.ask(request, ua.DeleteMonitoredItemsResponse)).Results or ()
+
+        items = [ua.UInt32(self.items.pop(number)) for number in gone if number in self.items]
         with suppress(ServiceFault):  # the server may have deleted them itself
-            await self._session.call(request)
+            await self._session.in_batches("monitor", items, delete, LARGEST_LIMIT)
         await self._live.lose(gone, "the node has disappeared")
 
 

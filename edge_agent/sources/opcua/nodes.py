@@ -55,6 +55,8 @@ class Nodes:
         self._complained: set[tuple[int, str]] = set()
         self.ids: dict[int, ua.NodeId] = {}
         """NodeIds of the nodes that work in this session."""
+        self.watched_at_once = 0
+        """How many the server is asked to watch at once after it did not answer in time, in whatever session; 0 is any."""
         self.changes = 0
         """Grows whenever other nodes work, or the same under other NodeIds."""
         self.readable: set[int] = set()
