@@ -184,7 +184,11 @@ class Delivery:
         self.report.samples_total += samples
         if receipt.rejected:
             self.report.rejected_total += receipt.rejected
-            self._rejections.met(f"quarantined {receipt.rejected} samples: {_named(batch, receipt)}")
+            reasons = {one.reason for one in receipt.rejections}
+            self._rejections.met(
+                f"quarantined {receipt.rejected} samples: {_named(batch, receipt)}",
+                kind=" ".join(sorted(reasons)),
+            )
         else:
             self._rejections.over("takes all samples again", well_s=_REJECTIONS_OVER_AFTER_S)
         through = min(receipt.durable_through, batch.last_seq)
@@ -197,7 +201,7 @@ class Delivery:
 
     async def _quarantine(self, batch: Batch, reason: str) -> None:
         which = f"batch {batch.stream_id} {batch.first_seq}-{batch.last_seq}"
-        self._rejections.met(f"refused {which}: {reason}", level=logging.ERROR)
+        self._rejections.met(f"{which} refused: {reason}", kind=reason, level=logging.ERROR)
         self.report.refused_total += 1
         await self.buffer.call(lambda buffer: buffer.quarantine(batch, reason))
 

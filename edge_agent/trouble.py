@@ -31,11 +31,19 @@ class Trouble:
     """When it was first well again after the last failure."""
     _said: set[str] = field(default_factory=set, init=False)
 
-    def met(self, message: str, *, level: int = logging.WARNING, cause: BaseException | None = None) -> None:
-        """Note a failure; a wording that this trouble has not had yet is logged, numbers in it aside.
+    def met(
+        self,
+        message: str,
+        *,
+        kind: str | None = None,
+        level: int = logging.WARNING,
+        cause: BaseException | None = None,
+    ) -> None:
+        """Note a failure; one that this trouble has not had yet is logged.
 
         Args:
             message: what failed, and why.
+            kind: what makes it another failure; without it the message does, numbers in it aside.
             level: of the line.
             cause: where given, its traceback is logged with the line.
         """
@@ -43,7 +51,7 @@ class Trouble:
         if not self.times:
             self._began_s = self.now_s()
         self.times += 1
-        wording = _NUMBER.sub("0", message)
+        wording = _NUMBER.sub("0", message if kind is None else kind)
         if wording in self._said or len(self._said) >= _MAX_WORDINGS:
             return
         self._said.add(wording)

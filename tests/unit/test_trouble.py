@@ -58,6 +58,19 @@ def test_another_wording_of_one_trouble_is_said_once_and_numbers_make_none(
     assert [message for _, message in said(caplog)] == ["uplink: refused at port 4840", "uplink: no answer"]
 
 
+def test_of_one_kind_one_line_is_said_whatever_else_it_names(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    trouble = Trouble(LOG, "the service", now_s=clock)
+    for machine in "abcdefghijklmnop":
+        trouble.met(f"quarantined a sample of {machine}", kind="implausible_time")
+    trouble.met("quarantined a sample of a", kind="outside_scope")
+    assert [message for _, message in said(caplog)] == [
+        "the service: quarantined a sample of a",
+        "the service: quarantined a sample of a",
+    ]
+
+
 def test_a_trouble_in_ever_new_words_takes_a_bounded_number_of_lines(
     caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
