@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import pwd
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from edge_agent.config import Config
 from edge_agent.doctor import Section, as_json, as_lines, is_sound
-from edge_agent.doctor.disk import nearest
+from edge_agent.owner import become_owner
 from shopfloor import configfile
 from shopfloor.errors import ConfigError
 
@@ -62,30 +60,13 @@ def doctor(arguments: argparse.Namespace) -> int:
 def _load(path: Path) -> Config | None:
     try:
         config = configfile.load(path, Config)
-        if os.geteuid() == 0 and _become_owner(nearest(config.data)):
+        if become_owner(config.data):
             # Once more, with the rights of the agent: what root can read need not be readable for it.
             config = configfile.load(path, Config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return None
     return config
-
-
-def _become_owner(folder: Path) -> bool:
-    """Go on as the user to whom the data belongs: root may read and write what the agent may not."""
-    status = folder.stat()
-    if not status.st_uid:
-        return False
-    try:
-        name = pwd.getpwuid(status.st_uid).pw_name
-        os.initgroups(name, status.st_gid)
-    except KeyError:
-        os.setgroups([])
-        name = str(status.st_uid)
-    os.setgid(status.st_gid)
-    os.setuid(status.st_uid)
-    print(f"looking as user {name}, to whom {folder} belongs", file=sys.stderr)
-    return True
 
 
 def _say(sections: Sequence[Section], *, as_one_object: bool) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import hashes
 
 from edge_agent.config import Config
+from edge_agent.owner import become_owner
 from edge_agent.sources.opcua.pki import Kept, Pki, Place, alternative_names, common_name, thumbprint
 from edge_agent.trust_arguments import MIN_PREFIX
 from shopfloor import configfile
@@ -27,6 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Do what was asked; returns the exit status (1: no such certificate, 2: the configuration is wrong)."""
     try:
         folders = _folders(arguments.config)
+        become_owner(folders[0].folder)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from edge_agent.buffer.room import disk_free_bytes
 from edge_agent.config import BufferConfig, Config
 from edge_agent.doctor import Finding, failure, ok, warning
+from edge_agent.owner import nearest
 from shopfloor.tables import size_text
 
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "overlay"})
@@ -45,14 +46,6 @@ def look_at_data_folder(config: Config) -> list[Finding]:
         findings += _wear(mount)
     findings.append(_space(config.buffer, folder, there))
     return findings
-
-
-def nearest(folder: Path) -> Path:
-    """Return a folder, or where it is still to be made the nearest one above it that exists."""
-    for each in (folder, *folder.absolute().parents):
-        if each.exists():
-            return each
-    return Path("/")
 
 
 def mount_of(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Mount | None:

@@ -10,7 +10,8 @@ import pytest
 from edge_agent.config import BufferConfig
 from edge_agent.doctor import Verdict, disk
 from edge_agent.doctor.clock import KernelClock, look_at_clock, read_kernel_clock
-from edge_agent.doctor.disk import Mount, measure_commit, mount_of, nearest
+from edge_agent.doctor.disk import Mount, measure_commit, mount_of
+from edge_agent.owner import nearest
 
 MOUNTS = """\
 27 1 254:0 / / rw,relatime - ext4 /dev/root rw

@@ -1,0 +1,60 @@
+"""What root does to an agent's folder is done as its owner."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge_agent import owner
+from edge_agent.owner import become_owner
+
+
+@pytest.fixture
+def became(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    calls: list[tuple[str, Any]] = []
+    for name in ("initgroups", "setgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, name, lambda *words, name=name: calls.append((name, words[-1])))
+    return calls
+
+
+def belongs(monkeypatch: pytest.MonkeyPatch, user: int, *, me: int = 0) -> None:
+    folder = SimpleNamespace(stat=lambda: SimpleNamespace(st_uid=user, st_gid=4321))
+    monkeypatch.setattr(os, "geteuid", lambda: me)
+    monkeypatch.setattr(owner, "nearest", lambda _folder: folder)
+
+
+def test_root_becomes_the_owner_the_group_first(
+    monkeypatch: pytest.MonkeyPatch, became: list[tuple[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    belongs(monkeypatch, 1234)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_name="shopfloor-edge"))
+    assert become_owner(Path("data"))
+    assert became == [("initgroups", 4321), ("setgid", 4321), ("setuid", 1234)]
+    assert "going on as user shopfloor-edge" in capsys.readouterr().err
+
+
+def test_an_owner_without_a_name_has_no_other_groups(
+    monkeypatch: pytest.MonkeyPatch, became: list[tuple[str, Any]]
+) -> None:
+    belongs(monkeypatch, 10_001)
+
+    def unknown(_uid: int) -> Any:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert become_owner(Path("data"))
+    assert became == [("setgroups", []), ("setgid", 4321), ("setuid", 10_001)]
+
+
+@pytest.mark.parametrize(("user", "me"), [(0, 0), (1234, 1234), (1234, 5)])
+def test_nobody_else_changes(
+    monkeypatch: pytest.MonkeyPatch, became: list[tuple[str, Any]], user: int, me: int
+) -> None:
+    belongs(monkeypatch, user, me=me)
+    assert not become_owner(Path("data"))
+    assert became == []
