@@ -71,11 +71,11 @@ class Elements:
         """Return the elements of a node; whether its last value had them may be changed in there."""
         return self._present.get(number, {})
 
-    def fit(self) -> None:
-        """Make room for the nodes that there are now; places of elements move when there are more."""
+    def fit(self) -> bool:
+        """Make room for the nodes that there are now; tell whether places of elements have moved, as there are more."""
         count = len(self._nodes.configs)
         if count == self._fitted:
-            return
+            return False
         self._taken = set(self._nodes.series[:count])
         self._places.clear()
         self.concerned = np.zeros(count, np.bool_)
@@ -87,6 +87,7 @@ class Elements:
                 paths = self._remembered.pop(str(series), None)
                 if paths:
                     self.learn(number, paths)
+        return True
 
     def learn(self, number: int, paths: Iterable[str]) -> None:
         """Take up elements of a node that are new, as far as there is room for them."""

@@ -19,7 +19,7 @@ from edge_agent.sources.opcua.datavalue import OVERFLOW_BITS
 from edge_agent.sources.opcua.elements import LEFT_OUT, Elements, Wanted
 from edge_agent.sources.opcua.structures import Types
 from edge_agent.sources.opcua.unfold import unfold
-from shopfloor.block import STATUS_NOT_CONVERTIBLE, UInt32
+from shopfloor.block import STATUS_NOT_CONVERTIBLE, Float64, UInt32
 
 _MAX_SIGNAL_PARTS: Final = 8
 _NAN: Final = float("nan")
@@ -29,9 +29,9 @@ class _Rows(NamedTuple):
     """What takes the place of one reading."""
 
     series: UInt32
-    value: Sequence[float]
-    status: Sequence[int]
-    null: Sequence[bool]
+    value: Float64 | float
+    status: UInt32 | int
+    null: npt.NDArray[np.bool_] | bool
     text: Mapping[int, str]
 
 
@@ -43,8 +43,8 @@ class Expansion:
         self.elements = Elements(nodes)
         self.types = Types()
         """The structures of this session."""
-        self._last: dict[int, tuple[str, ...]] = {}
-        """The paths that the last value of a node had."""
+        self._last: dict[int, tuple[tuple[str, ...], UInt32]] = {}
+        """The paths that the last value of a node had, and their places."""
 
     def begin(self) -> None:
         """Begin a session: other types may count, and nobody knows which elements there are now."""
@@ -79,7 +79,9 @@ class Expansion:
         Returns:
             The same object where all are plain values of nodes that never had any elements.
         """
-        self.elements.fit()
+        if self.elements.fit():
+            # The places of elements have moved.
+            self._last.clear()
         special: dict[int, Leaves | None] = {
             compound.row: each for compound, each in zip(readings.compound, leaves, strict=True)
         }
@@ -112,7 +114,8 @@ class Expansion:
             end = at + len(made.series)
             series[at:end], value[at:end] = made.series, made.value
             status[at:end], null[at:end] = made.status, made.null
-            text.update({at + position: line for position, line in made.text.items()})
+            if made.text:
+                text.update({at + position: line for position, line in made.text.items()})
         kept = series != LEFT_OUT
         whole = readings._replace(
             handle=readings.handle[origin],
@@ -143,31 +146,36 @@ class Expansion:
             # Nothing, or nothing that can be taken apart: that is said of everything that the node ever had.
             places = self.elements.places(number, tuple(elements))
             said = _worse(status, int(leaves.status[0]))
-            return _Rows(places, [_NAN] * len(places), [said] * len(places), [True] * len(places), {})
+            return _Rows(places, _NAN, said, True, {})
         if not leaves.paths and not elements:
             said = _worse(status, STATUS_NOT_CONVERTIBLE if leaves.beyond else 0)
-            return _Rows(np.array([number], np.uint32), [_NAN], [said], [True], {})
+            return _Rows(np.array([number], np.uint32), _NAN, said, True, {})
         return self._elements(number, status, leaves)
 
     def _elements(self, number: int, status: int, leaves: Leaves) -> _Rows:
         """Return the rows of a value's elements, and of those that it does not have any more."""
         paths = leaves.paths
+        own: UInt32 | int = status
+        if leaves.status.any():
+            own = np.array([_worse(status, each) for each in leaves.status.tolist()], np.uint32)
+        last = self._last.get(number)
+        if last is not None and (last[0] is paths or last[0] == paths):
+            return _Rows(last[1], leaves.value, own, leaves.null, leaves.text)
         places = self.elements.places(number, paths)
-        statuses = [_worse(status, each) for each in leaves.status.tolist()]
-        if self._last.get(number) == paths:
-            return _Rows(places, leaves.value.tolist(), statuses, leaves.null.tolist(), leaves.text)
-        self._last[number] = paths
+        self._last[number] = paths, places
         elements = self.elements.of(number)
         here = set(paths)
         gone = [path for path, present in elements.items() if present and path not in here]
         for path in elements:
             elements[path] = path in here
-        missing = [_BAD_INDEX if _has_index(path) else _BAD_FIELD for path in gone]
+        if not gone:
+            return _Rows(places, leaves.value, own, leaves.null, leaves.text)
+        missing = [_worse(status, _BAD_INDEX if _has_index(path) else _BAD_FIELD) for path in gone]
         return _Rows(
-            np.append(places, self.elements.places(number, tuple(gone))) if gone else places,
-            leaves.value.tolist() + [_NAN] * len(gone),
-            statuses + [_worse(status, each) for each in missing],
-            leaves.null.tolist() + [True] * len(gone),
+            np.append(places, self.elements.places(number, tuple(gone))),
+            np.append(leaves.value, np.full(len(gone), _NAN)),
+            np.append(np.broadcast_to(np.asarray(own, np.uint32), len(paths)), np.array(missing, np.uint32)),
+            np.append(leaves.null, np.ones(len(gone), np.bool_)),
             leaves.text,
         )
 

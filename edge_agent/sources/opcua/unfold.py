@@ -56,7 +56,7 @@ def unfold(variant: bytes, types: Types, most: int, room: int) -> Leaves:
         if plain is not None:
             return plain
         walk = _Walk(variant, types, most, room)
-        walk.variant(0, (), 0)
+        walk.variant(0, "", 0)
     except (struct.error, IndexError) as error:
         raise MalformedMessage(f"a value ends too early: {error}") from error
     return walk.leaves()
@@ -80,6 +80,7 @@ class _Walk:
         self._problems: dict[str, None] = {}
         self._unknown: set[str] = set()
         self._structures = 0
+        self._full = False
 
     def leaves(self) -> Leaves:
         """Return what was collected."""
@@ -97,7 +98,7 @@ class _Walk:
             frozenset(self._unknown),
         )
 
-    def variant(self, at: int, path: tuple[str, ...], depth: int, status: int = 0) -> int:
+    def variant(self, at: int, path: str, depth: int, status: int = 0) -> int:
         """Collect a Variant's value; ``status`` is what a DataValue around it says."""
         encoding = self._body[at]
         kind = encoding & 0x3F
@@ -115,7 +116,7 @@ class _Walk:
         at: int,
         kind: int,
         shape: tuple[int, ...],
-        path: tuple[str, ...],
+        path: str,
         depth: int,
         status: int,
         encoding: int = 0,
@@ -124,7 +125,7 @@ class _Walk:
         count = prod(shape)
         kept = min(count, max(0, self._most - len(self._paths)))
         for index in paths_of(shape, kept):
-            at = self._value(at, kind, (*path, *index.split(".")), depth, status)
+            at = self._value(at, kind, _below(path, index), depth, status)
         at = _skip(self._body, at, kind, count - kept, depth)
         self._beyond += count - kept
         if encoding & 0x40:
@@ -132,7 +133,7 @@ class _Walk:
             at += 4 * dimensions
         return at
 
-    def _value(self, at: int, kind: int, path: tuple[str, ...], depth: int, status: int) -> int:
+    def _value(self, at: int, kind: int, path: str, depth: int, status: int) -> int:
         if depth > _MAX_DEPTH:
             raise MalformedMessage("nested too deeply")
         if kind == VARIANT:
@@ -147,7 +148,7 @@ class _Walk:
         self._keep(path, scalar, status)
         return at
 
-    def _data_value(self, at: int, path: tuple[str, ...], depth: int, status: int) -> int:
+    def _data_value(self, at: int, path: str, depth: int, status: int) -> int:
         """Collect a DataValue's value; of what else stands in it, only a status that is not Good counts."""
         mask = self._body[at]
         start = at = at + 1
@@ -162,7 +163,7 @@ class _Walk:
             self._keep(path, NOTHING, status)
         return at + sum(size for bit, size in _DATA_VALUE_FIELDS if mask & bit)
 
-    def _extension(self, at: int, path: tuple[str, ...], depth: int, status: int) -> int:
+    def _extension(self, at: int, path: str, depth: int, status: int) -> int:
         """Collect the fields of a structure in its frame (ExtensionObject, Part 6 §5.2.2.15)."""
         type_id, at = read_node_id(self._body, at)
         encoding = self._body[at]
@@ -187,7 +188,7 @@ class _Walk:
         return end
 
     def _framed(
-        self, definition: Structure, start: int, end: int, path: tuple[str, ...], depth: int, status: int
+        self, definition: Structure, start: int, end: int, path: str, depth: int, status: int
     ) -> None:
         """Collect a structure's fields; where its bytes are others than its definition says, it is refused as a whole."""
         whole, before, beyond = self._body, len(self._paths), self._beyond
@@ -203,9 +204,7 @@ class _Walk:
             self._beyond = beyond
             self._refuse(path, status, f"structure {definition.name} is not what its definition says")
 
-    def _structure(
-        self, at: int, definition: Structure, path: tuple[str, ...], depth: int, status: int
-    ) -> int:
+    def _structure(self, at: int, definition: Structure, path: str, depth: int, status: int) -> int:
         self._structures += 1
         if depth > _MAX_DEPTH or self._structures > _MAX_STRUCTURES:
             raise _Misfit
@@ -218,13 +217,13 @@ class _Walk:
                 raise _Misfit
             for number, field in enumerate(definition.fields, 1):
                 if number == chosen:
-                    at = self._field(at, field, (*path, field.segment), depth, status)
+                    at = self._field(at, field, _below(path, field.segment), depth, status)
                 else:
                     self._absent(field, path, status)
             return at
         bit = 1
         for field in definition.fields:
-            here = (*path, field.segment)
+            here = _below(path, field.segment)
             if not field.optional:
                 at = self._field(at, field, here, depth, status)
                 continue
@@ -235,16 +234,16 @@ class _Walk:
             bit <<= 1
         return at
 
-    def _absent(self, field: Field, path: tuple[str, ...], status: int) -> None:
+    def _absent(self, field: Field, path: str, status: int) -> None:
         """Say that a field is not there, where it would be one element."""
         if (
             not field.structure
             and not field.rank
             and field.kind not in {VARIANT, DATA_VALUE, EXTENSION_OBJECT}
         ):
-            self._keep((*path, field.segment), NOTHING, status)
+            self._keep(_below(path, field.segment), NOTHING, status)
 
-    def _field(self, at: int, field: Field, path: tuple[str, ...], depth: int, status: int) -> int:
+    def _field(self, at: int, field: Field, path: str, depth: int, status: int) -> int:
         if not field.rank:
             return self._member(at, field, path, depth, status)
         count, at = read_length(self._body, at)
@@ -260,12 +259,17 @@ class _Walk:
                 raise _Misfit
         if not field.structure:
             return self._elements(at, field.kind, shape, path, depth, status)
-        for position in range(prod(shape)):
-            index = map(str, np.unravel_index(position, shape))
-            at = self._member(at, field, (*path, *index), depth, status)
+        count = prod(shape)
+        kept = min(count, max(0, self._most - len(self._paths)))
+        for index in paths_of(shape, kept):
+            at = self._member(at, field, _below(path, index), depth, status)
+        full, self._full = self._full, True
+        for _ in range(count - kept):
+            at = self._member(at, field, path, depth, status)
+        self._full = full
         return at
 
-    def _member(self, at: int, field: Field, path: tuple[str, ...], depth: int, status: int) -> int:
+    def _member(self, at: int, field: Field, path: str, depth: int, status: int) -> int:
         if not field.structure:
             return self._value(at, field.kind, path, depth, status)
         definition = self._types.by_data_type.get(field.structure)
@@ -273,7 +277,7 @@ class _Walk:
             raise _Misfit
         return self._structure(at, definition, path, depth + 1, status)
 
-    def _refuse(self, path: tuple[str, ...], status: int, problem: str) -> None:
+    def _refuse(self, path: str, status: int, problem: str) -> None:
         self._complain(problem)
         self._keep(path, NOT_CONVERTIBLE, status)
 
@@ -281,13 +285,13 @@ class _Walk:
         if len(self._problems) < _MAX_PROBLEMS:
             self._problems[problem] = None
 
-    def _keep(self, path: tuple[str, ...], scalar: Scalar, status: int) -> None:
-        if len(self._paths) >= self._most or len(path) > self._room:
+    def _keep(self, path: str, scalar: Scalar, status: int) -> None:
+        if self._full or len(self._paths) >= self._most or (path and path.count(".") >= self._room):
             self._beyond += 1
             return
         if not scalar.convertible and status >> 30 < 2:
             status = STATUS_NOT_CONVERTIBLE
-        self._paths.append(".".join(path))
+        self._paths.append(path)
         self._scalars.append((scalar, status))
 
 
@@ -298,3 +302,7 @@ def _skip(body: bytes, at: int, kind: int, count: int, depth: int) -> int:
     for _ in range(count if kind != NULL else 0):
         at = skip_scalar(body, at, kind, depth)
     return at
+
+
+def _below(path: str, part: str) -> str:
+    return f"{path}.{part}" if path else part
