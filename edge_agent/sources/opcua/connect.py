@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -263,7 +263,8 @@ async def _channel(
     try:
         await _open_channel(client)
         yield client
-        await client.close_secure_channel()
+        with suppress(UaError, OSError, TimeoutError):  # a server may close it at the sight of an old session
+            await client.close_secure_channel()
     finally:
         await drop(client)
 

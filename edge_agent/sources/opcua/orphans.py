@@ -26,6 +26,7 @@ from shopfloor.errors import SourceUnavailable
 log = logging.getLogger(__name__)
 
 MAX_LEFT: Final = 4
+_MAX_ATTEMPTS: Final = 3
 _GONE: Final = frozenset({StatusCodes.BadSessionIdInvalid, StatusCodes.BadSessionClosed})
 
 
@@ -43,6 +44,8 @@ class Left:
     kept: Kept | None = None
     """Its subscriptions, where they shall go on."""
     kept_until_s: float = 0.0
+    attempts: int = 0
+    """How often it was tried to go on with it."""
 
 
 @dataclass(slots=True)
@@ -98,6 +101,11 @@ class Orphans:
     def heir(self) -> Left | None:
         """Return the session whose subscriptions shall go on, None where there is none."""
         self._forget()
+        for orphan in self.left:
+            if orphan.attempts >= _MAX_ATTEMPTS:
+                # Whatever the server does about it (close the channel, say nothing): a new session is better than none.
+                orphan.kept = None
+        self._forget()
         return next((orphan for orphan in self.left if orphan.kept is not None), None)
 
     async def revive(self, client: Client, orphan: Left) -> bool:
@@ -109,6 +117,7 @@ class Orphans:
         Raises:
             UaError, OSError, TimeoutError: the connection is gone.
         """
+        orphan.attempts += 1
         try:
             await _activate(client, orphan)
         except UaStatusCodeError as error:
@@ -150,6 +159,6 @@ async def _close(client: Client, orphan: Left) -> bool:
         await client.uaclient.session.close_session(True)
     except UaStatusCodeError as error:
         return error.code in _GONE
-    except (UaError, TimeoutError):
+    except (UaError, OSError, TimeoutError):
         return False
     return True
