@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -13,7 +15,7 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
-from edge_agent.sources.opcua.config import OpcUaConfig, PollGroup
+from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig, PollGroup
 from edge_agent.sources.opcua.coverage import Coverage, series_id
 from edge_agent.sources.opcua.limits import Limits
 from edge_agent.sources.opcua.live import Live
@@ -40,6 +42,8 @@ class PlayedSession:
         self.requests: list[EncodedRequest] = []
         self.status = 0
         self.offset = 0.0
+        self.moment: Any = None
+        self.elements: dict[int, list[float]] = {}
 
     async def call(self, request: EncodedRequest) -> bytes:
         self.requests.append(request)
@@ -55,8 +59,12 @@ class PlayedSession:
         response: Any = ua.ReadResponse()
         response.Results = [
             ua.DataValue(
-                ua.Variant(node.NodeId.Identifier + self.offset, ua.VariantType.Double),
+                ua.Variant(
+                    self.elements.get(node.NodeId.Identifier, node.NodeId.Identifier + self.offset),
+                    ua.VariantType.Double,
+                ),
                 ua.StatusCode(ua.UInt32(self.status)),
+                self.moment,
             )
             for node in nodes
         ]
@@ -121,6 +129,11 @@ class Played:
 
     async def read(self) -> None:
         await self._poll._read()
+
+    def newest(self) -> set[tuple[str, float | None]]:
+        """Signals and values of the last block that had any, None for a null."""
+        block = [block for block in self.sink.blocks if len(block)][-1]
+        return {(row.series.signal, None if math.isnan(row.value) else row.value) for row in block.rows()}
 
     def values(self) -> list[float]:
         return [value for block in self.sink.blocks for value in block.value.tolist()]
@@ -209,3 +222,33 @@ async def test_nodes_that_have_disappeared_are_noted_and_their_values_left_out()
     assert not played.values()
     assert not played.nodes.ids
     assert played.sink.counts["node_failed"] == COUNT
+
+
+async def test_elements_are_news_one_by_one() -> None:
+    played = Played()
+    played.session.moment = datetime(2023, 11, 14, tzinfo=UTC)
+    played.session.elements = {3: [1.0, 2.0, 3.0], 5: [9.0]}
+    await played.read()
+    assert played.newest() >= {("s3.0", 1.0), ("s3.1", 2.0), ("s3.2", 3.0), ("s5.0", 9.0)}
+    assert len(played.sink.blocks[-1]) == COUNT + 2
+    puts = len(played.sink.blocks)
+    await played.read()
+    assert all(not len(block) for block in played.sink.blocks[puts:])
+    played.session.elements[3] = [1.0, 7.0]
+    await played.read()
+    assert played.newest() == {("s3.1", 7.0), ("s3.2", None)}
+
+
+async def test_what_was_seen_of_elements_is_not_taken_for_what_comes_of_new_nodes() -> None:
+    played = Played()
+    played.session.moment = datetime(2023, 11, 14, tzinfo=UTC)
+    played.session.elements = {3: [float(COUNT), 2.0]}
+    await played.read()
+    # The new node stands where the first element stood, and has its value and time.
+    played.nodes.add([NodeConfig(node=f"ns=2;i={COUNT}", asset="a/b/c/d/e", signal="late", group="slow")])
+    played.nodes.works(COUNT, ua.NodeId(ua.Int32(COUNT), ua.Int16(2)))
+    await played.read()
+    assert ("late", float(COUNT)) in played.newest()
+    puts = len(played.sink.blocks)
+    await played.read()
+    assert all(not len(block) for block in played.sink.blocks[puts:])
