@@ -153,7 +153,9 @@ def _is_explained(gap: Loss, permits: Permits) -> bool:
     for number, (since, ahead_ns) in enumerate(steps):
         until = steps[number + 1][0] + _STEP_SETTLES_NS if number + 1 < len(steps) else 2**62
         real = gap.from_time - ahead_ns
-        if since - _STEP_SETTLES_NS <= real <= until and any(w.begin <= real <= w.end for w in windows):
+        if since - _STEP_SETTLES_NS <= real <= until and any(
+            w.begin - permits.overlap_ns <= real <= w.end for w in windows
+        ):
             return True
     return False
 

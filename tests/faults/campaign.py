@@ -23,6 +23,7 @@ from simulators.demo.service import Service, ServiceTrouble
 from tests.faults.accounts import Accounts, account
 from tests.faults.holdings import Places, ledger, losses
 from tests.faults.inflicting import Inflictor
+from tests.faults.permitting import permits_of
 from tests.faults.plant_config import LINE, MQTT_SOURCE
 from tests.faults.plant_site import Plant, environment_allows
 from tests.faults.schedule import Fault, plan_faults
@@ -132,7 +133,7 @@ async def run(
         places.stored(plant.service_data),
         places.quarantined(plant.service_data),
         recorded,
-        inflictor.permits(watch.looks),
+        permits_of(inflictor.log, inflictor.clock_steps["plain"], watch.looks),
         ledger(plant.service_data, recorded),
         places.names,
     )
@@ -194,7 +195,7 @@ async def _settle(
                 places.held(block),
                 places.quarantined(plant.service_data),
                 losses(plant.service_data),
-                inflictor.permits(watch.looks),
+                permits_of(inflictor.log, inflictor.clock_steps["plain"], watch.looks),
             )
             if not found.missing:
                 return

@@ -88,6 +88,8 @@ class Permits:
     clock_steps: Sequence[tuple[int, int]] = ()
     """The plain server's clock: from when (real UTC ns) it was how many ns ahead."""
     damaged: Sequence[Damaged] = ()
+    overlap_ns: int = 0
+    """By how much earlier than what may be lost a gap of the plain server begins, at most."""
 
 
 @dataclass(frozen=True, slots=True)

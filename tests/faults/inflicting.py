@@ -16,32 +16,15 @@ import psutil
 
 from shopfloor.signal import SeriesKey
 from tests.faults.buffer_damage import damage
-from tests.faults.evidence import Damaged, Permits, Window
-from tests.faults.plant_config import MQTT_SOURCE
+from tests.faults.evidence import Damaged
+from tests.faults.permitting import Happened
 from tests.faults.plant_site import Plant
 from tests.faults.schedule import Fault, Kind
-from tests.faults.watch import Look, loss_window
 
 _MAX_DELAY_S: Final = 1.2
-_BEFORE_S: Final = 5.0
-"""A gap begins with what was surely complete: the overlap of the history's configuration, and a commit, before the fault."""
-_AFTER_S: Final = 3.0
 _RESTART_S: Final = 0.5
 _ENDING_S: Final = 20.0
 """How long it may take until a process that found no room on its disk has ended."""
-_LOSES_PLAIN: Final = frozenset(set(Kind) - {Kind.CLOCK})
-_LOSES_OF_AGENT: Final = frozenset({Kind.KILL, Kind.FREEZE, Kind.DISK_FULL, Kind.DAMAGE})
-
-
-@dataclass(frozen=True, slots=True)
-class Happened:
-    """A fault as it was; times are true UTC ns."""
-
-    fault: Fault
-    begin: int
-    end: int
-    note: str = ""
-    damaged: Damaged | None = None
 
 
 @dataclass(slots=True)
@@ -185,20 +168,3 @@ class Inflictor:
         """Undo whatever lasts: only clocks do."""
         for name in list(self.clock_steps):
             self.step_clock(name, 0.0)
-
-    def permits(self, looks: list[Look]) -> Permits:
-        """Return what this log permits to be lost, given what was seen of the agent."""
-        plain, lossy = [], []
-        for each in self.log:
-            window = Window(each.begin, each.end)
-            kind, target = each.fault.kind, each.fault.target
-            of_agent = target == "agent" and kind in _LOSES_OF_AGENT
-            if of_agent or (target == "plain" and kind in _LOSES_PLAIN):
-                plain.append(loss_window(looks, "plain", window, _BEFORE_S, _AFTER_S))
-            if of_agent or target == "broker":
-                lossy.append(loss_window(looks, MQTT_SOURCE, window, _BEFORE_S, _AFTER_S))
-        return Permits(
-            {"plain": plain, "lossy": lossy},
-            [(0, 0), *self.clock_steps["plain"]],
-            [each.damaged for each in self.log if each.damaged is not None],
-        )

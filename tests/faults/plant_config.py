@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.opcua_machine import URI
+from tests.faults.schedule import CLOCK_STEP_S
 from tests.faults.sizes import Sizes
 
 LINE: Final = "acme/hk01/line/cell"
 SITE: Final = "acme/hk01"
 MQTT_SOURCE: Final = "mqtt"
+OVERLAP_S: Final = 2 * CLOCK_STEP_S[1] + 2
+"""A history is read by the server's clock. Stepped twice while nobody listens, it hides what was said in between, unless
+the overlap covers the steps."""
 _AGENT_ID: Final = "hk01"
 
 
@@ -56,7 +60,7 @@ def _opcua(name: str, port: int, variables: int, sizes: Sizes) -> dict[str, Any]
         "keepalive_s": 0.5 * sizes.patience,
         "watchdog_s": 2 * sizes.patience,
         "retry_s": 0.3,
-        "history": {"backfill_h": 0.1, "overlap_s": 2, "settle_s": 0.5},
+        "history": {"backfill_h": 0.1, "overlap_s": OVERLAP_S, "settle_s": 0.5},
         # A freeze of the agent overruns the queue.
         "groups": {
             "live": {

@@ -65,7 +65,8 @@ _HOLD_S: Final[Mapping[Kind, tuple[float, float]]] = {
     Kind.SHIFT: (0.1, 2.0),
 }
 _HOLD_OTHERS_S: Final = (0.5, 5.0)
-_CLOCK_STEP_S: Final = (2.0, 20.0)
+CLOCK_STEP_S: Final = (2.0, 10.0)
+"""How far a clock is put ahead or behind."""
 _MAX_NAMESPACES: Final = 4
 
 
@@ -85,7 +86,7 @@ class Fault:
     @property
     def clock_offset_s(self) -> float:
         """By how much the clock differs from the true one after a CLOCK fault."""
-        low, high = _CLOCK_STEP_S
+        low, high = CLOCK_STEP_S
         size = low + (high - low) * abs(2 * self.amount - 1)
         return round(size if self.amount >= 0.5 else -size, 1)
 

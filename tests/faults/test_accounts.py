@@ -161,6 +161,17 @@ def test_a_gap_that_goes_on_when_the_way_was_whole_again_permits_nothing_there()
     assert verdict(without("plain", 45, 60), gap("plain", 40, 90), permits=BROKEN).missing == 1
 
 
+def test_a_gap_may_begin_an_overlap_before_what_may_be_lost_and_not_earlier() -> None:
+    overlap = replace(BROKEN, overlap_ns=10 * SECOND)
+    for begin_s, unexplained in ((37, 1), (30, 1), (28, 1), (27, 1)):
+        assert (
+            verdict(held(said()), gap("plain", begin_s, 50), permits=BROKEN).gaps_unexplained == unexplained
+        )
+    for begin_s, unexplained in ((37, 0), (28, 0), (27, 1)):
+        found = verdict(without("plain", 37), gap("plain", begin_s, 50), permits=overlap)
+        assert (found.gaps_unexplained, found.missing) == (unexplained, 1)
+
+
 def test_a_gap_of_a_server_with_history_or_of_mqtt_is_never_explained() -> None:
     everywhere = Permits({name: [Window(at(0), at(200))] for name in (*SOURCES, "mqtt")})
     for source in ("history", "mqtt"):

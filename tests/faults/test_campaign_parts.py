@@ -44,8 +44,8 @@ def test_from_twelve_on_every_kind_occurs_and_in_the_long_run_every_target(seed:
 
 def test_clocks_are_stepped_both_ways_by_seconds() -> None:
     offsets = [fault.clock_offset_s for fault in plan_faults(500, 1, 1000.0)]
-    assert min(offsets) < -10
-    assert max(offsets) > 10
+    assert min(offsets) < -5
+    assert max(offsets) > 5
     assert min(map(abs, offsets)) >= 2
 
 

@@ -55,13 +55,9 @@ class Watch:
         """The newest look."""
         return self.looks[-1] if self.looks else Look(0)
 
-    def steady_again(self, source: str, after_ns: int, steady_s: float = 5.0) -> int:
-        """Return from when on, after a moment (UTC ns), a source ran for so long without a break; the last look if never."""
-        return steady_again(self.looks, source, after_ns, round(steady_s * _NS))
-
 
 def steady_again(looks: Sequence[Look], source: str, after_ns: int, steady_ns: int) -> int:
-    """See `Watch.steady_again`."""
+    """Return from when on, after a moment (UTC ns), a source ran for so long without a break; the last look if never."""
     began = None
     for look in looks:
         if look.at_ns < after_ns:
