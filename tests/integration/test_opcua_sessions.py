@@ -74,7 +74,8 @@ async def test_a_swallowing_network_is_noticed_by_silence(plant: Plant, proxy: P
         endpoint=f"opc.tcp://127.0.0.1:{proxy.port}",
         keepalive_s=0.2,
         watchdog_s=300,
-        request_timeout_s=1,
+        # Longer than the silence may last: whatever is being asked just then is not given up before.
+        request_timeout_s=10,
     )
     sink = MemorySink()
     async with running(OpcUaSource(settings), sink) as task:
