@@ -6,7 +6,6 @@ import base64
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from shopfloor.errors import InvalidName
@@ -43,7 +42,6 @@ class NodeAddress(NamedTuple):
         return NodeAddress(start.identifier, start.namespace, start.path + self.path)
 
 
-@lru_cache(maxsize=65_536)
 def parse_address(text: str) -> NodeAddress:
     """Return what ``text`` names.
 

@@ -62,16 +62,21 @@ class Described:
     def _declare(self) -> Iterable[SeriesDeclaration]:
         nodes = self._nodes
         known: list[tuple[str, str]] = []
+        assets: dict[str, str] = {}
         for number, node in enumerate(nodes.configs):
-            unit, text = self._said.get(series_id(node.asset, node.signal), ("", ""))
+            unit, text = "", ""
+            if self._said:
+                unit, text = self._said.get(series_id(node.asset, node.signal), ("", ""))
             plain = (node.scale, node.offset) == (1.0, 0.0)
             known.append((node.unit or (unit if plain else ""), node.description or text))
             if number not in nodes.expansion.elements:
-                yield SeriesDeclaration(str(node.asset), node.signal, *known[-1])
-        for number, said in enumerate(known):
+                # Thousands of nodes share one asset: so do their declarations.
+                asset = assets.setdefault(node.asset, str(node.asset))
+                yield SeriesDeclaration(asset, node.signal, *known[-1])
+        for number, said in enumerate(known if nodes.wording else ()):
             if nodes.wording.beside(number):
-                asset, signal = nodes.series[number]
-                yield SeriesDeclaration(str(asset), f"{signal}.{SUFFIX}", "", said[1])
+                asset, signal = str(nodes.configs[number].asset), nodes.configs[number].signal
+                yield SeriesDeclaration(asset, f"{signal}.{SUFFIX}", "", said[1])
         yield from nodes.expansion.elements.declarations(known)
 
     async def keep_asking(self, live: Live) -> Never:

@@ -120,7 +120,9 @@ class OpcUaSource:
     def _remember(self, sink: BlockSink) -> Discovery:
         """Return what was found before, and want it again."""
         if self._discovery is None:
-            taken = [(str(node.asset), node.signal) for node in self._config.nodes]
+            taken = (
+                [(str(node.asset), node.signal) for node in self._config.nodes] if self._config.rules else []
+            )
             self._discovery = Discovery(self._config.rules, taken)
             self._nodes.add(self._discovery.restore(sink.state()))
             self._described.restore(sink.state())
