@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from asyncua import ua
 from asyncua.common.events import Event
+from asyncua.server.history import HistoryDict
 from asyncua.ua.object_ids import ObjectIds
 
 from edge_agent.sources.opcua import OpcUaSource
@@ -175,3 +176,31 @@ async def test_what_stands_is_known_after_every_connection(plant: Plant) -> None
     assert values(sink, "alarm.pressure") == ["Pressure is high", ""]
     assert values(sink, "alarm.level.active") == [1.0]
     assert ["keeps no history of them" in reason for reason, *_ in sink.gaps] == [True]
+
+
+async def test_what_was_reported_while_nobody_listened_is_read_from_the_history_of_events(
+    plant: Plant,
+) -> None:
+    server = plant.server
+    assert server is not None
+    reporter = await server.get_event_generator()
+    server.iserver.history_manager.set_storage(HistoryDict())
+    await server.historize_node_event(server.nodes.server)
+    settings = config(
+        plant,
+        nodes=[],
+        history={"backfill_h": 0, "overlap_s": 1, "settle_s": 0.1},
+        events=[{"asset": ASSET, "fields": {"Message": "event.message"}}],
+    )
+    sink = MemorySink()
+    async with running(OpcUaSource(settings), sink):
+        await sink.until(lambda: sink.running)
+        await reporter.trigger(message="seen")
+        await sink.until(lambda: values(sink, "event.message") == ["seen"])
+    await reporter.trigger(message="missed")
+    async with running(OpcUaSource(settings), sink):
+        await sink.until(lambda: values(sink, "event.message") == ["seen", "missed"])
+        await sink.until(lambda: not [key for key in sink.saved if "/hole/" in key])
+    assert sink.counts["history_events"] > 0
+    assert sink.repeats > 0, "the overlap brings again what was seen"
+    assert sink.gaps == []
