@@ -15,6 +15,8 @@ from edge_agent.sources.opcua import walk as walking
 from edge_agent.sources.opcua.browsing import Child, Problem
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.discovery import Discovery
+from edge_agent.sources.opcua.event_config import EventConfig
+from edge_agent.sources.opcua.machine_events import machine_events
 from edge_agent.sources.opcua.patterns import Rule
 from edge_agent.sources.opcua.session import Session
 from edge_agent.sources.opcua.walk import Walk, walk
@@ -208,6 +210,10 @@ variables:
   - {path: "t:Status/t:Mode", signal: status.mode, required: true}
   - {path: "t:Status/t:Error", signal: status.error, required: true}
   - {path: "t:Zones/t:Zone_{zone}/t:Temp", signal: "zone_{zone}.temperature", unit: Cel}
+events:
+  - type: t:CycleType
+    fields: {"t:Unit/t:Time": {signal: cycle.time, unit: s, scale: 0.001}, Id: cycle.id}
+alarms: [{prefix: trouble}]
 """
 
 
@@ -236,3 +242,17 @@ async def test_a_profile_finds_machines_and_says_what_they_lack(search: Any, tmp
     again = Discovery(wanted, ())
     assert names(again.restore(discovery.unsaved({}))) == names(found)
     assert again.machines == discovery.machines
+    settings = {"name": "a", "endpoint": "opc.tcp://h", "profiles": [used], "profile_folder": str(tmp_path)}
+    config = OpcUaConfig.model_validate(settings)
+    first, alarms, *others = machine_events(config, discovery.machines)
+    assert isinstance(first, EventConfig)
+    assert first.notifier == f"/nsu={URI};DeviceSet/nsu={URI};IMM_A_1"
+    assert (first.asset, first.type) == ("acme/hk/1", f"nsu={URI};CycleType")
+    assert {path: (field.signal, field.scale) for path, field in first.named.items()} == {
+        f"nsu={URI};Unit/nsu={URI};Time": ("cycle.time", 0.001),
+        "Id": ("cycle.id", 1.0),
+    }
+    assert (alarms.asset, alarms.prefix) == ("acme/hk/1", "trouble")
+    assert [each.asset for each in others] == ["acme/vn/other"] * 2
+    quiet = OpcUaConfig.model_validate({**settings, "profiles": [{**used, "events": False}]})
+    assert machine_events(quiet, discovery.machines) == []
