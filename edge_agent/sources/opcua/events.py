@@ -11,28 +11,19 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
-from edge_agent.sources.opcua.alarms import FIELDS, Book, read_condition
 from edge_agent.sources.opcua.config import SubscribeGroup
 from edge_agent.sources.opcua.coverage import Coverage, Hole, Mark, Span, State
 from edge_agent.sources.opcua.decode import MalformedMessage, Notification
 from edge_agent.sources.opcua.event_config import AlarmConfig, EventConfig
 from edge_agent.sources.opcua.event_history import fill
+from edge_agent.sources.opcua.event_intake import Batch, EventIntake
 from edge_agent.sources.opcua.event_rows import (
     EventRow,
-    News,
-    Recent,
-    Rows,
-    Series,
-    node_text,
     read_events,
-    split,
 )
 from edge_agent.sources.opcua.kept import Tracked
 from edge_agent.sources.opcua.listening import (
     OVERFLOW,
-    REFRESH_END,
-    REFRESH_REQUIRED,
-    REFRESH_START,
     Listener,
     Types,
     ask_for_conditions,
@@ -43,10 +34,8 @@ from edge_agent.sources.opcua.nodes import NO_SAMPLES
 from edge_agent.sources.opcua.resolve import resolve
 from edge_agent.sources.opcua.session import ServiceFault
 from edge_agent.sources.opcua.subscription import Subscriptions
-from shopfloor.asset import parse_asset
 from shopfloor.errors import SourceUnavailable
 from shopfloor.messages import SeriesDeclaration
-from shopfloor.signal import SeriesKey
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +46,6 @@ _STATE_INTERVAL_NS: Final = 3 * 1_000_000_000
 _MAX_RETRY_S: Final = 60.0
 _HISTORY_READ: Final = 0x04
 """Bit of EventNotifier (Part 3 §8.59)."""
-_REFRESHES: Final = frozenset({REFRESH_START, REFRESH_END})
 
 
 class Events:
@@ -67,8 +55,7 @@ class Events:
         self._source = source
         self.listeners: list[Listener] = []
         self.want(configs)
-        self._series = Series()
-        self._recent = Recent()
+        self._intake = EventIntake()
         self._refresh = asyncio.Event()
         self._history_wanted = asyncio.Event()
         self._attaching = asyncio.Lock()
@@ -163,8 +150,7 @@ class Events:
         self, subscription: Tracked, notification: Notification, received: int, mark: Mark
     ) -> None:
         """See Taker."""
-        rows, news, state = Rows(self._series), News(), State()
-        books: dict[Listener, Book] = {}
+        batch, state = self._intake.batch(), State()
         try:
             for content in notification.events:
                 for handle, row in read_events(content):
@@ -172,20 +158,19 @@ class Events:
                     if row.kind == OVERFLOW:
                         state |= await self._overflowed(listener, mark.server)
                     else:
-                        self._take_event(listener, row, rows, news, books)
+                        self._intake.take(batch, listener, row, self._live.nodes.expansion.types)
         except MalformedMessage as error:
             raise SourceUnavailable(str(error)) from error
-        for listener, book in books.items():
+        for listener, book in batch.books.items():
             state[f"{self._source}/alarms/{listener.short_key}"] = book.saved()
         if not notification.more:
             state |= self._coverage.advance(EVENTS, mark)
             subscription.last_saved_ns = received
-        await self._store(rows, received, state)
-        self._recent.keep(news)
-        for listener, book in books.items():
+        await self._store(batch, received, state)
+        for listener, book in batch.books.items():
             listener.book = book
-        if news.times:
-            self._live.sink.count("event", len(news.times))
+        if batch.refresh_required:
+            self._refresh.set()
 
     async def idle(self, subscription: Tracked, received: int, mark: Mark) -> None:
         """See Taker."""
@@ -204,27 +189,27 @@ class Events:
 
     async def put(self, number: int, rows: Sequence[EventRow], done: Callable[[], State]) -> None:
         """See Reader; raises ServiceFault for events that are not what was selected."""
-        samples, news = Rows(self._series), News()
-        books: dict[Listener, Book] = {}
+        batch = self._intake.batch()
         try:
             for row in rows:
-                self._take_event(self.listeners[number], row, samples, news, books)
+                self._intake.take(batch, self.listeners[number], row, self._live.nodes.expansion.types)
         except MalformedMessage as error:
             raise ServiceFault(f"HistoryRead of events: {error}", StatusCodes.BadUnexpectedError) from error
         # What a condition was in the past says nothing of what it is: its book stays as it is.
-        await self._store(samples, self._live.clock(), done())
-        self._recent.keep(news)
+        await self._store(batch, self._live.clock(), done())
 
     async def give_up(self, hole: Hole, reason: str) -> None:
         """See Reader."""
         await self._record_lost([Span(hole.nodes, hole.start, hole.end)], reason)
         await self._live.sink.put(NO_SAMPLES, self._coverage.forget(hole))
 
-    async def _store(self, rows: Rows, received: int, state: State) -> None:
-        block, odd = rows.block(received)
+    async def _store(self, batch: Batch, received: int, state: State) -> None:
+        block, odd = batch.rows.block(received)
         await self._live.sink.put(block, state)
-        counts = {**odd._asdict(), "not_convertible": rows.not_convertible, "element_left_out": rows.beyond}
-        for what, number in counts.items():
+        self._intake.keep(batch)
+        batch.counts.update(odd._asdict())
+        batch.counts.update(not_convertible=batch.rows.not_convertible, element_left_out=batch.rows.beyond)
+        for what, number in batch.counts.items():
             if number:
                 self._live.sink.count(what, number)
 
@@ -232,61 +217,6 @@ class Events:
         if handle >= len(self.listeners):
             raise MalformedMessage(f"client handle {handle} was never given out")
         return self.listeners[handle]
-
-    def _take_event(
-        self, listener: Listener, row: EventRow, rows: Rows, news: News, books: dict[Listener, Book]
-    ) -> None:
-        """Append the samples of one event."""
-        asset = parse_asset(str(listener.config.asset))
-        if listener.book is not None and row.kind in _REFRESHES:
-            book = books.setdefault(listener, listener.book.copy())
-            if row.kind == REFRESH_START:
-                book.begin_refresh()
-            else:
-                for change in book.end_refresh():
-                    rows.add(SeriesKey(asset, change.signal), row.time, change.value, change.text)
-            return
-        if row.kind in {*_REFRESHES, REFRESH_REQUIRED}:
-            if row.kind == REFRESH_REQUIRED:
-                self._refresh.set()
-            return
-        if listener.book is not None:
-            self._take_condition(listener, listener.book, row, rows, news, books)
-            return
-        time = self._recent.place(listener.number, row, news)
-        if time is None:
-            self._live.sink.count("event_repeated")
-            return
-        for target, variant in split(row.fields, listener.targets):
-            rows.add_field(
-                SeriesKey(asset, target.signal), target, time, variant, self._live.nodes.expansion.types
-            )
-
-    def _take_condition(
-        self,
-        listener: Listener,
-        known: Book,
-        row: EventRow,
-        rows: Rows,
-        news: News,
-        books: dict[Listener, Book],
-    ) -> None:
-        if len(row.fields) != len(FIELDS) + 1:
-            raise MalformedMessage(f"a condition with {len(row.fields)} fields")
-        condition = read_condition(row.fields, node_text(row.fields[5]), node_text(row.fields[-1]))
-        if condition.is_branch:
-            self._live.sink.count("alarm_not_taken")
-            return
-        book = books.setdefault(listener, known.copy())
-        changes = book.take(condition)
-        time = self._recent.place(listener.number, row, news, spread=False)
-        if changes is None:
-            self._live.sink.count("alarm_not_taken")
-        if changes is None or time is None:
-            return
-        for change in changes:
-            key = SeriesKey(parse_asset(str(listener.config.asset)), change.signal)
-            rows.add(key, time, change.value, change.text)
 
     async def _listen(self, subscription: int, listeners: Sequence[Listener]) -> None:
         """Find notifiers and have the server report them."""
