@@ -202,6 +202,14 @@ async def test_many_are_saved_in_pieces_and_only_the_last_is_written_anew(search
     assert len(Discovery(wanted, ()).restore(state)) == 2_500
 
 
+@pytest.mark.parametrize(
+    "raw", [b"", b"{}", b"5", b"[1]", b'[["", "x"]]', b'[["", "/", false]]', b'[["", "i=5", false]]']
+)
+def test_what_was_saved_otherwise_is_ignored(raw: bytes) -> None:
+    discovery = Discovery(rules(EVERYTHING), ())
+    assert discovery.restore({"found/0": raw, "imm/nodes": b"{}"}) == []
+
+
 PROFILE = """
 title: Test
 namespaces: {t: "urn:test"}

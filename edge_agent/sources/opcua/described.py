@@ -45,9 +45,14 @@ class Described:
         """Take over what an earlier session, or an earlier life, was told."""
         for key in state:
             if key.startswith(_PREFIX):
-                self._said.update(
-                    {name: (unit, text) for name, (unit, text) in json.loads(state[key]).items()}
-                )
+                try:
+                    said = {
+                        str(name): (str(unit), str(text))
+                        for name, (unit, text) in json.loads(state[key]).items()
+                    }
+                except (ValueError, TypeError, AttributeError):
+                    continue  # the server is asked again
+                self._said.update(said)
         self._version += 1
 
     def declarations(self) -> tuple[SeriesDeclaration, ...]:

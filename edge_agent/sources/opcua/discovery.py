@@ -8,6 +8,7 @@ any more.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -20,6 +21,8 @@ from edge_agent.sources.opcua.coverage import State
 from edge_agent.sources.opcua.patterns import Found, Rule, address_text, match_path
 from edge_agent.sources.opcua.walk import Walk
 from shopfloor.errors import InvalidName
+
+log = logging.getLogger(__name__)
 
 MAX_FOUND: Final = 100_000
 """Paths that are kept, of one server."""
@@ -70,12 +73,7 @@ class Discovery:
     def restore(self, state: Mapping[str, bytes]) -> list[NodeConfig]:
         """Return what an earlier session, or an earlier life, had found."""
         nodes = []
-        records = [
-            Place(str(start), str(path), bool(is_object))
-            for key in sorted(state, key=_chunk_number)
-            if key.startswith(_PREFIX)
-            for start, path, is_object in json.loads(state[key])
-        ]
+        records = [place for key in sorted(state, key=_chunk_number) for place in _places(key, state[key])]
         candidates = _Candidates(self._rules)
         for place in records:
             path = parse_address(place.path).path
@@ -206,6 +204,18 @@ class _Candidates:
                 if (last := rule.steps[-1].matcher) is None or last.fullmatch(name)
             ]
         return known
+
+
+def _places(key: str, raw: bytes) -> list[Place]:
+    """Return what one key of the state holds; nothing where it is not what we write."""
+    if not key.startswith(_PREFIX):
+        return []
+    try:
+        places = [Place(str(start), str(path), bool(is_object)) for start, path, is_object in json.loads(raw)]
+        return [place for place in places if parse_address(place.path).path]
+    except (ValueError, TypeError, InvalidName) as error:
+        log.warning("%s: what was found earlier can't be read, and is searched for anew: %s", key, error)
+        return []
 
 
 def _start_text(rule: Rule) -> str:
