@@ -30,12 +30,12 @@ _NEW_TOKEN: Final = "shopfloor token create --config ingest.yaml --role agent --
 
 async def look_at_uplink(config: Config, clock: Callable[[], int] = time.time_ns) -> list[Finding]:
     """Ask the service what the agent's token is good for; nothing is stored there."""
-    findings = await _transport(config)
     try:
         exchange = connect_uplink(config)
     except OSError as error:
-        return [*findings, failure(f"uplink.ca_file: {error}", "name a PEM file that can be read")]
+        return [failure(f"uplink.ca_file: {error}", "name a PEM file that can be read")]
     try:
+        findings = await _transport(config)
         before = clock()
         try:
             answer = await exchange("GET", "/v1/token", b"", "application/json")
