@@ -58,6 +58,8 @@ class Gateway:
     @asynccontextmanager
     async def runs(self) -> AsyncIterator[None]:
         def make(entry: SourceConfig, _config: Config) -> Any:
+            if entry.settings.name == "impossible":
+                raise ZeroDivisionError("bug")
             return Counting(entry, self.lives)
 
         given: dict[str, Any] = {"make": make} if self._counting else {}
@@ -179,9 +181,12 @@ async def test_an_invalid_file_is_refused_with_its_errors_while_the_old_one_runs
                 {"agent": {"id": "b", "asset": "acme/hk01"}},
                 {"status": {"listen": plant.client.base_url.netloc.decode()}},
                 {"uplink": gateway.uplink(ca_file="nowhere.pem", url="https://127.0.0.1:1")},
+                {"sources": [{"mqtt": mqtt("impossible")}]},
             ]
-            for number, wrong in enumerate(mistakes):
-                gateway.put(yaml.safe_dump(gateway.text | wrong).encode())
+            # Nested too deeply to be judged at all.
+            files = [*(yaml.safe_dump(gateway.text | wrong).encode() for wrong in mistakes), b"[" * 500]
+            for number, content in enumerate(files):
+                gateway.put(content)
                 status = await gateway.refused(number + 1)
                 assert not status["config"]["valid"]
                 (problem,) = status["config"]["problems"]
