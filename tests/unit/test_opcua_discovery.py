@@ -247,6 +247,11 @@ async def test_a_profile_finds_machines_and_says_what_they_lack(search: Any, tmp
         "acme/hk/1: the machine has no t:Status/t:Error",
         "acme/vn/other: the machine has no t:Status/t:Error",
     ]
+    elsewhere = Discovery(rules(profiles=[{"profile": "euromap77", "asset": "acme/hk/{machine}"}]), ())
+    elsewhere.learn(await search(rules(profiles=[{"profile": "euromap77", "asset": "acme/hk/{machine}"}])))
+    nothing, missing = elsewhere.summary()
+    assert nothing.endswith("nothing is found")
+    assert missing == "profiles.0 (euromap77): the server has no namespace http://opcfoundation.org/UA/DI/"
     again = Discovery(wanted, ())
     assert names(again.restore(discovery.unsaved({}))) == names(found)
     assert again.machines == discovery.machines

@@ -129,7 +129,7 @@ class Discovery:
         """Yield what a person should know."""
         for rule in self._empty():
             yield f"{rule.label}: nothing is found"
-        yield from self._problems
+        yield from _shortened(self._problems)
         yield from _shortened(list(self._collisions.values()))
         yield from _shortened(list(self._missing()))
 

@@ -15,7 +15,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 
 from edge_agent.sources import BlockSink
 from edge_agent.sources.opcua.backfill import Backfill
-from edge_agent.sources.opcua.config import DEFAULT_GROUP, OpcUaConfig, SubscribeGroup
+from edge_agent.sources.opcua.config import OpcUaConfig, SubscribeGroup
 from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.coverage import Coverage, Span, State, series_id
 from edge_agent.sources.opcua.described import Described, name_values
@@ -63,9 +63,9 @@ class OpcUaSource:
         self._clock = clock
         self._applicant = Applicant(agent_id, pki)
         self._nodes = Nodes(config)
-        for rule in config.rules:
+        for group in dict.fromkeys(str(rule.settings["group"]) for rule in config.rules if not rule.objects):
             # So that a subscription or a round of polling is there when something is found.
-            self._nodes.groups.setdefault(str(rule.settings.get("group", DEFAULT_GROUP)), [])
+            self._nodes.groups.setdefault(group, [])
         self._described = Described(self._nodes)
         self._discovery: Discovery | None = None
         self._events = Events(config.name, (*config.events, *config.alarms))

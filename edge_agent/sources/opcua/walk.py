@@ -72,7 +72,7 @@ async def walk(session: Session, rules: Sequence[Rule]) -> Walk:
     for number, rule in enumerate(rules):
         prepared = _prepare(session, rule)
         if isinstance(prepared, Problem):
-            problems.append(f"{rule.label}: {prepared.reason}")
+            problems.append(f"{rule.profile or rule.label}: {prepared.reason}")
             continue
         start, steps[number] = prepared
         places.setdefault(start, []).extend(
@@ -109,7 +109,7 @@ async def walk(session: Session, rules: Sequence[Rule]) -> Walk:
     else:
         problems.append(f"the search ended at a depth of {MAX_DEPTH} names")
     matched = frozenset(number for number, found in hits.items() if found)
-    return Walk(_sorted_out(rules, hits, problems), problems, matched)
+    return Walk(_sorted_out(rules, hits, problems), list(dict.fromkeys(problems)), matched)
 
 
 def _prepare(session: Session, rule: Rule) -> tuple[ua.NodeId, list[PatternStep]] | Problem:
