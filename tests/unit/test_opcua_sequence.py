@@ -42,6 +42,7 @@ class FakeSession:
         self.config = SimpleNamespace(
             name="imm", keepalive_s=1.0, request_timeout_s=1.0, session_timeout_s=60.0
         )
+        self.limits = SimpleNamespace(monitor=500)
         self.to_publish: asyncio.Queue[bytes] = asyncio.Queue()
         self.stored: dict[int, bytes] = {}
         """What Republish finds, by number."""
@@ -123,7 +124,7 @@ class World:
             config=self.session.config,
             sink=self.sink,
             clock=lambda: 1,
-            nodes=SimpleNamespace(ids={}, readable=set(), works=None, configs=[]),
+            nodes=SimpleNamespace(ids={}, readable=set(), works=None, configs=[], watched_at_once=0),
             coverage=None,
         )
         return Subscriptions(live)

@@ -15,10 +15,9 @@ from typing import Any, Final
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.crypto import security_policies
-from asyncua.ua.uaerrors._base import UaError, UaStatusCodeError
+from asyncua.ua.uaerrors._base import UaError
 
 from edge_agent.sources.opcua.config import OpcUaConfig
-from edge_agent.sources.opcua.decode import MalformedMessage, read_header
 from edge_agent.sources.opcua.endpoints import (
     describe,
     discover,
@@ -26,7 +25,7 @@ from edge_agent.sources.opcua.endpoints import (
     find,
     mode_of,
     new_client,
-    open_socket,
+    open_channel,
 )
 from edge_agent.sources.opcua.kept import Kept, only_interrupted
 from edge_agent.sources.opcua.orphans import Orphans
@@ -224,44 +223,13 @@ def _client(config: OpcUaConfig, applicant: Applicant, credentials: Credentials 
     return client
 
 
-async def _open_channel(client: Client) -> None:
-    await open_socket(client)
-    await client.send_hello()
-    protocol = client.uaclient.protocol
-    assert protocol is not None
-    answers: list[Any] = []
-    hand_on = protocol._call_callback  # noqa: SLF001
-
-    def note(request_id: int, body: Any) -> None:
-        answers.append(body)
-        hand_on(request_id, body)
-
-    # asyncua asserts that a channel was granted, and forgets the fault that it was answered with.
-    protocol._call_callback = note  # type: ignore[method-assign]  # noqa: SLF001
-    try:
-        await client.open_secure_channel()
-    except AssertionError as error:
-        raise _fault(answers) from error
-    finally:
-        protocol._call_callback = hand_on  # type: ignore[method-assign]  # noqa: SLF001
-
-
-def _fault(answers: list[Any]) -> Exception:
-    try:
-        status = read_header(bytes(answers[-1])).status
-    except (MalformedMessage, LookupError, TypeError, ValueError):
-        return ConnectionError("the server refuses the channel")
-    fault: Exception = UaStatusCodeError(status)  # type: ignore[no-untyped-call]
-    return fault
-
-
 @asynccontextmanager
 async def _channel(
     config: OpcUaConfig, applicant: Applicant, credentials: Credentials | None
 ) -> AsyncIterator[Client]:
     client = _client(config, applicant, credentials)
     try:
-        await _open_channel(client)
+        await open_channel(client)
         yield client
         with suppress(UaError, OSError, TimeoutError):  # a server may close it at the sight of an old session
             await client.close_secure_channel()
@@ -277,7 +245,7 @@ async def _connect(
     heir = orphans.heir()
     kept = None if heir is None else heir.kept
     try:
-        await _open_channel(client)
+        await open_channel(client)
         step = Step.SESSION
         if heir is not None and await orphans.revive(client, heir):
             return kept

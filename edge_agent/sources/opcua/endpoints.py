@@ -1,16 +1,18 @@
-"""What a server offers: asked without security, as every server must answer it (Part 4 §5.4.4)."""
+"""The way to a server, and what it offers: asked without security, as every server must answer it (Part 4 §5.4.4)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from asyncua import ua
 from asyncua.client.client import Client
+from asyncua.ua.uaerrors._base import UaStatusCodeError
 
 from edge_agent.sources.opcua.config import OpcUaConfig
+from edge_agent.sources.opcua.decode import MalformedMessage, read_header
 from edge_agent.sources.opcua.security import POLICY_URI, SecurityConfig
 
 _MODES: Final = {
@@ -99,6 +101,38 @@ async def open_socket(client: Client) -> None:
     await client.connect_socket()
     if task.cancelling() > before:
         raise asyncio.CancelledError
+
+
+async def open_channel(client: Client) -> None:
+    """Connect and open the secure channel that a client is set up for; raises what asyncua raises."""
+    await open_socket(client)
+    await client.send_hello()
+    protocol = client.uaclient.protocol
+    assert protocol is not None
+    answers: list[Any] = []
+    hand_on = protocol._call_callback  # noqa: SLF001
+
+    def note(request_id: int, body: Any) -> None:
+        answers.append(body)
+        hand_on(request_id, body)
+
+    # asyncua asserts that a channel was granted, and forgets the fault that it was answered with.
+    protocol._call_callback = note  # type: ignore[method-assign]  # noqa: SLF001
+    try:
+        await client.open_secure_channel()
+    except AssertionError as error:
+        raise _fault(answers) from error
+    finally:
+        protocol._call_callback = hand_on  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _fault(answers: list[Any]) -> Exception:
+    try:
+        status = read_header(bytes(answers[-1])).status
+    except (MalformedMessage, LookupError, TypeError, ValueError):
+        return ConnectionError("the server refuses the channel")
+    fault: Exception = UaStatusCodeError(status)  # type: ignore[no-untyped-call]
+    return fault
 
 
 async def drop(client: Client) -> None:

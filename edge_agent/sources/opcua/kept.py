@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from asyncua import ua
 
 from edge_agent.sources import BlockSink
+from edge_agent.sources.opcua.coverage import Mark
 from edge_agent.sources.opcua.decode import MalformedMessage, Notification
 from shopfloor.errors import SourceUnavailable, StoreUnavailable
 
@@ -50,6 +51,20 @@ class Tracked:
     expected: int = 0
     """Sequence number of the next notification; 0 as long as the first one is still to come."""
     last_saved_ns: int = 0
+
+
+class Taker(Protocol):
+    """What becomes of a subscription's notifications."""
+
+    async def take(
+        self, subscription: Tracked, notification: Notification, received: int, mark: Mark
+    ) -> None:
+        """Return once all of it is durable; ``mark`` is when it was sent."""
+        ...
+
+    async def idle(self, subscription: Tracked, received: int, mark: Mark) -> None:
+        """Take note of a keep-alive: there was nothing up to ``mark``."""
+        ...
 
 
 @dataclass(slots=True, eq=False)

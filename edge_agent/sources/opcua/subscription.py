@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
-from typing import Final, Never, Protocol
+from typing import Final, Never
 
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
@@ -19,11 +18,12 @@ from asyncua.ua.status_codes import StatusCodes
 from edge_agent.sources.opcua.changes import Changes, disappeared
 from edge_agent.sources.opcua.config import SubscribeGroup
 from edge_agent.sources.opcua.coverage import Mark
-from edge_agent.sources.opcua.decode import MalformedMessage, Notification, read_publish
+from edge_agent.sources.opcua.decode import MalformedMessage, read_publish
 from edge_agent.sources.opcua.kept import (
     Arrived,
     Kept,
     SubscriptionLost,
+    Taker,
     Tracked,
     following,
     is_behind,
@@ -31,29 +31,11 @@ from edge_agent.sources.opcua.kept import (
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.requests import publish_request
 from edge_agent.sources.opcua.resolve import Problem
-from edge_agent.sources.opcua.session import YES, ServiceFault, Session, status_name
-from edge_agent.sources.opcua.transfer import delete, republish, transfer
+from edge_agent.sources.opcua.session import ServiceFault, Session, status_name
+from edge_agent.sources.opcua.transfer import create, delete, republish, transfer
 from shopfloor.errors import SourceUnavailable
 
 log = logging.getLogger(__name__)
-
-_LIFETIME_S: Final = 60.0
-_SILENT_FACTOR: Final = 3.0
-_MAX_NOTIFICATIONS: Final = 10_000
-
-
-class Taker(Protocol):
-    """What becomes of a subscription's notifications."""
-
-    async def take(
-        self, subscription: Tracked, notification: Notification, received: int, mark: Mark
-    ) -> None:
-        """Return once all of it is durable; ``mark`` is when it was sent."""
-        ...
-
-    async def idle(self, subscription: Tracked, received: int, mark: Mark) -> None:
-        """Take note of a keep-alive: there was nothing up to ``mark``."""
-        ...
 
 
 class Subscriptions:
@@ -91,29 +73,7 @@ class Subscriptions:
         self._takers[group] = taker or self._changes
         if group in self._by_group:
             return
-        interval_ms = settings.publishing_interval_ms
-        request = ua.CreateSubscriptionRequest()
-        parameters = request.Parameters
-        parameters.RequestedPublishingInterval = ua.Double(interval_ms)
-        keepalives = max(1, math.ceil(self._live.config.keepalive_s * 1000 / interval_ms))
-        lifetime_s = max(_LIFETIME_S, self._live.config.session_timeout_s)
-        parameters.RequestedMaxKeepAliveCount = ua.UInt32(keepalives)
-        parameters.RequestedLifetimeCount = ua.UInt32(
-            max(3 * keepalives, math.ceil(lifetime_s * 1000 / interval_ms))
-        )
-        parameters.MaxNotificationsPerPublish = ua.UInt32(_MAX_NOTIFICATIONS)
-        parameters.PublishingEnabled = YES
-        answer = (await self._session.ask(request, ua.CreateSubscriptionResponse)).Parameters
-        period_s = answer.RevisedPublishingInterval * max(1, answer.RevisedMaxKeepAliveCount) / 1000
-        self._track(
-            Tracked(
-                answer.SubscriptionId,
-                group,
-                _SILENT_FACTOR * max(period_s, 0.1) + self._live.config.request_timeout_s / 2,
-                answer.RevisedPublishingInterval * answer.RevisedLifetimeCount / 1000,
-                asyncio.get_running_loop().time(),
-            )
-        )
+        self._track(await create(self._session, self._live.config, group, settings))
 
     async def monitor(
         self, group: str, settings: SubscribeGroup, nodes: Sequence[tuple[int, ua.NodeId]]

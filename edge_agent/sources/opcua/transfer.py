@@ -1,22 +1,54 @@
-"""The services that bring back what an interruption hid: TransferSubscriptions and Republish."""
+"""The services that make subscriptions, and that bring back what an interruption hid of them."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from typing import Final
 
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
+from edge_agent.sources.opcua.config import OpcUaConfig, SubscribeGroup
 from edge_agent.sources.opcua.decode import MalformedMessage, Notification, read_republish
-from edge_agent.sources.opcua.session import NO, ServiceFault, Session, status_name
+from edge_agent.sources.opcua.kept import Tracked
+from edge_agent.sources.opcua.session import NO, YES, ServiceFault, Session, status_name
 from shopfloor.errors import SourceUnavailable
 
 log = logging.getLogger(__name__)
 
+_LIFETIME_S: Final = 60.0
+_SILENT_FACTOR: Final = 3.0
+_MAX_NOTIFICATIONS: Final = 10_000
 _OURS: Final = frozenset({StatusCodes.Good, StatusCodes.BadNothingToDo})
 """BadNothingToDo: node-opcua says so of a subscription that the session has already."""
+
+
+async def create(session: Session, config: OpcUaConfig, group: str, settings: SubscribeGroup) -> Tracked:
+    """Create a group's subscription (Part 4 §5.14.2); raises ServiceFault."""
+    interval_ms = settings.publishing_interval_ms
+    request = ua.CreateSubscriptionRequest()
+    parameters = request.Parameters
+    parameters.RequestedPublishingInterval = ua.Double(interval_ms)
+    keepalives = max(1, math.ceil(config.keepalive_s * 1000 / interval_ms))
+    lifetime_s = max(_LIFETIME_S, config.session_timeout_s)
+    parameters.RequestedMaxKeepAliveCount = ua.UInt32(keepalives)
+    parameters.RequestedLifetimeCount = ua.UInt32(
+        max(3 * keepalives, math.ceil(lifetime_s * 1000 / interval_ms))
+    )
+    parameters.MaxNotificationsPerPublish = ua.UInt32(_MAX_NOTIFICATIONS)
+    parameters.PublishingEnabled = YES
+    answer = (await session.ask(request, ua.CreateSubscriptionResponse)).Parameters
+    period_s = answer.RevisedPublishingInterval * max(1, answer.RevisedMaxKeepAliveCount) / 1000
+    return Tracked(
+        number=answer.SubscriptionId,
+        group=group,
+        silent_s=_SILENT_FACTOR * max(period_s, 0.1) + config.request_timeout_s / 2,
+        lifetime_s=answer.RevisedPublishingInterval * answer.RevisedLifetimeCount / 1000,
+        last_heard_s=asyncio.get_running_loop().time(),
+    )
 
 
 async def transfer(session: Session, subscriptions: Sequence[int]) -> set[int]:
