@@ -37,11 +37,14 @@ sources:
       name: imm-01
       endpoint: opc.tcp://127.0.0.1:1
       nodes: [{{node: "i=2258", asset: acme/hk01/a/l/c, signal: time}}]
+      profiles: [{{profile: euromap77, asset: "acme/hk01/a/l/{{machine}}"}}]
   - mqtt:
       name: meters
       broker: mqtt://127.0.0.1:1
       client_id: gateway
-      topics: [{{topic: "m/{{cell}}", asset: "acme/hk01/a/l/{{cell}}", signals: all}}]
+      topics:
+        - {{topic: "m/{{cell}}", asset: "acme/hk01/a/l/{{cell}}", signals: all}}
+        - {{preset: tasmota, asset: "acme/hk01/plugs/l/{{device}}", zone: Asia/Hong_Kong}}
   - sparkplug:
       name: lines
       broker: mqtt://127.0.0.1:1
