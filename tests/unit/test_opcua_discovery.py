@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -207,7 +208,8 @@ async def test_many_are_saved_in_pieces_and_only_the_last_is_written_anew(search
 )
 def test_what_was_saved_otherwise_is_ignored(raw: bytes) -> None:
     discovery = Discovery(rules(EVERYTHING), ())
-    assert discovery.restore({"found/0": raw, "imm/nodes": b"{}"}) == []
+    for saved in (raw, zlib.compress(raw)):
+        assert discovery.restore({"found/0": saved, "imm/nodes": b"{}"}) == []
 
 
 PROFILE = """

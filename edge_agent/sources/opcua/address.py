@@ -13,6 +13,8 @@ from shopfloor.errors import InvalidName
 _NODE_ID: Final = re.compile(
     r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>[0-9]{1,5});)?(?P<rest>[isgb]=.+)", re.DOTALL
 )
+_NAME: Final = re.compile(r"(?:[^&/]|&.?)*", re.DOTALL)
+"""What stands between two slashes; & escapes one."""
 _INDEXED: Final = re.compile(r"([0-9]{1,5}):(.+)", re.DOTALL)
 _PREFIXED: Final = re.compile(r"([A-Za-z][A-Za-z0-9_]*):(.+)", re.DOTALL)
 _UNSAFE: Final = re.compile(r"[/:&]|^(?=nsu=)")
@@ -107,7 +109,9 @@ def split_path(text: str, prefixes: Mapping[str, str] = _NO_PREFIXES) -> list[tu
                 raise InvalidName(f"browse path {text[:200]!r}: nsu= needs a ; behind the URI")
             namespace = text[at + 4 : end]
             at = end + 1
-        raw, at = _until_slash(text, at)
+        found = _NAME.match(text, at)
+        assert found is not None
+        raw, at = found[0], found.end() + 1
         if namespace is None and (match := _INDEXED.fullmatch(raw)):
             namespace, raw = int(match[1]), match[2]
         elif namespace is None and prefixes and (match := _PREFIXED.fullmatch(raw)):
@@ -122,16 +126,9 @@ def split_path(text: str, prefixes: Mapping[str, str] = _NO_PREFIXES) -> list[tu
     return steps
 
 
-def _until_slash(text: str, at: int) -> tuple[str, int]:
-    start = at
-    while at < len(text) and text[at] != "/":
-        at += 2 if text[at] == "&" else 1
-    return text[start:at], at + 1
-
-
 def unescape(text: str) -> str:
     """Return the browse name that stands in a path."""
-    return re.sub(r"&(.)", r"\1", text, flags=re.DOTALL)
+    return re.sub(r"&(.)", r"\1", text, flags=re.DOTALL) if "&" in text else text
 
 
 def path_text(steps: Sequence[Step]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -73,10 +74,9 @@ class Discovery:
     def restore(self, state: Mapping[str, bytes]) -> list[NodeConfig]:
         """Return what an earlier session, or an earlier life, had found."""
         nodes = []
-        records = [place for key in sorted(state, key=_chunk_number) for place in _places(key, state[key])]
+        records = [record for key in sorted(state, key=_chunk_number) for record in _records(key, state[key])]
         candidates = _Candidates(self._rules)
-        for place in records:
-            path = parse_address(place.path).path
+        for place, path in records:
             for number in candidates(path[-1].name):
                 rule = self._rules[number]
                 if (_start_text(rule), rule.objects) != (place.start, place.is_object):
@@ -111,7 +111,7 @@ class Discovery:
         change: State = {}
         for start in range(first * _CHUNK, len(places), _CHUNK):
             chunk = places[start : start + _CHUNK]
-            change[f"{_PREFIX}{start // _CHUNK}"] = json.dumps(chunk, ensure_ascii=False).encode()
+            change[f"{_PREFIX}{start // _CHUNK}"] = zlib.compress(json.dumps(chunk).encode())
         last = (len(places) - 1) // _CHUNK
         change |= {key: b"" for key in state if key.startswith(_PREFIX) and _chunk_number(key) > last}
         return change
@@ -206,16 +206,20 @@ class _Candidates:
         return known
 
 
-def _places(key: str, raw: bytes) -> list[Place]:
-    """Return what one key of the state holds; nothing where it is not what we write."""
+def _records(key: str, raw: bytes) -> list[tuple[Place, tuple[Step, ...]]]:
+    """Return what one key of the state holds, with parsed paths; nothing where it is not what we write."""
     if not key.startswith(_PREFIX):
         return []
     try:
-        places = [Place(str(start), str(path), bool(is_object)) for start, path, is_object in json.loads(raw)]
-        return [place for place in places if parse_address(place.path).path]
-    except (ValueError, TypeError, InvalidName) as error:
+        places = [
+            Place(str(start), str(path), bool(is_object))
+            for start, path, is_object in json.loads(zlib.decompress(raw))
+        ]
+        records = [(place, parse_address(place.path).path) for place in places]
+    except (ValueError, TypeError, InvalidName, zlib.error) as error:
         log.warning("%s: what was found earlier can't be read, and is searched for anew: %s", key, error)
         return []
+    return [(place, path) for place, path in records if path]
 
 
 def _start_text(rule: Rule) -> str:
