@@ -143,7 +143,10 @@ class RunningSources:
         self._rules = config.processing
         under_way: list[asyncio.Task[None]] = []
         for scope in (*changes.removed, *changes.restarted):
-            place = self._places[scope]
+            place = self._places.get(scope)
+            if place is None:
+                # One that was about to go is gone by now.
+                continue
             if place.change is not None and not place.change.done():
                 place.change.cancel()
                 await asyncio.wait([place.change])
@@ -155,9 +158,8 @@ class RunningSources:
             if place.change is None or place.change.done():
                 self._take_rules(place)
         self._order = tuple(entries)
-        for scope in changes.added:
-            sink = await self._sink(scope, made[scope])
-            place = self._places[scope] = _Place(entries[scope], sink)
+        for scope in [scope for scope in made if scope not in self._places]:
+            place = self._places[scope] = _Place(entries[scope], await self._sink(scope, made[scope]))
             self._start(place)
         if under_way:
             await asyncio.wait(under_way, timeout=self._stop_within_s + _FLUSH_S)
