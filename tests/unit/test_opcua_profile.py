@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.sources.opcua.address import Step
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.event_config import parse_event_type, parse_field
+from edge_agent.sources.opcua.patterns import match_path
 from edge_agent.sources.opcua.profile import load_profile
+from edge_agent.sources.opcua.units import ucum
 from shopfloor import signal
 from shopfloor.configfile import parse
 from shopfloor.errors import ConfigError
+from simulators.protocols import euromap77
+from simulators.protocols.opcua_types import NAMESPACES
 
 SHIPPED = ("euromap77",)
 HEAD = "title: Test\n"
@@ -49,6 +54,35 @@ def test_euromap77_has_the_signals_that_the_service_and_the_pages_know() -> None
         signal.BAD_PARTS_COUNTER,
     }
     assert known <= made
+
+
+@pytest.mark.parametrize(("name", "makers_own"), [("euromap77", False), ("simulated_imm", True)])
+def test_simulated_machines_speak_under_the_names_that_they_have_everywhere(
+    name: str, *, makers_own: bool
+) -> None:
+    used = {"profile": name, "asset": "acme/hk/{machine}", "events": False}
+    folder = str(Path(euromap77.__file__).parent)
+    settings = {"name": "a", "endpoint": "opc.tcp://h", "profiles": [used], "profile_folder": folder}
+    rules = [rule for rule in OpcUaConfig.model_validate(settings).rules if not rule.objects]
+    uris = {**NAMESPACES, "own": "urn:site"}
+    for variable in euromap77.variables(3):
+        if not variable.logged:
+            continue
+        steps = [("di", "DeviceSet"), ("own", "IMM_Shopfloor_imm-01")]
+        steps += [(letter, step) for letter, _, step in (each.rpartition(":") for each in variable.path)]
+        path = tuple(Step(step, uris[letter] if letter else 0) for letter, step in steps)
+        found = [(rule, match) for rule in rules if (match := match_path(rule.steps, path))]
+        if not makers_own and any(letter == "own" for letter, _ in steps[2:]):
+            assert not found
+            continue
+        rule, match = found[0]
+        assert (rule.asset_of(match), rule.signal.fill(match)) == ("acme/hk/imm-01", variable.signal)
+        assert rule.settings["scale"] == variable.scale
+        if rule.settings["unit"]:
+            assert rule.settings["unit"] == variable.unit
+        elif variable.shown_unit is not None:
+            # The machine says it itself.
+            assert ucum(int.from_bytes(variable.shown_unit.code.encode()), "") == variable.unit
 
 
 def test_a_profile_that_extends_another_adds_and_overrules(tmp_path: Path) -> None:
