@@ -162,8 +162,7 @@ class OpcUaSource:
         self._remark(session)
         live.report()
         async with asyncio.TaskGroup() as tasks:
-            if subscriptions:
-                tasks.create_task(subscriptions.run())
+            tasks.create_task(subscriptions.run())
             for poll in polls:
                 tasks.create_task(poll.run())
             tasks.create_task(Backfill(live).run())

@@ -53,11 +53,10 @@ class Subscriptions:
         self._at_hand: list[Arrived] = []
         """What is being put into the buffer, in order."""
         self._outstanding = 0
+        self._any = asyncio.Event()
+        """Set once there is a subscription."""
         self._inherited = self._session.inherited
         self._session.keep = self.keep
-
-    def __bool__(self) -> bool:
-        return bool(self._by_id)
 
     def __contains__(self, group: str) -> bool:
         return group in self._by_group
@@ -86,7 +85,12 @@ class Subscriptions:
         return self._by_group[group].number
 
     async def run(self) -> Never:
-        """Publish for ever; raises SourceUnavailable when a subscription has died or fallen silent."""
+        """Publish for ever, from the first subscription on.
+
+        Raises:
+            SourceUnavailable: a subscription has died or fallen silent.
+        """
+        await self._any.wait()
         loop = asyncio.get_running_loop()
         for subscription in self._by_id.values():
             subscription.last_heard_s = loop.time()
@@ -188,6 +192,8 @@ class Subscriptions:
                 log.info("source %s: %s", self._live.config.name, fault)
                 if fault.code in _GONE:
                     del self._by_id[subscription.number], self._by_group[subscription.group]
+                    if not self._by_id:
+                        self._any.clear()
                 # Without Republish the number of what comes next tells whether something is missing.
 
     async def _publish(self) -> None:
@@ -295,6 +301,7 @@ class Subscriptions:
 
     def _track(self, subscription: Tracked) -> None:
         self._by_id[subscription.number] = self._by_group[subscription.group] = subscription
+        self._any.set()
 
     def _group_of(self, node: int) -> str:
         return self._live.nodes.configs[node].group
