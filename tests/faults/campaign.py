@@ -125,8 +125,11 @@ async def run(
     finally:
         for task in beside:
             task.cancel()
-        await asyncio.wait(beside)
+        ended = await asyncio.gather(*beside, return_exceptions=True)
         await plant.close()
+    for result in ended:
+        if isinstance(result, Exception):  # what looked after the plant has failed: nothing of this counts
+            raise result
     recorded = losses(plant.service_data)
     accounts = account(
         places.said(folder),

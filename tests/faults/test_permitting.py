@@ -29,7 +29,7 @@ def happened(kind: Kind, target: str, damaged: Damaged | None = None) -> Happene
 )
 def test_only_what_breaks_the_way_to_the_buffer_permits_a_loss(kind: Kind, target: str) -> None:
     windows = permits_of([happened(kind, target)], [], LOOKS).windows
-    around = [Window(95 * SECOND, 105 * SECOND)]
+    around = [Window(85 * SECOND, 105 * SECOND)]
     assert windows["plain"] == (around if (kind, target) in PLAIN | AGENT else [])
     assert windows["lossy"] == (around if (kind, target) in BROKER | AGENT else [])
     assert set(windows) == {"plain", "lossy"}
@@ -38,7 +38,7 @@ def test_only_what_breaks_the_way_to_the_buffer_permits_a_loss(kind: Kind, targe
 def test_a_way_is_broken_until_its_source_runs_again() -> None:
     looks = [look if not 101 <= look.at_ns / SECOND < 120 else Look(look.at_ns) for look in LOOKS]
     [window] = permits_of([happened(Kind.KILL, "plain")], [], looks).windows["plain"]
-    assert window == Window(95 * SECOND, 123 * SECOND)
+    assert window == Window(85 * SECOND, 123 * SECOND)
 
 
 def test_damage_permits_what_the_buffer_held_and_clocks_are_handed_on() -> None:
