@@ -11,7 +11,7 @@ import yaml
 from simulators.data_faults import KINDS
 from simulators.plant import truth_folder
 from simulators.truth import read_truth
-from tests.e2e.test_demo import demo, folder, processes_of
+from tests.e2e.demos import demo, folder, processes_of
 
 __all__ = ["folder"]
 

@@ -2,107 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from simulators.demo.ports import HOST, assign_ports
+from tests.e2e.demos import folder, run
+
+__all__ = ["folder"]
 
 pytestmark = pytest.mark.timeout(300)
-
-ONE_SITE = """
-history_h: 0.02
-sites:
-  - asset: acme/dg01
-    name: Dongguan
-    time_zone: Asia/Shanghai
-    opcua_port: 4840
-    sparkplug: {group: acme, primary_host: shopfloor}
-    machines:
-      - {cell: imm-01, clamp_kn: 800, meter: plain}
-      - {cell: imm-02, protocol: gateway, drive: hydraulic, meter: shelly}
-      - {cell: imm-03, protocol: sparkplug}
-"""
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Find the parts: what runs with a path inside ``folder`` on its command line."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-        except psutil.Error:
-            continue
-        if any(f"{folder}/" in word for word in words):
-            found.append(process)
-    return found
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "data"
-    for process in processes_of(tmp_path / "data"):
-        process.kill()
-
-
-@pytest.fixture
-def one_site(tmp_path: Path) -> tuple[str, str]:
-    """The options for a plant that is quickly started, of every protocol."""
-    path = tmp_path / "one_site.yaml"
-    path.write_text(ONE_SITE)
-    return "--scenario", str(path)
-
-
-def demo(folder: Path, *words: str) -> subprocess.Popen[str]:
-    port = assign_ports(folder.parent, ["page"], {})["page"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "shopfloor", "demo", "--data", str(folder), "--port", str(port), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(folder: Path, *words: str) -> dict[str, Any]:
-    with demo(folder, *words) as process:
-        out, err = process.communicate()
-    assert process.returncode == 0, err
-    assert out.count("\n") == 1
-    assert processes_of(folder) == []
-    report: dict[str, Any] = json.loads(out)
-    assert {name: report[name] for name in ("missing", "duplicated", "wrong")} == {
-        "missing": 0,
-        "duplicated": 0,
-        "wrong": 0,
-    }, err
-    assert report["stored"] == report["emitted"] > report["live_emitted"]
-    assert report["drained"]
-    return report
-
-
-def wait_until_ready(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = next((line for line in iter(process.stdout.readline, "") if line.startswith("ready after")), "")
-    assert line, process.stderr and process.stderr.read()
-    return line
 
 
 def test_a_run_loses_nothing(folder: Path) -> None:
@@ -112,21 +20,6 @@ def test_a_run_loses_nothing(folder: Path) -> None:
     assert report["live_emitted"] >= 15 * 200
 
 
-def test_a_demo_goes_on_where_it_was_ended_and_accounts_for_all_its_lives(
-    folder: Path, one_site: tuple[str, str]
-) -> None:
-    first = run(folder, *one_site, "--fresh", "--for", "5s", "--json")
-    ports = json.loads((folder / "ports.json").read_text())
-    with demo(folder, *one_site) as process:
-        address = wait_until_ready(process)
-        time.sleep(3)  # something live to account for; how much does not matter
-        os.kill(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
-    assert address.rstrip().endswith(f":{ports['page']}")
-    last = run(folder, *one_site, "--for", "5s", "--json")
-    assert last["emitted"] > first["emitted"]
-
-
 @pytest.mark.parametrize("seed", [11])
 def test_kills_lose_nothing(folder: Path, seed: int) -> None:
     report = run(
@@ -134,18 +27,3 @@ def test_kills_lose_nothing(folder: Path, seed: int) -> None:
     )
     assert report["kills"] == 3
     assert report["seed"] == seed
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_however_it_ends_no_process_is_left(
-    folder: Path, one_site: tuple[str, str], number: signal.Signals
-) -> None:
-    if number == signal.SIGKILL and sys.platform != "linux":
-        pytest.skip("PR_SET_PDEATHSIG is Linux's")
-    with demo(folder, *one_site, "--fresh") as process:
-        assert f"http://{HOST}:" in wait_until_ready(process)
-        assert len(processes_of(folder)) == 4  # broker, service, simulators and agent
-        os.kill(process.pid, number)
-        process.communicate(timeout=60)
-    assert eventually(lambda: processes_of(folder) == [], 20)
-    assert process.returncode == (-number if number == signal.SIGKILL else 0)
