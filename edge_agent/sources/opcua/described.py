@@ -19,7 +19,7 @@ from shopfloor.messages import SeriesDeclaration
 
 log = logging.getLogger(__name__)
 
-_BATCH: Final = 250
+_BATCH: Final = 1_000
 _CHUNK: Final = 1_000
 _PREFIX: Final = "said/"
 _MAX_TEXT: Final = 500

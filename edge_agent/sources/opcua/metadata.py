@@ -26,7 +26,7 @@ from edge_agent.sources.opcua.session import TOO_MUCH, ServiceFault, Session
 from edge_agent.sources.opcua.units import ucum
 from shopfloor.errors import SourceUnavailable
 
-_NODES_A_REQUEST: Final = 250
+_NODES_A_REQUEST: Final = 1_000
 """At most: small enough that nothing else waits for it."""
 _MAX_NAMES: Final = 10_000
 """Values of one enumeration."""
