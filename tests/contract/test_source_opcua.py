@@ -83,9 +83,13 @@ class OpcUaPeer:
 
     def source(self, port: int | None = None) -> OpcUaSource:
         endpoint = f"opc.tcp://127.0.0.1:{port or self.port}"
-        # Where nothing is in between, a slow answer shall not look like a broken network.
+        # Where nothing is in between, a slow answer shall not look like a broken network; and however long a busy
+        # computer takes between a change and its publishing, what was stored last is read once more.
         patience = {} if port else {"request_timeout_s": 30, "keepalive_s": 5}
-        return OpcUaSource(config(self._plant, endpoint=endpoint, nodes=self._nodes, **patience))
+        history = {"backfill_h": 1, "overlap_s": 1 if port else 5, "settle_s": 0.3}
+        return OpcUaSource(
+            config(self._plant, endpoint=endpoint, nodes=self._nodes, history=history, **patience)
+        )
 
     async def start(self) -> None:
         await self._thread.do(self._plant.start())
