@@ -166,7 +166,7 @@ def test_words_that_the_command_does_not_know(tmp_path: Path) -> None:
     assert shopfloor("edge", "walk").returncode == 2
     ended = shopfloor("edge", "browse", "http://127.0.0.1:1")
     assert ended.returncode == 2
-    assert ended.stderr == "http://127.0.0.1:1: must look like opc.tcp://host:4840\n"
+    assert ended.stderr == "endpoint: must look like opc.tcp://host:4840\n"
     ended = shopfloor("edge", "browse", "opc.tcp://127.0.0.1:1")
     assert (ended.returncode, "127.0.0.1:1" in ended.stderr) == (1, True)
     path = tmp_path / "ingest.yaml"

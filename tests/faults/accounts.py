@@ -42,6 +42,8 @@ class Accounts:
     """Numbers that are nowhere, as the fault log permits and a record (not for QoS 0) says."""
     permitted_by: Mapping[str, int] = field(default_factory=dict)
     """The same by reason: ``gap``, ``qos_0``, ``damage``; one may have several."""
+    forgotten: int = 0
+    """Numbers that are stored twice because a damaged page held the memory of them; not among ``duplicated``."""
     examples: tuple[str, ...] = ()
 
     @property
@@ -79,7 +81,9 @@ def account(
     aside, wrong_aside = _identify(said, quarantined, sorted_keys, order)
     say.rows("wrong in quarantine", quarantined, wrong_aside)
     times = np.bincount(found, minlength=len(keys)) + np.bincount(aside, minlength=len(keys))
-    say.said("duplicated", times > 1)
+    more = np.maximum(times - 1, 0)
+    forgotten = (times == 2) & _within(said.real_time, permits.forgotten)
+    say.said("duplicated", (times > 1) & ~forgotten)
 
     holes = ledger.holes if ledger is not None else ()
     gaps = [loss for loss in losses if loss.kind is SpanKind.SOURCE_GAP]
@@ -107,10 +111,11 @@ def account(
         gaps_recorded=len(gaps),
         gaps_unexplained=explained.count(False) + len(holes),
         missing=int(missing.sum()),
-        duplicated=int(np.maximum(times - 1, 0).sum()),
+        duplicated=int(more[~forgotten].sum()),
         wrong=int(wrong.sum() + wrong_aside.sum()),
         permitted=int(permitted.sum()),
         permitted_by={reason: int((nowhere & mask).sum()) for reason, mask in permits_by.items()},
+        forgotten=int(forgotten.sum()),
         examples=tuple(say.lines),
     )
 

@@ -74,6 +74,7 @@ class Report:
             **{name: found[name] for name in _FIELDS},
             "permitted": self.accounts.permitted,
             "permitted_by": dict(self.accounts.permitted_by),
+            "forgotten": self.accounts.forgotten,
             "crashed": self.crashed,
             "settled_s": self.settled_s,
             "seed": self.seed,

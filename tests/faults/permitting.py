@@ -57,5 +57,10 @@ def permits_of(
         {"plain": plain, "lossy": lossy},
         [(0, 0), *plain_clock],
         [each.damaged for each in log if each.damaged is not None],
+        [
+            Window(each.begin - round((OVERLAP_S + _BEFORE_S) * 1e9), each.begin)
+            for each in log
+            if each.damaged is not None
+        ],
         round(OVERLAP_S * 1e9),
     )

@@ -98,6 +98,16 @@ def test_a_value_that_is_stored_twice_is_duplicated() -> None:
     assert (found.duplicated, found.missing, found.wrong) == (2, 0, 0)
 
 
+def test_a_damaged_page_may_let_what_was_said_before_it_come_twice_and_not_three_times() -> None:
+    log = said()
+    again = held(log, (log.series == 0) & np.isin(log.number, (20, 30, 41)))
+    permits = Permits(forgotten=[Window(at(25), at(40))])
+    found = verdict(joined(held(log), again), permits=permits)
+    assert (found.duplicated, found.forgotten) == (2, 1)
+    found = verdict(joined(held(log), again, again), permits=permits)
+    assert (found.duplicated, found.forgotten) == (6, 0)
+
+
 def test_a_value_that_is_stored_and_in_quarantine_is_duplicated() -> None:
     log = said()
     one = held(log, (log.series == 0) & (log.number == 7))
