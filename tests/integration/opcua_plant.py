@@ -21,6 +21,7 @@ from edge_agent.sources.opcua.config import OpcUaConfig
 from shopfloor.block import Sample, SampleBlock
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import SourceState
+from simulators.protocols.opcua_standard import SharingServer, without_collection
 
 URI = "urn:test:plant"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,8 +87,9 @@ class Plant:
         return f"opc.tcp://127.0.0.1:{self.port}"
 
     async def start(self, names: Sequence[str] | None = None) -> None:
-        server = Server(user_manager=self.users)
-        await server.init()
+        server = Server(SharingServer(user_manager=self.users))
+        with without_collection():
+            await server.init()
         server.set_endpoint(self.endpoint)
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         for uri in self.extra_namespaces:

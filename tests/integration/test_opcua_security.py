@@ -24,6 +24,7 @@ from shopfloor.__main__ import main
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 from simulators.protocols.opcua import PlantServer
 from simulators.protocols.opcua_security import OpcUaSecurity
+from simulators.protocols.opcua_standard import SharingServer
 from tests.integration.euromap77_servers import URI, site
 from tests.integration.opcua_certificates import Made, make
 from tests.integration.opcua_plant import MemorySink, free_port, running
@@ -284,7 +285,7 @@ async def test_the_old_policies_of_old_controllers(tmp_path: Path, policy: str) 
     server_certificate = make(uri="urn:old", hosts=("127.0.0.1",))
     certificate_file, key_file = server_certificate.write(tmp_path, "old")
     endpoint = f"opc.tcp://127.0.0.1:{free_port()}"
-    server = Server()
+    server = Server(SharingServer())
     await server.init()
     server.set_endpoint(endpoint)
     await server.set_application_uri("urn:old")
