@@ -12,7 +12,7 @@ import psutil
 
 from edge_agent.sources import Source
 from shopfloor.signal import SeriesKey
-from tests.integration.opcua_plant import free_port
+from tests.ports import free_port
 
 
 class Said(NamedTuple):

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 
 from tests.e2e.real_processes import Background, Metrics, Process, Proxy, eventually, http, shopfloor
-from tests.integration.mqtt_brokers import Publisher, free_port
+from tests.integration.mqtt_brokers import Publisher
 from tests.integration.opcua_plant import Plant
+from tests.ports import free_port
 
 LINE = "acme/hk01/moulding/cell-a"
 YEARS_NS = 5 * 366 * 86_400 * 10**9

@@ -21,7 +21,7 @@ from tests.faults.buffer_damage import damage
 from tests.faults.links import HttpLink, Link
 from tests.faults.number_log import ROW, NumberLog, read_numbers
 from tests.faults.schedule import TARGETS, Kind, plan_faults
-from tests.integration.opcua_plant import free_port
+from tests.ports import free_port
 
 # Schedule
 

@@ -15,7 +15,7 @@ from simulators.protocols.opcua import PlantServer
 from simulators.protocols.opcua_types import NAMESPACES
 from simulators.protocols.tcd import Tcu
 from simulators.scenario import SiteConfig
-from tests.integration.mqtt_brokers import free_port
+from tests.ports import free_port
 
 URI = "urn:shopfloor:simulator:acme:hk01"
 TCU = Tcu("tcu-01")

@@ -23,13 +23,7 @@ from edge_agent.sources.mqtt import MqttConfig, MqttSource
 from shopfloor.block import Sample, SampleBlock
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import SourceState
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.ports import free_port
 
 
 class Broker:

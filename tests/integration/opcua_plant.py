@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -22,15 +21,10 @@ from shopfloor.block import Sample, SampleBlock
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import SourceState
 from simulators.protocols.opcua_standard import SharingServer, without_collection
+from tests.ports import free_port
 
 URI = "urn:test:plant"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Disk(HistoryStorageInterface):

@@ -17,7 +17,8 @@ from edge_agent.config import Config, SourceConfig
 from ingest_service.auth import Role
 from shopfloor import configfile
 from tests.integration.ingest_server import Running, running
-from tests.integration.mqtt_brokers import free_port, mosquitto, publish
+from tests.integration.mqtt_brokers import mosquitto, publish
+from tests.ports import free_port
 from tests.unit.running_sources import BEGIN, Counting, mqtt
 
 NOBODY = "http://127.0.0.1:1"

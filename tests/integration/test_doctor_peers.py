@@ -19,10 +19,11 @@ from cryptography.x509.oid import NameOID
 from edge_agent.doctor import Verdict
 from edge_agent.doctor.brokers import look_at_sparkplug
 from edge_agent.doctor.uplink import look_at_uplink
-from tests.integration.mqtt_brokers import free_port, mosquitto
+from tests.integration.mqtt_brokers import mosquitto
 from tests.integration.sparkplug_edge_node import config as sparkplug
 from tests.integration.sparkplug_edge_node import edge_node
 from tests.integration.test_doctor import agent, failures, figures
+from tests.ports import free_port
 
 
 def write_certificate(folder: Path, *, days: int) -> Path:

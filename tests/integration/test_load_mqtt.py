@@ -19,7 +19,8 @@ from shopfloor.errors import ShopfloorError
 from shopfloor.sparkplug import DataType, Metric, Payload, bd_seq_of, decode_payload, encode_payload
 from simulators.load.plan import LoadPlan, value
 from tests.integration.load_fleet import fleet, until
-from tests.integration.mqtt_brokers import free_port, mosquitto
+from tests.integration.mqtt_brokers import mosquitto
+from tests.ports import free_port
 
 MACHINES, SIGNALS = 6, 8
 SMALL = ["--machines", str(MACHINES), "--signals", str(SIGNALS), "--servers", "2"]

@@ -23,7 +23,7 @@ from simulators.load.opcua_server import LoadServer
 from simulators.load.opcua_space import NAMESPACE_URI
 from simulators.load.plan import LoadPlan, value
 from simulators.protocols.opcua_standard import SharingServer
-from tests.integration.mqtt_brokers import free_port
+from tests.ports import free_port
 
 EPOCH_MS = 1_764_097_200_000
 PLAN = LoadPlan(4, 3, 10.0, EPOCH_MS)

@@ -17,16 +17,8 @@ import pytest
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.mqtt.check import check
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
-from tests.integration.mqtt_brokers import (
-    MemorySink,
-    Publisher,
-    config,
-    free_port,
-    mosquitto,
-    nats,
-    publish,
-    running,
-)
+from tests.integration.mqtt_brokers import MemorySink, Publisher, config, mosquitto, nats, publish, running
+from tests.ports import free_port
 
 TOPIC = "meters/hk01/c1"
 

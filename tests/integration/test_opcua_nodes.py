@@ -19,7 +19,8 @@ from edge_agent.sources.opcua.check import check
 from shopfloor.block import STATUS_NOT_A_NUMBER, Quality
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 from shopfloor.messages import SourceState
-from tests.integration.opcua_plant import URI, MemorySink, Plant, config, free_port, running
+from tests.integration.opcua_plant import URI, MemorySink, Plant, config, running
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from simulators.protocols.opcua_security import OpcUaSecurity
 from simulators.protocols.opcua_standard import SharingServer
 from tests.integration.euromap77_servers import URI, site
 from tests.integration.opcua_certificates import Made, make
-from tests.integration.opcua_plant import MemorySink, free_port, running
+from tests.integration.opcua_plant import MemorySink, running
+from tests.ports import free_port
 
 MACHINE = "cell: imm-01, zones: 3"
 POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")

@@ -20,8 +20,9 @@ from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.pki import Pki
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
-from tests.integration.opcua_plant import MemorySink, Proxy, free_port, running
+from tests.integration.opcua_plant import MemorySink, Proxy, running
 from tests.integration.test_sparkplug_peers import node_program
+from tests.ports import free_port
 
 FOLDER = Path(__file__).parents[1] / "peers" / "node-opcua"
 POLICIES = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")

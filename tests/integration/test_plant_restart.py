@@ -28,7 +28,8 @@ from simulators.plant.live_truth import OPEN_PART
 from simulators.scenario import load_scenario
 from simulators.truth import TABLES, read_truth
 from simulators.truth_run import DAY_MS, write_truth
-from tests.integration.mqtt_brokers import MemorySink, free_port, mosquitto, until
+from tests.integration.mqtt_brokers import MemorySink, mosquitto, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -22,7 +22,8 @@ from simulators.emissions import read_emissions, read_series
 from simulators.plant import emission_folder
 from simulators.scenario import SCENARIOS, load_scenario
 from simulators.truth import TABLES
-from tests.integration.mqtt_brokers import free_port, mosquitto, until
+from tests.integration.mqtt_brokers import mosquitto, until
+from tests.ports import free_port
 
 SCENARIO = """
 history_h: 0.1

@@ -22,7 +22,8 @@ from simulators.emissions import EmissionLog, read_series
 from simulators.plant import Plant, emission_folder
 from simulators.protocols.opcua import NodeMapping, node_mappings
 from simulators.scenario import Scenario
-from tests.integration.mqtt_brokers import free_port, until
+from tests.integration.mqtt_brokers import until
+from tests.ports import free_port
 
 SECOND = 1_000_000_000
 START = 1_750_000_000_000_000_000

@@ -27,8 +27,9 @@ from edge_agent.sources.sparkplug.values import BAD_NO_COMMUNICATION
 from shopfloor.block import Quality, Sample
 from shopfloor.messages import Lane, SpanRecord
 from tests.contract.source_agent import Agent
-from tests.integration.mqtt_brokers import Broker, free_port, mosquitto, nats, until
+from tests.integration.mqtt_brokers import Broker, mosquitto, nats, until
 from tests.integration.sparkplug_edge_node import EDGE, GROUP, HOST, EdgeNode, config, edge_node
+from tests.ports import free_port
 
 MakeBroker: TypeAlias = Callable[[Path], AbstractAsyncContextManager[Broker]]
 BEGIN_MS = 1_700_000_000_000
