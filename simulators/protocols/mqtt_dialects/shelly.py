@@ -74,7 +74,11 @@ class Shelly:
                 "time": {"path": "params.ts", "format": "s"},
                 "signals": [
                     signal_entry(
-                        f"params.{part}.{key}", name, unit, **({"scale": scale} if scale != 1.0 else {})
+                        f"params.{part}.{key}",
+                        name,
+                        unit,
+                        optional=True,
+                        **({"scale": scale} if scale != 1.0 else {}),
                     )
                     for part, fields in (("em:0", EM_FIELDS), ("emdata:0", EMDATA_FIELDS))
                     for key, name, unit, scale in fields
