@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from edge_agent.config import Config
+from edge_agent.owner import become_owner
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.security import Mode, Policy
 from shopfloor import configfile
@@ -74,6 +75,10 @@ def _settings(arguments: argparse.Namespace) -> tuple[OpcUaConfig, str, Path | N
         if arguments.endpoint is not None:
             raise InvalidName("name an endpoint or a --config, not both")
         config = configfile.load(arguments.config, Config)
+        # What a session leaves in the folder of certificates has to be the agent's, not root's.
+        if become_owner(config.data):
+            # Once more, with the rights of the agent: what root can read need not be readable for it.
+            config = configfile.load(arguments.config, Config)
         servers = {entry.opcua.name: entry.opcua for entry in config.sources if entry.opcua is not None}
         if arguments.source is None and len(servers) == 1:
             (server,) = servers.values()
@@ -100,7 +105,10 @@ def _settings(arguments: argparse.Namespace) -> tuple[OpcUaConfig, str, Path | N
         settings["security"]["pki"] = str(arguments.pki)
     if arguments.password_file is not None:
         settings["password"] = f"file:{arguments.password_file}"
-    return OpcUaConfig.model_validate(settings), _AGENT, None
+    server = OpcUaConfig.model_validate(settings)
+    if arguments.pki is not None:
+        become_owner(arguments.pki)
+    return server, _AGENT, None
 
 
 async def _browse(arguments: argparse.Namespace, config: OpcUaConfig, agent_id: str, pki: Path | None) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent import owner
+from edge_agent import browse_command, owner
 from edge_agent.owner import become_owner
+from shopfloor.__main__ import main
 
 
 @pytest.fixture
@@ -58,3 +59,35 @@ def test_nobody_else_changes(
     belongs(monkeypatch, user, me=me)
     assert not become_owner(Path("data"))
     assert became == []
+
+
+AGENT = """\
+agent: {id: gateway, asset: acme/hk01}
+data: data
+uplink: {url: "http://127.0.0.1:9", token: "file:token"}
+sources:
+  - opcua:
+      name: imm-01
+      endpoint: opc.tcp://127.0.0.1:1
+      nodes: [{node: "i=2258", asset: acme/hk01/a/l/imm-01, signal: time}]
+"""
+
+
+def test_browse_goes_on_as_the_owner_of_the_folder_that_it_writes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Path] = []
+
+    def become(folder: Path) -> bool:
+        asked.append(folder)
+        (tmp_path / "token").unlink()  # from now on it can't be read
+        return True
+
+    monkeypatch.setattr(browse_command, "become_owner", become)
+    (tmp_path / "agent.yaml").write_text(AGENT)
+    (tmp_path / "token").write_text("secret")
+    assert main(["edge", "browse", "--config", str(tmp_path / "agent.yaml")]) == 2
+    assert str(tmp_path / "token") in capsys.readouterr().err
+    (tmp_path / "token").write_text("secret")
+    assert main(["edge", "browse", "opc.tcp://127.0.0.1:1", "--pki", str(tmp_path / "pki")]) == 1
+    assert [folder.name for folder in asked] == ["data", "pki"]
