@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -36,8 +37,9 @@ def become_owner(folder: Path) -> bool:
 
 
 def nearest(folder: Path) -> Path:
-    """Return a folder, or where it is still to be made the nearest one above it that exists."""
+    """Return a folder, or where it is still to be made or hidden from us the nearest one above it that we see."""
     for each in (folder, *folder.absolute().parents):
-        if each.exists():
-            return each
+        with suppress(PermissionError):
+            if each.exists():
+                return each
     return Path("/")

@@ -153,7 +153,10 @@ def _file_system(mount: Mount) -> Finding:
 
 def _space(limits: BufferConfig, folder: Path, there: Path) -> Finding:
     free = disk_free_bytes(there)
-    taken = sum(file.stat().st_size for file in folder.glob("buffer.sqlite3*")) if folder.is_dir() else 0
+    try:
+        taken = sum(file.stat().st_size for file in folder.glob("buffer.sqlite3*")) if folder.is_dir() else 0
+    except PermissionError:
+        taken = 0  # that it can't be written is another finding
     wanted = max(0, limits.max_bytes - taken) + limits.disk_reserve
     figures = {
         "free_bytes": free,

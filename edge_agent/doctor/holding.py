@@ -17,16 +17,22 @@ _SEE = "shopfloor edge buffer AGENT_YAML shows which"
 
 def look_at_buffer(config: Config) -> Iterator[Finding]:
     """Read the buffer's file, beside a running agent or without one."""
-    if not (config.data / FILE_NAME).exists():
-        yield ok("there is no buffer yet; it is made at the first start", streams=0)
-        return
     try:
-        report = report_of(config)
+        report = report_of(config) if (config.data / FILE_NAME).exists() else None
+    except PermissionError as error:
+        yield failure(
+            f"the buffer can't be read: {error}",
+            "run this as the user to whom the data folder belongs, or as root",
+        )
+        return
     except (StoreUnavailable, OSError) as error:
         yield failure(
             f"the buffer can't be read: {error}",
             "the agent sets a damaged file aside when it starts; look at its log",
         )
+        return
+    if report is None:
+        yield ok("there is no buffer yet; it is made at the first start", streams=0)
         return
     names = ("pending_samples", "pending_bytes", "left_bytes", "hours_left", "oldest_pending_time")
     figures = {name: report[name] for name in names} | {"streams": len(report["streams"])}

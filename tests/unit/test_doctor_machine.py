@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge_agent.config import BufferConfig
+from edge_agent.config import BufferConfig, Config
 from edge_agent.doctor import Verdict, disk
 from edge_agent.doctor.clock import KernelClock, look_at_clock, read_kernel_clock
-from edge_agent.doctor.disk import Mount, measure_commit, mount_of
+from edge_agent.doctor.disk import Mount, look_at_data_folder, measure_commit, mount_of
+from edge_agent.doctor.holding import look_at_buffer
 from edge_agent.owner import nearest
 
 MOUNTS = """\
@@ -20,6 +23,21 @@ MOUNTS = """\
 31 27 8:2 / {folder}/card rw,relatime - f2fs /dev/sda2 rw
 garbage
 """
+
+
+def config(data: Path, token: Path) -> Config:
+    token.write_text("secret")
+    topics = [{"topic": "a/b", "asset": "acme/hk01/a/l/c", "signals": "all"}]
+    mqtt = {"name": "m", "broker": "mqtt://127.0.0.1:1", "client_id": "x", "topics": topics}
+    uplink = {"url": "http://127.0.0.1:9", "token": f"file:{token}"}
+    return Config.model_validate(
+        {
+            "agent": {"id": "gateway", "asset": "acme/hk01"},
+            "data": str(data),
+            "uplink": uplink,
+            "sources": [{"mqtt": mqtt}],
+        }
+    )
 
 
 @pytest.fixture
@@ -101,6 +119,24 @@ def test_a_folder_that_is_still_to_be_made(tmp_path: Path) -> None:
     assert disk._folder(tmp_path / "a" / "b", tmp_path).verdict is Verdict.OK
     (tmp_path / "file").write_text("")
     assert disk._folder(tmp_path / "file" / "data", tmp_path / "file").verdict is Verdict.FAILURE
+
+
+def test_a_folder_that_this_user_may_not_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shut, token = tmp_path / "shut", tmp_path / "token"
+    shut.mkdir()
+    stat = Path.stat
+
+    def closed(path: Path, **words: Any) -> os.stat_result:
+        if shut in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **words)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    assert nearest(shut / "data") == shut
+    (found,) = look_at_buffer(config(shut, token))
+    assert (found.verdict, f"'{shut}/buffer.sqlite3'" in found.text) == (Verdict.FAILURE, True)
+    assert "run this as the user" in found.advice
+    assert look_at_data_folder(config(shut / "data", token))
 
 
 def test_measuring_a_commit_leaves_no_file(tmp_path: Path) -> None:
