@@ -150,6 +150,8 @@ def test_a_decimal_comma_alone_leaves_text_alone() -> None:
 def test_everything_as_text() -> None:
     make = converter("text")
     assert [make(raw).text for raw in ("007", 7, True, 1.5)] == ["007", "7", "true", "1.5"]
+    # The sum of two numbers of a payload: Python does not write more than 4300 digits.
+    assert make(18 * 10**4299).status == STATUS_NOT_CONVERTIBLE
     assert make(None).is_null
     assert make({}).status == STATUS_NOT_CONVERTIBLE
 

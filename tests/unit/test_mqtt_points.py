@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
+
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.mqtt.repeats import RecentPayloads
 from shopfloor.block import problems
@@ -73,6 +75,48 @@ def test_one_bad_point_costs_only_itself() -> None:
         "bad_time": 1,
         "no_source_time": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("form", "begin", "interval_ms", "number", "timed"),
+    [
+        ("ns", 2**63 - 1, 2.5, 2, 1),
+        # The 342 steps of 2.5 ms that are left of the last second, and its beginning.
+        ("s", 9_223_372_036, 2.5, 400, 342),
+        ("s", 9_223_372_036, 86_400_000.0, 5_000, 1),
+    ],
+)
+def test_points_that_run_out_of_time_cost_neither_each_other_nor_other_messages(
+    form: str, begin: int, interval_ms: float, number: int, timed: int
+) -> None:
+    series = {
+        **BURST,
+        "time": {"path": "t", "format": form},
+        "points": {"path": "b", "interval_ms": interval_ms},
+    }
+    sent = ("b/c", {"t": begin, "b": list(range(number))})
+    translation, rows = translate(translator(series, TIMELESS), ("plain/c", -1), sent, ("plain/c", -2))
+    assert [row.value for row in rows] == [-1.0, *range(number), -2.0]
+    assert [row.source_time > NOW + 3_600_000_000_000 for row in rows[1:-1]] == [True] * timed + [False] * (
+        number - timed
+    )
+    assert translation.counts["bad_time"] == number - timed
+    assert translation.counts["no_source_time"] == number - timed + 2
+
+
+@pytest.mark.parametrize(("form", "raw"), [("s", 1e305), ("ms", 1e308), ("ns", 2**63)])
+def test_an_absurd_time_costs_only_itself(form: str, raw: float) -> None:
+    time = {"path": "t", "format": form}
+    one = {**BURST, "time": time, "signals": [{"path": "v", "signal": "v"}]}
+    del one["points"]
+    many = {**one, "topic": "m/{cell}", "points": {"time": time}}
+    del many["time"]
+    sent = {"t": raw, "v": 1}
+    translation, rows = translate(
+        translator(one, many), ("b/c", sent), ("m/d", [sent, {"t": 5, "v": 2}]), ("b/c", {"t": 5, "v": 3})
+    )
+    assert [row.value for row in rows] == [1.0, 1.0, 2.0, 3.0]
+    assert translation.counts == {"bad_time": 2, "no_source_time": 2}
 
 
 def test_a_flood_of_points_is_bounded() -> None:

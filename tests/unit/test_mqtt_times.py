@@ -52,6 +52,20 @@ def test_times(form: TimeFormat, raw: Any, time_ns: int) -> None:
         ("ms", 10**30),
         ("s", math.nan),
         ("s", 1e300),
+        ("s", 1e305),
+        ("s", -1e305),
+        ("ms", 1e308),
+        ("us", 1e308),
+        ("ns", 1e308),
+        ("s", 9223372037.0),
+        ("s", 9223372037),
+        ("ns", 9.3e18),
+        ("ns", -(2**63)),
+        ("ns", 2**63),
+        ("s", 10**4000),
+        ("s", math.inf),
+        ("s", "1e39"),
+        ("s", "9" * 39),
         ("s", "1e999999999"),
         ("s", "NaN"),
         ("iso", 5),
@@ -59,10 +73,45 @@ def test_times(form: TimeFormat, raw: Any, time_ns: int) -> None:
         ("iso", "2025-13-01T00:00:00Z"),
         ("iso", "9999-12-31T00:00:00Z"),
         ("iso", ""),
+        ("iso", "0001-01-01T00:00:00+23:59"),
+        ("iso", "9999-12-31T23:59:59.999999999-23:59"),
+        ("iso", "2262-04-11T23:47:16.854775808Z"),
+        ("iso", "1677-09-21T00:12:43.145224192Z"),
     ],
 )
 def test_what_is_no_time(form: TimeFormat, raw: Any) -> None:
     assert time_reader(form)(raw, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("form", "raw", "time_ns"),
+    [
+        ("ns", 2**63 - 1, 2**63 - 1),
+        ("ns", 1 - 2**63, 1 - 2**63),
+        ("s", 9223372036.0, 9223372036 * S),
+        ("s", "1e-999999", 0),
+        ("iso", "2262-04-11T23:47:16.854775807Z", 2**63 - 1),
+    ],
+)
+def test_the_first_and_the_last_time(form: TimeFormat, raw: Any, time_ns: int) -> None:
+    assert time_reader(form)(raw, 0) == time_ns
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "America/Los_Angeles"])
+@pytest.mark.parametrize("fold", ["first", "second", "nearest"])
+@pytest.mark.parametrize(
+    ("form", "raw"),
+    [
+        ("iso", "0001-01-01T00:00:00"),
+        ("iso", "9999-12-31T23:59:59.999999999"),
+        ("s", 1e305),
+        ("ms", -1e308),
+        ("ns", 2**63),
+        ("s", -(10**15)),
+    ],
+)
+def test_local_times_beyond_all_clocks(form: TimeFormat, raw: Any, zone: str, fold: Fold) -> None:
+    assert time_reader(form, zone, fold)(raw, 0) is None
 
 
 def test_local_time_needs_a_zone() -> None:

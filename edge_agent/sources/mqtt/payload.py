@@ -155,7 +155,11 @@ def _as_text(raw: Any) -> Value:
     value = convert(raw)
     if value.text is not None or value.is_null or value.status:
         return value
-    return _text(("true" if raw else "false") if type(raw) is bool else str(raw)[:400])
+    try:
+        return _text(("true" if raw else "false") if type(raw) is bool else str(raw)[:400])
+    except ValueError:
+        # The sum of two integers can have more digits than Python writes.
+        return NOT_CONVERTIBLE
 
 
 def _spelled(text: str, *, decimal_comma: bool) -> Value:

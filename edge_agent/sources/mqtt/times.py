@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ _FRACTION: Final = re.compile(r"([^.,]+)[.,](\d{1,18})(.*)", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  a local clock's own
 _ONE_SECOND: Final = timedelta(seconds=1)
+_FAR_NS: Final = 2.0**64
 
 
 def time_reader(form: TimeFormat, zone: str | None = None, fold: Fold = "first") -> TimeReader:
@@ -46,14 +46,13 @@ def time_reader(form: TimeFormat, zone: str | None = None, fold: Fold = "first")
         if kind is int:
             time_ns = raw * unit
             return time_ns if -(2**63) < time_ns < 2**63 else None
-        if kind is float and math.isfinite(raw):
-            return _in_range(round(raw * (unit / 1_000)) * 1_000 if unit > 1 else round(raw))
+        # NaN, the infinities, and what becomes infinite in ns are all not below this.
+        if kind is float and abs(raw * unit) < _FAR_NS:
+            return in_range(round(raw * (unit / 1_000)) * 1_000 if unit > 1 else round(raw))
         if kind is str and len(raw) < 40:
             try:
                 number = Decimal(raw.strip().replace(",", ".", 1))
-                return (
-                    _in_range(int(number * unit)) if number.is_finite() and number.adjusted() < 40 else None
-                )
+                return in_range(int(number * unit)) if number.is_finite() and number.adjusted() < 40 else None
             except InvalidOperation:
                 return None
         return None
@@ -84,13 +83,13 @@ def _local(zone: str, fold: Fold) -> _Local:
     def utc(moment: datetime, fraction_ns: int, received_time: int) -> int | None:
         first = _utc_ns(moment.replace(tzinfo=where), fraction_ns)
         if fold == "first":
-            return _in_range(first)
+            return in_range(first)
         second = _utc_ns(moment.replace(tzinfo=where, fold=1), fraction_ns)
         # Where a clock put forward skips times, "second" lies before "first" and is no other reading of it.
         if second <= first:
-            return _in_range(first)
+            return in_range(first)
         is_second = fold == "second" or 2 * abs(received_time - second) <= second - first
-        return _in_range(second if is_second else first)
+        return in_range(second if is_second else first)
 
     return utc
 
@@ -103,7 +102,7 @@ def _iso(text: str, received_time: int, local: _Local | None) -> int | None:
     try:
         moment = datetime.fromisoformat(text.strip())
         if moment.tzinfo is not None:
-            return _in_range(_utc_ns(moment, fraction_ns))
+            return in_range(_utc_ns(moment, fraction_ns))
         return None if local is None else local(moment, fraction_ns, received_time)
     except (ValueError, OverflowError):
         return None
@@ -113,5 +112,6 @@ def _utc_ns(moment: datetime, fraction_ns: int) -> int:
     return (moment - _EPOCH) // _ONE_SECOND * _SECOND_NS + fraction_ns
 
 
-def _in_range(time_ns: int) -> int | None:
+def in_range(time_ns: int) -> int | None:
+    """Return a time (UTC ns) that an int64 holds and that is not NO_TIME, None for another."""
     return time_ns if -(2**63) < time_ns < 2**63 else None
