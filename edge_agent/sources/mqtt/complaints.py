@@ -8,6 +8,8 @@ from typing import Final
 _log = logging.getLogger(__name__)
 
 _MAX: Final = 500
+_SHOWN: Final = 200
+"""Characters of a topic; those that begin alike count as one."""
 
 
 class Complaints:
@@ -22,10 +24,11 @@ class Complaints:
         self._source = source
         self._level = logging.WARNING if loud else logging.DEBUG
         self.said: dict[tuple[str, str], str] = {}
-        """(topic, what) to why, in the order in which it was said."""
+        """(the topic's first 200 characters, what) to why, in the order in which it was said."""
 
     def note(self, what: str, topic: str, why: str) -> None:
         """Log what is wrong with messages of a topic, unless that was said before."""
+        topic = topic[:_SHOWN]
         if (topic, what) in self.said or len(self.said) > _MAX:
             return
         self.said[topic, what] = why
@@ -36,4 +39,4 @@ class Complaints:
                 self._source,
             )
             return
-        _log.log(self._level, "%s: topic %.200r: %s: %.300s (said once)", self._source, topic, what, why)
+        _log.log(self._level, "%s: topic %r: %s: %.300s (said once)", self._source, topic, what, why)

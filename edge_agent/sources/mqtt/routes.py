@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
@@ -15,6 +16,10 @@ from shopfloor.signal import SeriesKey, parse_signal
 
 _MAX_TOPICS: Final = 10_000
 """Topics whose meaning is remembered; beyond it the least recently used are worked out again."""
+_LONG_TOPIC: Final = 200
+"""Characters; of longer topics, which may have 64 KiB, a digest is remembered."""
+_LONGEST_PATH: Final = 500
+"""Characters of a path that ``signals: all`` takes, as of one that is configured."""
 _MAX_FOUND_SIGNALS: Final = 50_000
 """Signals found by ``signals: all``, over all topics."""
 
@@ -24,29 +29,36 @@ class Routes:
 
     def __init__(self, topics: Iterable[TopicConfig]) -> None:
         self.meanings = [Meaning(topic) for topic in topics]
-        self._routes: OrderedDict[str, Route | Unusable] = OrderedDict()
+        self._routes: OrderedDict[str | bytes, Route | Unusable] = OrderedDict()
         self._found_signals = 0
         self.declared: dict[SeriesKey, SignalConfig | None] = {}
         """Every series met so far, in order, with what the configuration says of it; bounded as the topics are."""
 
     def of(self, topic: str) -> Route | Unusable:
         """Return what a topic means, or why it is of no use."""
-        found = self._routes.get(topic)
+        name = (
+            topic if len(topic) <= _LONG_TOPIC else hashlib.blake2b(topic.encode(), digest_size=16).digest()
+        )
+        found = self._routes.get(name)
         if found is None:
-            found = self._routes[topic] = self._work_out(topic)
+            found = self._routes[name] = self._work_out(topic)
             if len(self._routes) > _MAX_TOPICS:
                 _, dropped = self._routes.popitem(last=False)
                 if isinstance(dropped, Route):
                     self._found_signals -= len(dropped.found)
         else:
-            self._routes.move_to_end(topic)
+            self._routes.move_to_end(name)
         return found
 
     def find(self, route: Route, path: str) -> SeriesKey | Unusable | None:
         """Return the series of a path that ``signals: all`` takes, None for the time, or why there is none.
 
-        What was found, or that nothing was, is remembered in ``route.found``, unless there are too many.
+        What was found, or that nothing was, is remembered in ``route.found``, unless there are too many or the path is
+        too long.
         """
+        if len(path) > _LONGEST_PATH:
+            why = f"a path of {len(path)} characters; {_LONGEST_PATH} are the most"
+            return Unusable("invalid_signal", why)
         known = len(route.found)
         if known >= route.meaning.config.max_signals or self._found_signals >= _MAX_FOUND_SIGNALS:
             return Unusable(
