@@ -73,15 +73,21 @@ class Refusing:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+        self.token: str | None = None
         self.uaclient = SimpleNamespace(
             session=SimpleNamespace(
-                restore_authentication_token=lambda _token: None, reset_authentication_token=lambda: None
+                restore_authentication_token=self._restore,
+                reset_authentication_token=lambda: self._restore(None),
             )
         )
         self.security_policy = SimpleNamespace(peer_certificate=b"")
         self.session_timeout = 0
 
+    def _restore(self, token: str | None) -> None:
+        self.token = token
+
     async def _activate_with_credentials(self) -> None:
+        assert self.token == "old"
         raise self.error
 
 
@@ -106,5 +112,6 @@ async def test_a_server_that_breaks_off_over_an_old_session_is_asked_three_times
         assert heir is not None
         with pytest.raises(ConnectionError):
             await left.revive(refusing, heir)
+        assert refusing.token is None, "whoever closes the client does not close that session"
     assert left.heir() is None
     assert len(left) == 1, "it is still to be closed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +50,7 @@ class FakeSession:
         self.fault = StatusCodes.BadMessageNotAvailable
         self.acknowledged: list[int] = []
         self.asked_for: list[int] = []
+        self.deleted: list[int] = []
         self.inherited: Kept | None = None
         self.keep: Any = None
 
@@ -67,6 +69,9 @@ class FakeSession:
         return answer
 
     async def call(self, request: Any, _timeout_s: float | None = None) -> bytes:
+        if isinstance(request, ua.DeleteSubscriptionsRequest):
+            self.deleted += request.Parameters.SubscriptionIds
+            return b""
         if isinstance(request, ua.RepublishRequest):
             sequence = int(request.Parameters.RetransmitSequenceNumber)
             self.asked_for.append(sequence)
@@ -257,6 +262,27 @@ async def test_a_subscription_that_is_gone_is_not_gone_on_with(world: World) -> 
     world.session.fault = StatusCodes.BadSubscriptionIdInvalid
     await world.break_and_go_on()
     assert "live" not in world.subscriptions
+
+
+async def test_a_group_that_is_not_wanted_any_more_costs_no_other(world: World) -> None:
+    await world.run(published(1), taken=1)
+    kept = world.session.keep()
+    kept.tracked.append(replace(kept.tracked[0], number=8, group="(events)"))
+    world.session.keep = lambda: kept
+    world.session.store(2)
+    await world.break_and_go_on()
+    assert world.taker.taken == [1, 2]
+    assert ("live" in world.subscriptions, "(events)" in world.subscriptions) == (True, False)
+    assert world.session.deleted == [8]
+
+
+async def test_nothing_is_gone_on_with_that_the_books_on_disk_do_not_know(world: World) -> None:
+    with world.subscriptions.joining():
+        assert world.session.keep() is None
+    assert world.session.keep() is not None
+    with pytest.raises(SourceUnavailable), world.subscriptions.joining():
+        raise SourceUnavailable("connection lost")
+    assert world.session.keep() is None
 
 
 async def test_without_republish_the_next_number_tells(world: World) -> None:

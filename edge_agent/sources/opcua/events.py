@@ -117,7 +117,7 @@ class Events:
             now_s = asyncio.get_running_loop().time()
             due = [each for each in self.listeners if each.node is None and each.next_try_s <= now_s]
             if due:
-                await self._listen(subscriptions.number(EVENTS), due)
+                await self._listen(subscriptions, due)
         self._refresh.set()
 
     async def tend(self, subscriptions: Subscriptions, report: Callable[[], None]) -> Never:
@@ -195,8 +195,13 @@ class Events:
                 self._intake.take(batch, self.listeners[number], row, self._live.nodes.expansion.types)
         except MalformedMessage as error:
             raise ServiceFault(f"HistoryRead of events: {error}", StatusCodes.BadUnexpectedError) from error
-        # What a condition was in the past says nothing of what it is: its book stays as it is.
-        await self._store(batch, self._live.clock(), done())
+        # What a condition was in the past says nothing of what it is, but the name of its signal is given for good.
+        state = done()
+        for listener, book in batch.books.items():
+            if listener.book is not None and book.signals.keys() - listener.book.signals.keys():
+                listener.book.signals |= {**book.signals, **listener.book.signals}
+                state[f"{self._source}/alarms/{listener.short_key}"] = listener.book.saved()
+        await self._store(batch, self._live.clock(), state)
 
     async def give_up(self, hole: Hole, reason: str) -> None:
         """See Reader."""
@@ -218,7 +223,7 @@ class Events:
             raise MalformedMessage(f"client handle {handle} was never given out")
         return self.listeners[handle]
 
-    async def _listen(self, subscription: int, listeners: Sequence[Listener]) -> None:
+    async def _listen(self, subscriptions: Subscriptions, listeners: Sequence[Listener]) -> None:
         """Find notifiers and have the server report them."""
         session = self._live.session
         found = await resolve(session, [each.config.address for each in listeners])
@@ -234,16 +239,17 @@ class Events:
             value = level.Value.Value if level.Value is not None else None
             try:
                 reason = await self._types.prepare(listener, self._saved_books()) or await monitor(
-                    session, subscription, listener, node
+                    session, subscriptions.number(EVENTS), listener, node
                 )
             except ServiceFault as fault:
                 reason = str(fault)
             if reason:
                 self._fails(listener, reason)
                 continue
-            listener.node, listener.reason = node, ""
-            listener.with_history = isinstance(value, int) and bool(value & _HISTORY_READ)
-            await self._joined(listener)
+            with subscriptions.joining():
+                listener.node, listener.reason = node, ""
+                listener.with_history = isinstance(value, int) and bool(value & _HISTORY_READ)
+                await self._joined(listener)
 
     async def _joined(self, listener: Listener) -> None:
         """Open the books of a listener: what happened before is read from history, or lost."""

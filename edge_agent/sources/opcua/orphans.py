@@ -127,6 +127,10 @@ class Orphans:
             client.uaclient.session.reset_authentication_token()
             client._server_nonce = None  # noqa: SLF001
             return False
+        except BaseException:
+            # Whoever closes this client shall not take the session for its own and say goodbye for it.
+            client.uaclient.session.reset_authentication_token()
+            raise
         self.left.remove(orphan)
         return True
 

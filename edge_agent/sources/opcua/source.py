@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Never
@@ -221,8 +221,22 @@ async def _attach(live: Live, subscriptions: Subscriptions, numbers: Iterable[in
             here[number] = result
     problems |= await _look_at(live, here)
     await name_values(live, here)
+    with subscriptions.joining():
+        problems |= await _begin(live, subscriptions, here, problems)
+    now_s = asyncio.get_running_loop().time()
+    for number, reason in problems.items():
+        nodes.fails(number, reason, now_s, live.sink)
+    live.attached.set()
+
+
+async def _begin(
+    live: Live, subscriptions: Subscriptions, here: Mapping[int, ua.NodeId], problems: Mapping[int, str]
+) -> dict[int, str]:
+    """Have what is sound watched or polled, and put into the books since when; return why some can't be watched."""
+    nodes = live.nodes
     state: State = {}
     lost: list[Span] = []
+    refused: dict[int, str] = {}
     for group in dict.fromkeys(nodes.configs[number].group for number in here):
         members = [
             number for number in here if nodes.configs[number].group == group and number not in problems
@@ -238,7 +252,7 @@ async def _attach(live: Live, subscriptions: Subscriptions, numbers: Iterable[in
                 for number, result in zip(members, outcome, strict=True)
                 if result is not None
             }
-            problems |= failed
+            refused |= failed
             members = [number for number in members if number not in failed]
         for number in members:
             nodes.works(number, here[number])
@@ -246,13 +260,10 @@ async def _attach(live: Live, subscriptions: Subscriptions, numbers: Iterable[in
             more, gone = live.join(group, members, at)
             state |= more
             lost.extend(gone)
-    now_s = asyncio.get_running_loop().time()
-    for number, reason in problems.items():
-        nodes.fails(number, reason, now_s, live.sink)
     await live.record_lost(lost, "the connection was interrupted, and the server keeps no history")
     if state:
         await live.sink.put(NO_SAMPLES, state)
-    live.attached.set()
+    return refused
 
 
 async def _look_at(live: Live, here: dict[int, ua.NodeId]) -> dict[int, str]:

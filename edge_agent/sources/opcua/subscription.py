@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Never
 
 from asyncua import ua
@@ -53,6 +54,7 @@ class Subscriptions:
         self._at_hand: list[Arrived] = []
         """What is being put into the buffer, in order."""
         self._outstanding = 0
+        self._joining = 0
         self._any = asyncio.Event()
         """Set once there is a subscription."""
         self._inherited = self._session.inherited
@@ -108,11 +110,21 @@ class Subscriptions:
                         subscription.last_heard_s = loop.time()
                 requests.create_task(self._publish())
 
+    @contextmanager
+    def joining(self) -> Iterator[None]:
+        """Hold for as long as the server watches something of which the books on disk know nothing yet.
+
+        A session that ends meanwhile leaves nothing to go on with: what was before it came would be taken for read.
+        """
+        self._joining += 1
+        yield
+        self._joining -= 1
+
     def keep(self) -> Kept | None:
         """Return what the next session needs to go on with these subscriptions, None where there are none."""
         if self._inherited is not None:
             return self._inherited
-        if not self._by_id:
+        if not self._by_id or self._joining:
             return None
         waiting = [*self._at_hand]
         while not self._arrived.empty():
@@ -144,9 +156,11 @@ class Subscriptions:
             owned = await transfer(self._session, numbers)
             kept.tracked = [tracked for tracked in kept.tracked if tracked.number in owned]
             kept.foreign = False
-        if not self._fits(kept, groups):
-            await delete(self._session, [tracked.number for tracked in kept.tracked])
-            kept.tracked = []
+        fits = self._fits(kept)
+        unwanted = [each for each in kept.tracked if not fits or each.group not in groups]
+        if unwanted:
+            await delete(self._session, [tracked.number for tracked in unwanted])
+            kept.tracked = [tracked for tracked in kept.tracked if tracked not in unwanted]
         loop = asyncio.get_running_loop()
         for tracked in kept.tracked:
             tracked.heard, tracked.last_heard_s = False, loop.time()
@@ -170,12 +184,10 @@ class Subscriptions:
         await self._catch_up()
         return [number for number in watched if self._group_of(number) in self._by_group]
 
-    def _fits(self, kept: Kept, groups: dict[str, Taker | None]) -> bool:
+    def _fits(self, kept: Kept) -> bool:
         """Tell whether the books of the sink are those that the subscriptions were followed by."""
-        return (
-            kept.sink is self._live.sink
-            and all(tracked.group in groups for tracked in kept.tracked)
-            and all(self._live.coverage.covered_to(number) is not None for number in kept.nodes)
+        return kept.sink is self._live.sink and all(
+            self._live.coverage.covered_to(number) is not None for number in kept.nodes
         )
 
     async def _catch_up(self) -> None:
