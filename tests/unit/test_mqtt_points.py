@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from edge_agent.sources.mqtt import mapping
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.mqtt.repeats import RecentPayloads
 from shopfloor.block import problems
@@ -117,6 +119,37 @@ def test_an_absurd_time_costs_only_itself(form: str, raw: float) -> None:
     )
     assert [row.value for row in rows] == [1.0, 1.0, 2.0, 3.0]
     assert translation.counts == {"bad_time": 2, "no_source_time": 2}
+
+
+def test_a_defect_of_ours_costs_one_message(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+        for path, raw in content.items():
+            if path == "bad":
+                raise ZeroDivisionError
+            yield path, raw
+
+    monkeypatch.setattr(mapping, "leaves", failing)
+    everything = {**BURST, "signals": "all"}
+    del everything["points"]
+    made = translator(everything)
+    sent = [("b/c", {"a": 1}), ("b/c", {"a": 2, "bad": 0, "z": 0}), ("b/d", {"bad": 0}), ("b/c", {"a": 3})]
+    translation, rows = translate(made, *sent)
+    assert [row.value for row in rows] == [1.0, 2.0, 3.0]
+    assert translation.counts == {"defect": 2, "no_source_time": 3}
+    # Told with its place once, and with each topic; without a payload.
+    assert [bool(record.exc_info) for record in caplog.records] == [True, False, False]
+    assert "'b/d': defect: 10 bytes" in caplog.text
+
+
+def test_what_is_not_the_messages_fault_is_not_taken_for_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(_payload: bytes) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(mapping, "decode_json", exhausted)
+    with pytest.raises(MemoryError):
+        translate(translator(TIMELESS), ("plain/c", 1))
 
 
 def test_a_flood_of_points_is_bounded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.inbox import Message
 from edge_agent.sources.mqtt.mapping import Translator
 from edge_agent.sources.mqtt.paths import finder
-from edge_agent.sources.mqtt.payload import Value
+from edge_agent.sources.mqtt.payload import NOT_CONVERTIBLE, Value
 from edge_agent.sources.mqtt.repeats import RecentPayloads
 from edge_agent.sources.mqtt.rows import Numbering, Rows, number_reader
 from shopfloor.asset import AssetPath
@@ -147,6 +148,41 @@ def test_a_few_samples_do_not_name_many_series() -> None:
     few = block_of(numbering, 400, 7, 400)
     assert len(few.series) == 2
     assert block_of(numbering, *range(499, -1, -1)).series is everything.series
+
+
+def test_what_was_begun_and_failed_leaves_no_trace() -> None:
+    rows = Rows(Numbering())
+    many = SERIES[:2]
+
+    def failing() -> Iterator[float]:
+        yield 1.0
+        raise ArithmeticError
+
+    for number in range(2):
+        rows.add(many[0], NOW, NOW, Value(float(number), text="whole" if number else None))
+        for sample in (
+            Value(5.0),
+            Value(math.nan, text="torn"),
+            Value(math.nan, is_null=True),
+            NOT_CONVERTIBLE,
+        ):
+            with pytest.raises(OverflowError):
+                rows.add(many[1], 2**63, NOW, sample)
+            rows.cut_torn()
+        with pytest.raises(ArithmeticError):
+            rows.add_numbers(many, NOW, NOW, failing())
+        rows.cut_torn()
+        rows.add_numbers(many, NOW, NOW, (7.0, 8.0))
+    block = rows.block()
+    assert problems(block) == []
+    assert [(row.series.signal, row.value, row.text, row.status) for row in block.rows() if not row.text] == [
+        ("v.a", 0.0, None, 0),
+        ("v.a", 7.0, None, 0),
+        ("v.b", 8.0, None, 0),
+        ("v.a", 7.0, None, 0),
+        ("v.b", 8.0, None, 0),
+    ]
+    assert block.text == {3: "whole"}
 
 
 def test_the_memory_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

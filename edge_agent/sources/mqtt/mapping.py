@@ -67,6 +67,13 @@ class Translator:
                 self._take(message, recent, rows)
             except UnusablePayload as error:
                 self._complain(rows, "not_json", message.topic, str(error))
+            except MemoryError:
+                # Not the message's fault: the broker shall bring it again.
+                raise
+            except Exception as error:  # noqa: BLE001  the broker would bring it again for ever, and all else behind it
+                rows.cut_torn()
+                rows.counts["defect"] += 1
+                self.complaints.note_defect(message.topic, len(message.payload), error)
         return Translation(rows.block(), rows.counts)
 
     def route(self, topic: str) -> str | Unusable:

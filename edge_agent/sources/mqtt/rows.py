@@ -124,6 +124,20 @@ class Rows:
         self._source_time.append(source_time)
         self._received_time.append(received_time)
 
+    def cut_torn(self) -> None:
+        """Leave out what was begun and not brought to its end; whole additions stay.
+
+        Call it where an addition raised something.
+        """
+        whole = len(self._received_time)
+        del self._length[whole:], self._source_time[whole:]
+        n = sum(self._length)
+        del self._index[n:], self._value[n:]
+        self._nulls = [row for row in self._nulls if row < n]
+        for column in (self._status, self._text):
+            for row in [row for row in column if row >= n]:
+                del column[row]
+
     def block(self) -> SampleBlock:
         """Return the samples as a block; what `normalise` found odd is added to `counts`."""
         n = len(self._index)
