@@ -191,3 +191,17 @@ def test_the_memory_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     for start in range(0, 100, 5):
         numbering.trim()
         assert len(block_of(numbering, *range(start, start + 5)).series) <= 15
+
+
+def test_the_memory_of_a_topics_series_is_bounded_though_they_are_the_same_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rows_module, "_MAX_SERIES", 10)
+    numbering = Numbering()
+    for _ in range(50):
+        numbering.trim()
+        # As of a topic that was forgotten and worked out again.
+        again = tuple(SeriesKey(*key) for key in SERIES)
+        assert numbering.places(again).tolist() == [0, 1, 2]
+        assert len(numbering._places) <= 7
+        assert numbering.places(again) is numbering.places(again)

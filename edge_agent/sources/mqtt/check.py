@@ -21,6 +21,8 @@ from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 
 _SHOWN: Final = 10
 """Topics and samples that a finding lists."""
+_SHOWN_CHARACTERS: Final = 200
+"""Of a topic; those that begin alike are taken as one."""
 _MAX_TOPICS: Final = 2_000
 _UNREMARKABLE: Final = frozenset({"no_source_time", "repeated_message", "unmatched_topic", "empty_payload"})
 
@@ -128,17 +130,18 @@ def _note(
     counts: Counter[str],
 ) -> None:
     found = translator.route(message.topic)
+    topic = message.topic[:_SHOWN_CHARACTERS]
     if isinstance(found, Unusable):
         if len(unmatched) < _MAX_TOPICS:
-            unmatched.setdefault(message.topic, found.why)
+            unmatched.setdefault(topic, found.why)
         return
     topics = seen[found]
-    if message.topic not in topics and len(topics) >= _MAX_TOPICS:
+    if topic not in topics and len(topics) >= _MAX_TOPICS:
         return
     block, found_counts = translator.translate([message], recent)
     counts.update(found_counts)
-    if len(block) or message.topic not in topics:
-        topics[message.topic] = tuple(block.rows())
+    if len(block) or topic not in topics:
+        topics[topic] = tuple(block.rows())
 
 
 def _matched(seen: Seen, listen_s: float) -> list[Finding]:

@@ -39,6 +39,7 @@ class Numbering:
         self._keys: list[SeriesKey] = []
         self._positions: dict[SeriesKey, int] = {}
         self._places: dict[int, tuple[Sequence[SeriesKey], array[int]]] = {}
+        self._placed = 0
         self._all: tuple[SeriesKey, ...] = ()
 
     def position(self, key: SeriesKey) -> int:
@@ -54,6 +55,7 @@ class Numbering:
         known = self._places.get(id(series))
         if known is None:
             known = self._places[id(series)] = series, array("I", map(self.position, series))
+            self._placed += len(series)
         return known[1]
 
     def applied(self, index: UInt32) -> tuple[tuple[SeriesKey, ...], UInt32]:
@@ -69,9 +71,13 @@ class Numbering:
         return self._all, index
 
     def trim(self) -> None:
-        """Begin anew where there are too many; call it between two runs of messages."""
-        if len(self._keys) > _MAX_SERIES or len(self._places) > _MAX_SERIES:
+        """Begin anew where there are too many; call it between two runs of messages.
+
+        What topics' series are is worked out again where there are many topics: the same series count once each time.
+        """
+        if len(self._keys) > _MAX_SERIES or self._placed > 2 * _MAX_SERIES:
             self._keys, self._positions, self._places, self._all = [], {}, {}, ()
+            self._placed = 0
 
 
 class Rows:
