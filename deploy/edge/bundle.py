@@ -71,11 +71,12 @@ def bundle(machine: str, python: str, out: Path, scratch: Path) -> Path:
     shutil.copy(pip_wheel(), content / "pip")
     for name in _FILES:
         shutil.copy(ROOT / "deploy" / "edge" / name, content)
+    compact = f"py{python.replace('.', '')}"
     told = hashlib.sha256((content / "requirements.txt").read_bytes()).hexdigest()[:8]
     (content / "platform").write_text(
-        f"VERSION={version}\nMACHINE={machine}\nPYTHON_VERSION={python}\nRELEASE={version}-{told}\n"
+        f"VERSION={version}\nMACHINE={machine}\nPYTHON_VERSION={python}\nRELEASE={version}-{compact}-{told}\n"
     )
-    name = f"shopfloor-edge-{version}-linux-{machine}-py{python.replace('.', '')}"
+    name = f"shopfloor-edge-{version}-linux-{machine}-{compact}"
     out.mkdir(parents=True, exist_ok=True)
     return pack(content, name, out / f"{name}.tar.gz")
 

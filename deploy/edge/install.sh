@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs, upgrades or removes a Shopfloor edge agent from the archive that this file lies in. No network is used.
 set -eu
+# The service's user has to read what root installs; what is nobody else's has its mode below.
+umask 022
 
 PREFIX=/opt/shopfloor-edge
 CONFIGURATION=/etc/shopfloor-edge
@@ -94,7 +96,8 @@ find_python() {
 # Whole or not at all: what runs now stays until the new one works, and one step back is kept.
 install_release() {
     target=$PREFIX/releases/$RELEASE
-    if [ ! -e "$target/complete" ]; then
+    # A link to the system's Python breaks when that is replaced.
+    if [ ! -e "$target/complete" ] || ! "$target/bin/shopfloor" edge --version >/dev/null 2>&1; then
         rm -rf "$target"
         mkdir -p "$PREFIX/releases"
         # pip comes along: many gateways have Python without it.
@@ -107,9 +110,15 @@ install_release() {
         "$target/bin/shopfloor" edge --version >/dev/null
         : >"$target/complete"
     fi
+    if [ -n "$SYSTEMD" ]; then
+        runuser -u "$OWNER" -- "$target/bin/shopfloor" edge --version >/dev/null ||
+            refuse "user $OWNER can't run $target/bin/shopfloor: everybody must be able to enter $PREFIX and what is above it"
+    fi
     before=$(readlink "$PREFIX/current" || true)
     ln -sfn "releases/$RELEASE" "$PREFIX/current.new"
     mv -T "$PREFIX/current.new" "$PREFIX/current"
+    # Installed once more: the one before this one still is the step back.
+    [ "$before" != "releases/$RELEASE" ] || return 0
     for old in "$PREFIX"/releases/*; do
         case $old in
             "$target" | "$PREFIX/$before") ;;
@@ -119,9 +128,12 @@ install_release() {
 }
 
 install_configuration() {
-    mkdir -p "$CONFIGURATION" "$DATA"
+    for folder in "$CONFIGURATION" "$DATA"; do
+        [ -d "$folder" ] || mkdir -p -m 750 "$folder"
+    done
     if [ ! -e "$CONFIGURATION/agent.yaml" ]; then
         sed "s|@DATA@|$DATA|" "$HERE/agent.sample.yaml" >"$CONFIGURATION/agent.yaml"
+        chmod 640 "$CONFIGURATION/agent.yaml"
         fresh=yes
     fi
 }
@@ -137,7 +149,6 @@ install_user() {
 install_service() {
     chown "root:$OWNER" "$CONFIGURATION" "$CONFIGURATION/agent.yaml"
     chmod 750 "$CONFIGURATION"
-    [ -z "${fresh:-}" ] || chmod 640 "$CONFIGURATION/agent.yaml"
     chown "$OWNER:$OWNER" "$DATA"
     chmod 750 "$DATA"
     sed "s|/opt/shopfloor-edge|$PREFIX|" "$HERE/shopfloor-edge.service" >"$UNIT"
@@ -161,7 +172,8 @@ install_release
 install_configuration
 shopfloor=$PREFIX/current/bin/shopfloor
 [ -z "$SYSTEMD" ] || install_service
-echo "$("$shopfloor" edge --version) is installed in $PREFIX"
+installed=$("$shopfloor" edge --version)
+echo "$installed is installed in $PREFIX"
 if [ -n "${fresh:-}" ]; then
     echo "now: edit $CONFIGURATION/agent.yaml, put the token into $CONFIGURATION/agent.token (mode 640), then"
     echo "  $shopfloor edge doctor $CONFIGURATION/agent.yaml"

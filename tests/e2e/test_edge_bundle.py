@@ -120,6 +120,7 @@ def test_installed_without_a_network_upgraded_and_removed(unpacked: Path, tmp_pa
 
     # The upgrade keeps configuration and buffer, and one release to go back to.
     before = (prefix / "current").readlink()
+    assert f"-py{sys.version_info.major}{sys.version_info.minor}-" in before.name
     told = (unpacked / "platform").read_text()
     (unpacked / "platform").write_text(re.sub("RELEASE=.*", "RELEASE=9.9-next", told))
     shutil.copytree(prefix / before, prefix / "releases" / "9.9-next", symlinks=True)

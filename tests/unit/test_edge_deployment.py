@@ -191,3 +191,51 @@ def test_the_installer_refuses_what_it_is_not_for(
     assert ended.returncode in {1, 2}
     assert said in ended.stderr
     assert not (tmp_path / "prefix").exists()
+
+
+PYTHON = """\
+#!/bin/sh
+case "$*" in
+    *version_info*) echo 3.11 ;;
+    *executable*) echo "$0" ;;
+    "-m venv "*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+    "-m pip "*) printf '#!/bin/sh\\necho shopfloor 1.0\\n' >"${0%python}shopfloor" && chmod +x "${0%python}shopfloor" ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+def test_one_step_back_is_kept_and_a_release_that_no_longer_runs_is_made_anew(tmp_path: Path) -> None:
+    machine = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=True).stdout.strip()
+    for name in ("install.sh", "README.md", "agent.sample.yaml"):
+        shutil.copy(EDGE / name, tmp_path)
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    prefix = tmp_path / "prefix"
+
+    def install(release: str) -> None:
+        told = f"VERSION=1\nMACHINE={machine}\nPYTHON_VERSION=3.11\nRELEASE={release}\n"
+        (tmp_path / "platform").write_text(told)
+        words = f"umask 077; exec sh {tmp_path}/install.sh --no-systemd --prefix {prefix} --python {python}"
+        done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"shopfloor 1.0 is installed in {prefix}\n")
+        assert (prefix / "current").readlink() == Path("releases") / release
+
+    def modes(*names: str) -> list[int]:
+        return [(prefix / name).stat().st_mode & 0o777 for name in names]
+
+    install("0-py311-a")
+    install("1-py311-b")
+    install("1-py311-b")
+    assert {file.name for file in (prefix / "releases").iterdir()} == {"0-py311-a", "1-py311-b"}
+    # The service's user is another one than the one who installs.
+    assert modes(".", "releases", "current/bin", "current/bin/shopfloor") == [0o755] * 4
+    assert modes("etc", "etc/agent.yaml", "data") == [0o750, 0o640, 0o750]
+    shopfloor = prefix / "current" / "bin" / "shopfloor"
+    shopfloor.write_text("#!/nowhere/python3.12\n")
+    install("1-py311-b")
+    assert shopfloor.read_text().startswith("#!/bin/sh\n")
+    install("2-py311-c")
+    assert {file.name for file in (prefix / "releases").iterdir()} == {"1-py311-b", "2-py311-c"}
