@@ -16,7 +16,6 @@ from edge_agent.intake import BufferThread, Intake
 from edge_agent.link import Link, connect_uplink
 from edge_agent.parts import Parts, buffer_limits, open_status
 from edge_agent.pulse import Pulse
-from edge_agent.reload import hash_of
 from edge_agent.reports import Reports, agent_version
 from edge_agent.running import MakeSource, RunningSources, make_source
 from edge_agent.sink import SourceSink
@@ -31,7 +30,7 @@ class Agent:
     def __init__(
         self,
         config: Config,
-        config_text: bytes,
+        config_hash: str,
         *,
         path: Path | None = None,
         notifier: Notifier | None = None,
@@ -41,14 +40,14 @@ class Agent:
 
         Args:
             config: what to run.
-            config_text: the text that it was read from.
+            config_hash: of the text that it was read from, see `hash_of`.
             path: the file, which is watched for changes; None to run this configuration for ever.
             notifier: told how the agent is; None for nobody.
             make: makes sources of their entries.
         """
         self._config, self._path, self._make = config, path, make
         self._config_report = ConfigReport(
-            hash=hash_of(config_text), loaded_ns=time.time_ns(), file=str(path.absolute()) if path else ""
+            hash=config_hash, loaded_ns=time.time_ns(), file=str(path.absolute()) if path else ""
         )
         self._notifier = notifier or Notifier()
         self._events: Counter[tuple[str, str]] = Counter()

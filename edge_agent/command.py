@@ -59,13 +59,13 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.edge_command == "doctor":
         return doctor_command.doctor(arguments)
     try:
-        config = configfile.load(arguments.config, Config)
+        if arguments.edge_command == "buffer":
+            return buffer_command.run(arguments, configfile.load(arguments.config, Config))
+        agent = run_command.run(arguments.config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    if arguments.edge_command == "buffer":
-        return buffer_command.run(arguments, config)
-    return _run(arguments.config, run_command.run(arguments.config, config))
+    return _run(arguments.config, agent)
 
 
 def _run(path: Path, work: Coroutine[None, None, int]) -> int:

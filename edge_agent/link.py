@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 from edge_agent.config import Config, UplinkConfig
@@ -87,9 +86,8 @@ class Link:
     async def _pause(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _exchanged(self, method: str, path: str, body: bytes, media_type: str) -> Answer:
         return await self._exchange(method, path, body, media_type)

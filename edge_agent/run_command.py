@@ -12,8 +12,8 @@ import signal
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 
+from edge_agent import reload
 from edge_agent.agent import Agent
-from edge_agent.config import Config
 from edge_agent.systemd import Notifier
 from shopfloor import logs
 
@@ -28,16 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(path: Path, config: Config) -> Coroutine[None, None, int]:
-    """Return what runs an agent and returns the exit status.
+def run(path: Path) -> Coroutine[None, None, int]:
+    """Return what runs an agent by its configuration file and returns the exit status.
 
     Raises:
         OSError: the data folder can't be written, another agent holds it, or the status page's port is taken.
         StoreUnavailable: the buffer can't be opened.
+        ConfigError: the file is wrong.
     """
+    loaded = reload.read(path)
+    assert loaded is not None, "no hash was known"
+    config = loaded.config
     logs.hide_secrets(config)
     notifier = Notifier.from_environment(os.environ, os.getpid())
-    agent = Agent(config, path.read_bytes(), path=path, notifier=notifier)
+    agent = Agent(config, loaded.hash, path=path, notifier=notifier)
     return _only_one_at_a_time(agent, config.data)
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from edge_agent.agent import Agent
 from edge_agent.config import Config, SourceConfig
+from edge_agent.reload import hash_of
 from ingest_service.auth import Role
 from shopfloor import configfile
 from tests.integration.ingest_server import Running, running
@@ -65,7 +66,7 @@ class Gateway:
 
         given: dict[str, Any] = {"make": make} if self._counting else {}
         config = configfile.load(self.path, Config)
-        self.agent = Agent(config, self.path.read_bytes(), path=self.path, **given)
+        self.agent = Agent(config, hash_of(self.path.read_bytes()), path=self.path, **given)
         ready = asyncio.Event()
         task = asyncio.create_task(self.agent.run(ready))
         try:

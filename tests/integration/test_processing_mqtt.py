@@ -10,6 +10,7 @@ import pytest
 
 from edge_agent.agent import Agent
 from edge_agent.config import Config
+from edge_agent.reload import hash_of
 from edge_agent.sources.mqtt import MqttSource
 from shopfloor import configfile
 from shopfloor.messages import SourceState
@@ -86,7 +87,7 @@ processing:
 - {{asset: 'acme/**', signal: counter, rename: cycle.counter, deadband: {{}}, freshness_s: 3600}}
 """
         )
-        agent = Agent(configfile.load(path, Config), path.read_bytes())
+        agent = Agent(configfile.load(path, Config), hash_of(path.read_bytes()))
         ready = asyncio.Event()
         running = asyncio.create_task(agent.run(ready))
         await ready.wait()
