@@ -144,6 +144,18 @@ def test_what_is_remembered_of_events_is_bounded() -> None:
     assert recent.place(0, EventRow(bytes([0]), "", TIME_NS, ()), News()) == TIME_NS
 
 
+def test_events_without_an_id_at_one_time_are_all_taken_and_soon_forgotten() -> None:
+    recent = Recent(most=10)
+    nameless = EventRow(b"", "", TIME_NS, ())
+    times = []
+    for _ in range(50):
+        news = News()
+        times += [recent.place(0, nameless, news) for _ in range(20)]
+        recent.keep(news)
+    assert times == list(range(TIME_NS, TIME_NS + 1_000))
+    assert len(recent._times) == len(recent._taken) == 10
+
+
 def test_a_history_of_events_is_read() -> None:
     history = ua.HistoryEvent([ua.HistoryEventFieldList([*HEAD, ua.Variant(1.5)])])
     result = ua.HistoryReadResult(ua.StatusCode(), b"more", history)

@@ -85,6 +85,27 @@ def test_simulated_machines_speak_under_the_names_that_they_have_everywhere(
             assert ucum(int.from_bytes(variable.shown_unit.code.encode()), "") == variable.unit
 
 
+def test_another_text_of_a_profile_is_another_configuration(tmp_path: Path) -> None:
+    """Or a reload would say that all is as it was."""
+    path = tmp_path / "maker.yaml"
+    given = {
+        "name": "imm",
+        "endpoint": "opc.tcp://127.0.0.1",
+        "profile_folder": tmp_path,
+        "profiles": [{"profile": "maker", "asset": "acme/hk01/{machine}"}],
+    }
+    configs = []
+    for name in ("clamp.force", "clamp.force", "clamp.other"):
+        path.write_text(
+            "title: A maker's\nextends: euromap77\nnamespaces: {own: 'urn:maker'}\nvariables:\n"
+            f"  - {{path: own:Extra/own:Force, signal: {name}}}\n"
+        )
+        configs.append(OpcUaConfig.model_validate(given))
+    assert configs[0] == configs[1] != configs[2]
+    path.unlink()
+    assert configs[2].rules[1].signal != configs[0].rules[1].signal, "read once, with the configuration"
+
+
 def test_a_profile_that_extends_another_adds_and_overrules(tmp_path: Path) -> None:
     (tmp_path / "maker.yaml").write_text(
         "title: A maker's\nextends: euromap77\nnamespaces: {own: 'urn:maker'}\nvariables:\n"

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from edge_agent.sources.opcua.address import NodeAddress, parse_address
@@ -20,7 +20,7 @@ from edge_agent.sources.opcua.pattern_config import (
     start_address,
 )
 from edge_agent.sources.opcua.patterns import Rule
-from edge_agent.sources.opcua.profile import load_profile, profile_rules
+from edge_agent.sources.opcua.profile import Profile, load_profile, profile_rules
 from edge_agent.sources.opcua.request_config import DeadbandConfig, LimitsConfig
 from edge_agent.sources.opcua.security import SecurityConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath, Secret, Signal
@@ -206,6 +206,8 @@ class OpcUaConfig(ConfigModel):
     read_metadata: bool = True
     """Ask the server once a session for units, ranges and descriptions where the configuration gives none; default
     true. It is done beside everything else, some hundred nodes at a time."""
+    # Read once, and compared with everything else: a changed profile is a changed configuration.
+    _read_profiles: tuple[Profile, ...] = PrivateAttr(default=())
 
     @field_validator("endpoint")
     @classmethod
@@ -259,13 +261,16 @@ class OpcUaConfig(ConfigModel):
         for place, group in used_groups.items():
             if group not in groups:
                 yield f"{place}.group: no group {group!r}; there are {sorted(groups)}"
+        read: list[Profile] = []
         for number, used in enumerate(self.profiles):
             try:
-                self._rules_of(number, used)
+                read.append(load_profile(used.profile, self.profile_folder))
+                profile_rules(read[-1], used, "")
             except InvalidName as error:
                 yield f"profiles.{number}.asset: {error}"
             except ConfigError as error:
                 yield f"profiles.{number}: {error}"
+        self._read_profiles = tuple(read)
 
     def _identity_problems(self) -> Iterator[str]:
         if self.password is not None and self.user is None:
@@ -291,12 +296,13 @@ class OpcUaConfig(ConfigModel):
         """What searches the server for variables: of ``globs``, then of ``profiles``; the first that finds one has it."""
         rules = [glob_rule(glob, number) for number, glob in enumerate(self.globs)]
         for number, used in enumerate(self.profiles):
-            rules += self._rules_of(number, used)
+            rules += profile_rules(self._read_profiles[number], used, f"profiles.{number} ({used.profile})")
         return tuple(rules)
 
-    def _rules_of(self, number: int, used: ProfileConfig) -> list[Rule]:
-        profile = load_profile(used.profile, self.profile_folder)
-        return profile_rules(profile, used, f"profiles.{number} ({used.profile})")
+    @property
+    def read_profiles(self) -> tuple[Profile, ...]:
+        """What the files of ``profiles`` say, in their order."""
+        return self._read_profiles
 
     @property
     def host(self) -> str:

@@ -23,20 +23,19 @@ from edge_agent.sources.opcua.coverage import Coverage, Hole
 from edge_agent.sources.opcua.decode import read_header
 from edge_agent.sources.opcua.event_rows import EventRow, read_event
 from edge_agent.sources.opcua.live import Live
-from edge_agent.sources.opcua.session import NO, ServiceFault, status_name
+from edge_agent.sources.opcua.session import NO, TOO_MUCH, ServiceFault, status_name
 from shopfloor.errors import SourceUnavailable
 
 log = logging.getLogger(__name__)
 
 _HISTORY_EVENT: Final = 661
 _PAGE: Final = 1_000
+_LEAST_PAGE: Final = 10
 _MAX_PAGES: Final = 1_000
 _MAX_BACKOFF_S: Final = 60.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EMPTY: Final = frozenset({StatusCodes.Good, StatusCodes.GoodNoData, StatusCodes.BadNoData})
-_LATER: Final = frozenset(
-    {StatusCodes.BadTooManyOperations, StatusCodes.BadNoContinuationPoints, StatusCodes.BadTimeout}
-)
+_LATER: Final = frozenset({StatusCodes.BadTooManyOperations, StatusCodes.BadNoContinuationPoints})
 
 
 class Page(NamedTuple):
@@ -93,7 +92,7 @@ async def fill(live: Live, coverage: Coverage, reader: Reader, wanted: asyncio.E
         reader: the listeners.
         wanted: set when there may be a new hole.
     """
-    backoff_s = live.config.retry_s
+    backoff_s, size = live.config.retry_s, _PAGE
     settle_ns = round(live.config.history.settle_s * 1e9)
     while True:
         wanted.clear()
@@ -106,10 +105,16 @@ async def fill(live: Live, coverage: Coverage, reader: Reader, wanted: asyncio.E
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         try:
-            await _fill(live, coverage, reader, hole)
+            await _fill(live, coverage, reader, hole, size)
             backoff_s = live.config.retry_s
         except ServiceFault as fault:
-            if fault.code not in _LATER:
+            smaller = max(_LEAST_PAGE, size // 4)
+            if fault.code in TOO_MUCH and smaller < size:
+                size = smaller
+                continue
+            if fault.code == StatusCodes.BadTimeout:
+                size = smaller
+            elif fault.code not in _LATER:
                 await reader.give_up(hole, f"events: the server does not give their history ({fault})")
                 continue
             live.sink.count("history_refused")
@@ -117,7 +122,7 @@ async def fill(live: Live, coverage: Coverage, reader: Reader, wanted: asyncio.E
             backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
 
 
-async def _fill(live: Live, coverage: Coverage, reader: Reader, hole: Hole) -> None:
+async def _fill(live: Live, coverage: Coverage, reader: Reader, hole: Hole, size: int) -> None:
     """Read one hole, page by page; it is gone when the last page is durable."""
     (number,) = hole.nodes
     target = reader.wanted(number)
@@ -126,7 +131,7 @@ async def _fill(live: Live, coverage: Coverage, reader: Reader, hole: Hole) -> N
     node, select = target
     continuation: bytes | None = None
     for _ in range(_MAX_PAGES):
-        page = await _request(live, node, select, hole, continuation)
+        page = await _request(live, node, select, hole, size, continuation)
         last = page.continuation is None
         await reader.put(
             number,
@@ -141,11 +146,11 @@ async def _fill(live: Live, coverage: Coverage, reader: Reader, hole: Hole) -> N
 
 
 async def _request(
-    live: Live, node: ua.NodeId, select: ua.EventFilter, hole: Hole, continuation: bytes | None
+    live: Live, node: ua.NodeId, select: ua.EventFilter, hole: Hole, size: int, continuation: bytes | None
 ) -> Page:
     request = ua.HistoryReadRequest()
     request.Parameters.HistoryReadDetails = ua.ReadEventDetails(
-        NumValuesPerNode=ua.UInt32(_PAGE),
+        NumValuesPerNode=ua.UInt32(size),
         StartTime=_datetime(hole.start),
         EndTime=_datetime(hole.end + 999),
         Filter=select,
@@ -156,7 +161,13 @@ async def _request(
     try:
         page = read_history_events(await live.session.call_history(request))
     except MalformedMessage as error:
-        raise SourceUnavailable(str(error)) from error
+        # Asked again it would say the same: it costs the events of this hole, which is recorded, and no session.
+        raise ServiceFault(f"HistoryRead of events: {error}", StatusCodes.BadUnexpectedError) from error
+    except SourceUnavailable as error:
+        if not isinstance(error.__cause__, TimeoutError):
+            raise
+        # A history that takes its time is no dead connection: of that, the watchdog knows more.
+        raise ServiceFault(f"HistoryRead of events: {error}", StatusCodes.BadTimeout) from error
     if page.status >> 30 >= 2 and page.status & 0xFFFF_0000 not in _EMPTY:
         raise ServiceFault(f"HistoryRead of events: {status_name(page.status)}", page.status & 0xFFFF_0000)
     return page

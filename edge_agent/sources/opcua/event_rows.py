@@ -199,6 +199,8 @@ class News:
     def __init__(self) -> None:
         self.times: dict[tuple[int, bytes, int], int] = {}
         self.taken: set[tuple[int, int]] = set()
+        self.behind: dict[tuple[int, int], int] = {}
+        """The first time behind all that were given to events of one listener that state the same time."""
 
 
 class Recent:
@@ -212,6 +214,7 @@ class Recent:
         self._most = most
         self._times: OrderedDict[tuple[int, bytes, int], int] = OrderedDict()
         self._taken: set[tuple[int, int]] = set()
+        self._behind: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def place(self, listener: int, row: EventRow, news: News, *, spread: bool = True) -> int | None:
         """Return the time for an event, None where it came before.
@@ -227,16 +230,23 @@ class Recent:
             return None
         time = row.time
         if spread and time != NO_TIME:
+            stated = (listener, row.time)
+            time = news.behind.get(stated) or self._behind.get(stated, time)
             while (listener, time) in self._taken or (listener, time) in news.taken:
                 time += 1
             news.taken.add((listener, time))
-        news.times[key] = time
+            news.behind[stated] = time + 1
+        # Without an id they are no repeats of one another: each has a place of its own, and is forgotten in its turn.
+        news.times[key if row.event_id else (listener, b"", time)] = time
         return time
 
     def keep(self, news: News) -> None:
         """Remember what is durable now."""
         self._times.update(news.times)
         self._taken |= news.taken
+        self._behind.update(news.behind)
+        while len(self._behind) > self._most:
+            self._behind.popitem(last=False)
         while len(self._times) > self._most:
             (listener, _, _), time = self._times.popitem(last=False)
             self._taken.discard((listener, time))

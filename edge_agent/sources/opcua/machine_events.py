@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.discovery import Machine
 from edge_agent.sources.opcua.event_config import AlarmConfig, EventConfig
-from edge_agent.sources.opcua.profile import load_profile
 
 
 def machine_events(config: OpcUaConfig, machines: Iterable[Machine]) -> list[EventConfig | AlarmConfig]:
     """Return what is to be listened to on machines, as their profiles say and the configuration allows."""
     uses = {
-        f"profiles.{number} ({used.profile})": load_profile(used.profile, config.profile_folder)
-        for number, used in enumerate(config.profiles)
+        f"profiles.{number} ({used.profile})": profile
+        for number, (used, profile) in enumerate(zip(config.profiles, config.read_profiles, strict=True))
         if used.events
     }
     wanted: list[EventConfig | AlarmConfig] = []
