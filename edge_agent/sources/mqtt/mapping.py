@@ -22,7 +22,7 @@ from edge_agent.sources.mqtt.payload import (
 from edge_agent.sources.mqtt.repeats import RecentPayloads
 from edge_agent.sources.mqtt.routes import Routes
 from edge_agent.sources.mqtt.rows import Numbering, Rows
-from edge_agent.sources.mqtt.times import in_range
+from edge_agent.sources.mqtt.times import LAST_TIME
 from shopfloor.block import SampleBlock
 from shopfloor.signal import SeriesKey
 
@@ -149,13 +149,11 @@ class Translator:
             self._complain(rows, "too_many_points", topic, why, excess)
         interval_ns = points.interval_ns if message_time != NO_TIME else 0
         for number, point in enumerate(found[: points.config.max_points]):
-            source_time = message_time
-            if interval_ns:
-                reached = in_range(message_time + interval_ns * number)
-                if reached is None:
-                    why = f"points at intervals of {interval_ns} ns go on beyond what can be counted"
-                    self._complain(rows, "bad_time", topic, why)
-                source_time = NO_TIME if reached is None else reached
+            source_time = message_time + interval_ns * number
+            if source_time > LAST_TIME:
+                why = f"points at intervals of {interval_ns} ns go on beyond what an int64 holds"
+                self._complain(rows, "bad_time", topic, why)
+                source_time = NO_TIME
             if points.clock is not None:
                 source_time = self._time(points.clock, point, received_time, topic, rows)
                 if source_time == NO_TIME:

@@ -14,6 +14,8 @@ Fold = Literal["first", "second", "nearest"]
 TimeReader = Callable[[Any, int], int | None]
 """From a decoded value and the time of receipt (UTC ns) to the machine's time (UTC ns); None where it is none."""
 
+LAST_TIME: Final = 2**63 - 1
+"""UTC ns, in 2262; its negative is the first one, since one below that is NO_TIME."""
 _SECOND_NS: Final = 1_000_000_000
 _SCALE_NS: Final = {"s": _SECOND_NS, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _FRACTION: Final = re.compile(r"([^.,]+)[.,](\d{1,18})(.*)", re.ASCII)
@@ -45,14 +47,16 @@ def time_reader(form: TimeFormat, zone: str | None = None, fold: Fold = "first")
         kind = type(raw)
         if kind is int:
             time_ns = raw * unit
-            return time_ns if -(2**63) < time_ns < 2**63 else None
+            return time_ns if -LAST_TIME <= time_ns <= LAST_TIME else None
         # NaN, the infinities, and what becomes infinite in ns are all not below this.
         if kind is float and abs(raw * unit) < _FAR_NS:
-            return in_range(round(raw * (unit / 1_000)) * 1_000 if unit > 1 else round(raw))
+            return _in_range(round(raw * (unit / 1_000)) * 1_000 if unit > 1 else round(raw))
         if kind is str and len(raw) < 40:
             try:
                 number = Decimal(raw.strip().replace(",", ".", 1))
-                return in_range(int(number * unit)) if number.is_finite() and number.adjusted() < 40 else None
+                return (
+                    _in_range(int(number * unit)) if number.is_finite() and number.adjusted() < 40 else None
+                )
             except InvalidOperation:
                 return None
         return None
@@ -83,13 +87,13 @@ def _local(zone: str, fold: Fold) -> _Local:
     def utc(moment: datetime, fraction_ns: int, received_time: int) -> int | None:
         first = _utc_ns(moment.replace(tzinfo=where), fraction_ns)
         if fold == "first":
-            return in_range(first)
+            return _in_range(first)
         second = _utc_ns(moment.replace(tzinfo=where, fold=1), fraction_ns)
         # Where a clock put forward skips times, "second" lies before "first" and is no other reading of it.
         if second <= first:
-            return in_range(first)
+            return _in_range(first)
         is_second = fold == "second" or 2 * abs(received_time - second) <= second - first
-        return in_range(second if is_second else first)
+        return _in_range(second if is_second else first)
 
     return utc
 
@@ -102,7 +106,7 @@ def _iso(text: str, received_time: int, local: _Local | None) -> int | None:
     try:
         moment = datetime.fromisoformat(text.strip())
         if moment.tzinfo is not None:
-            return in_range(_utc_ns(moment, fraction_ns))
+            return _in_range(_utc_ns(moment, fraction_ns))
         return None if local is None else local(moment, fraction_ns, received_time)
     except (ValueError, OverflowError):
         return None
@@ -112,6 +116,5 @@ def _utc_ns(moment: datetime, fraction_ns: int) -> int:
     return (moment - _EPOCH) // _ONE_SECOND * _SECOND_NS + fraction_ns
 
 
-def in_range(time_ns: int) -> int | None:
-    """Return a time (UTC ns) that an int64 holds and that is not NO_TIME, None for another."""
-    return time_ns if -(2**63) < time_ns < 2**63 else None
+def _in_range(time_ns: int) -> int | None:
+    return time_ns if -LAST_TIME <= time_ns <= LAST_TIME else None
