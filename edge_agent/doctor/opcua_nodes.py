@@ -12,8 +12,8 @@ from asyncua.ua.attribute_ids import AttributeIds
 
 from edge_agent.doctor import Finding, Verdict, failure, ok, warning
 from edge_agent.doctor.opcua_trial import GrantedItem, GrantedSubscription, try_history, try_subscription
-from edge_agent.sources.opcua.check import units_of
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig, PollGroup, SubscribeGroup
+from edge_agent.sources.opcua.metadata import read_metadata
 from edge_agent.sources.opcua.resolve import resolve
 from edge_agent.sources.opcua.search import wanted_nodes
 from edge_agent.sources.opcua.session import ServiceFault, Session, status_name
@@ -48,7 +48,7 @@ async def look_at_nodes(session: Session, config: OpcUaConfig) -> list[Finding]:
             found.append((look, result))
         else:
             look.problem = result.reason
-    await _read(session, found)
+    await _read(session, config, found)
     found = [(look, node) for look, node in found if not look.problem]
     findings = [warning(text, "see `edge browse` for what there is") for text in not_found]
     for name in dict.fromkeys(node.group for node in nodes):
@@ -63,11 +63,11 @@ async def look_at_nodes(session: Session, config: OpcUaConfig) -> list[Finding]:
     return [*findings, *(_finding(look) for look in looks)]
 
 
-async def _read(session: Session, found: Sequence[tuple[_Look, ua.NodeId]]) -> None:
+async def _read(session: Session, config: OpcUaConfig, found: Sequence[tuple[_Look, ua.NodeId]]) -> None:
     nodes = [node for _, node in found]
     levels = await session.read_attributes(nodes, AttributeIds.UserAccessLevel)
     values = await session.read_attributes(nodes, AttributeIds.Value)
-    units = await units_of(session, nodes)
+    units = await _units(session, nodes) if config.read_metadata else [""] * len(nodes)
     with_history: list[tuple[_Look, ua.NodeId]] = []
     for (look, node), level, value, unit in zip(found, levels, values, units, strict=True):
         status = level.StatusCode
@@ -85,6 +85,14 @@ async def _read(session: Session, found: Sequence[tuple[_Look, ua.NodeId]]) -> N
         look.history = answer or "yes"
         if answer not in {"", "yes"}:
             look.remarks.append(f"it says that it has a history, but reading that fails: {answer}")
+
+
+async def _units(session: Session, nodes: Sequence[ua.NodeId]) -> list[str]:
+    """Return the unit of each node as the agent would store it, empty where the server names none."""
+    try:
+        return [said.unit for said in await read_metadata(session, nodes)]
+    except ServiceFault:
+        return [""] * len(nodes)  # nor does the agent make more of it
 
 
 async def _group(

@@ -20,6 +20,7 @@ from edge_agent.doctor.uplink import look_at_uplink
 from edge_agent.sources.mqtt.config import MqttConfig
 from ingest_service.auth import Role, create_token
 from shopfloor.__main__ import main
+from tests.integration.euromap77_servers import URI as MACHINE_URI
 from tests.integration.ingest_server import running
 from tests.integration.mqtt_brokers import mosquitto, publish
 from tests.integration.opcua_plant import URI, Plant, config
@@ -119,6 +120,12 @@ async def test_a_server_that_nobody_has_accepted_yet_can_be_accepted_then(
         assert not failures(section)
         assert any("our own certificate" in finding.text for finding in section.findings)
         assert figures(section.findings, "value") == "imm-01"
+        zone = "InjectionUnits.InjectionUnit_1.TemperatureZones.TemperatureZone_1.ActualTemperature"
+        node = {"node": f"nsu={MACHINE_URI};s=imm-01.{zone}", "asset": "acme/hk01", "signal": "temperature"}
+        for told, unit in ((True, "Cel"), (False, "")):  # as the agent stores it
+            warm = secured(server.endpoint, tmp_path, nodes=[node], read_metadata=told)
+            section = await look_at_opcua(warm, agent_id="gateway", pki=tmp_path / "unused")
+            assert figures(section.findings, "unit") == unit
         assert server._server is not None
         assert not server._server.iserver._external_sessions
 

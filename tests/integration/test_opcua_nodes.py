@@ -7,6 +7,7 @@ import math
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from asyncua import ua
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.ua.status_codes import StatusCodes
 
+from edge_agent.doctor import Verdict
+from edge_agent.doctor.opcua import look_at_opcua
 from edge_agent.sources.opcua import OpcUaSource
-from edge_agent.sources.opcua.check import check
 from shopfloor.block import STATUS_NOT_A_NUMBER, Quality
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 from shopfloor.messages import SourceState
@@ -238,25 +240,17 @@ async def test_cancelling_leaves_no_session(plant: Plant) -> None:
     assert len(plant.server.iserver._external_sessions) == 0
 
 
-async def test_check_names_what_is_wrong(plant: Plant) -> None:
-    plant.names.append("late")
-    findings = await check(config(plant))
-    assert [finding.sound for finding in findings] == [True, True, True, True, True, False]
-    assert "offers None; None takes anonymous access" in str(findings[0])
-    assert "session timeout 60 s" in str(findings[1])
-    assert "Double, 0.0, history" in str(findings[2])
-    assert "BadNodeIdUnknown" in str(findings[5])
+async def test_the_doctor_looks_at_what_patterns_find_and_names_what_they_do_not(
+    plant: Plant, tmp_path: Path
+) -> None:
     glob = {"path": "/IMM_1/v*", "asset": "acme/hk01", "signal": "{name}"}
     globs = [glob, {**glob, "path": "/IMM_2/*"}]
-    _, _, first, found, *more, missing = await check(
-        config(plant, nodes=config(plant).nodes[:1], globs=globs)
-    )
-    assert "s=v0): Double" in str(first)
-    assert "acme/hk01:v1 (/IMM_1/v1): Double" in str(found)
-    assert len(more) == 1
-    assert (str(missing), missing.sound) == ("globs.1 (/IMM_2/*): nothing is found", False)
-
-
-async def test_check_of_a_server_that_is_not_there() -> None:
-    [finding] = await check(config(Plant()))
-    assert not finding.sound
+    settings = config(plant, nodes=config(plant).nodes[:1], globs=globs)
+    section = await look_at_opcua(settings, agent_id="a1", pki=tmp_path)
+    nodes = [finding for finding in section.findings if "signal" in finding.figures]
+    assert [finding.figures["signal"] for finding in nodes] == ["v0", "v1", "v2"]
+    assert {finding.figures["type"] for finding in nodes} == {"Double"}
+    assert {finding.verdict for finding in nodes} == {Verdict.OK}
+    [missing] = [finding for finding in section.findings if finding.text.startswith("globs.")]
+    assert missing.text == "globs.1 (/IMM_2/*): nothing is found"
+    assert missing.verdict is Verdict.WARNING

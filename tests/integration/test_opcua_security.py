@@ -15,8 +15,9 @@ from asyncua.server.server import Server
 from asyncua.ua.attribute_ids import AttributeIds
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from edge_agent.doctor import Finding, Verdict
+from edge_agent.doctor.opcua import look_at_opcua
 from edge_agent.sources.opcua import OpcUaSource, connect
-from edge_agent.sources.opcua.check import check
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.pki import Pki
@@ -96,6 +97,12 @@ async def serial(config: OpcUaConfig, applicant: Applicant | None = None) -> str
         return str(value.Value.Value)
 
 
+async def doctor(config: OpcUaConfig) -> list[Finding]:
+    """Look at the server; a configuration without a policy needs no folder of certificates."""
+    section = await look_at_opcua(config, agent_id="a1", pki=config.security.pki or Path("unused"))
+    return list(section.findings)
+
+
 def accept(folder: Path) -> None:
     """Do what the message says."""
     pki = Pki(folder / "pki")
@@ -132,18 +139,18 @@ async def test_an_unknown_server_waits_until_a_person_accepts_it(
         assert f"shopfloor edge trust accept AGENT_YAML {waiting.file.stem}" in str(refused.value)
         assert "application URI urn:shopfloor:simulator:acme:hk01" in str(refused.value)
 
-        offered, verdict, own = await check(config, agent_id="a1")
-        assert (offered.sound, verdict.sound, own.sound) == (True, False, True)
-        assert "Basic256Sha256 with SignAndEncrypt takes anonymous access" in str(offered)
+        offered, verdict, own = await doctor(config)
+        assert [each.verdict is Verdict.FAILURE for each in (offered, verdict, own)] == [False, True, False]
+        assert "Basic256Sha256 with SignAndEncrypt is used, it takes anonymous access" in offered.text
         accept(tmp_path)
         assert "trusted: Shopfloor simulator" in capsys.readouterr().out
 
-        found = await check(config, agent_id="a1")
-        assert all(finding.sound for finding in found)
-        assert "is trusted through itself" in str(found[1])
-        assert "it is for " in str(found[1])  # the simulator's certificate does not name 127.0.0.1
-        assert "our own certificate" in str(found[2])
-        assert "session timeout 60 s" in str(found[3])
+        found = await doctor(config)
+        assert Verdict.FAILURE not in {finding.verdict for finding in found}
+        assert "is trusted through itself" in found[1].text
+        assert "it is for " in found[1].text  # the simulator's certificate does not name 127.0.0.1
+        assert "our own certificate" in found[2].text
+        assert "session timeout 60 s" in found[3].text
         sink = MemorySink()
         async with running(source, sink):
             await sink.until(lambda: [sample.text for sample in sink.samples] == ["imm-01"])
@@ -276,9 +283,9 @@ async def test_nothing_else_is_used_than_what_is_configured(
         config = agent(server.endpoint, tmp_path, security=wanted)
         with pytest.raises(SourceMisconfigured, match=said):
             await serial(config)
-        [finding] = await check(config)
-        assert not finding.sound
-        assert f"but not {config.security}" in str(finding)
+        [finding] = await doctor(config)
+        assert finding.verdict is Verdict.FAILURE
+        assert f"but not {config.security}" in finding.text
 
 
 @pytest.mark.parametrize("policy", ["Basic256", "Basic128Rsa15"])
@@ -301,8 +308,8 @@ async def test_the_old_policies_of_old_controllers(tmp_path: Path, policy: str) 
             config = agent(endpoint, tmp_path, security={"policy": policy, "mode": mode})
             async with open_session(config, applicant=Applicant("a1")) as session:
                 assert "http://opcfoundation.org/UA/" in session.namespaces
-        found = await check(config, agent_id="a1")
-        assert "its policy is deprecated" in str(found[0])
+        found = await doctor(config)
+        assert (found[0].verdict, "this policy is deprecated" in found[0].text) == (Verdict.WARNING, True)
 
 
 async def test_the_end_of_certificates_is_reported_while_all_goes_on(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from asyncua import ua
 
+from edge_agent.doctor import Verdict
+from edge_agent.doctor.opcua import look_at_opcua
 from edge_agent.sources.opcua import OpcUaSource
-from edge_agent.sources.opcua.check import check
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.pki import Pki
@@ -175,9 +176,11 @@ async def test_its_policies_and_users(tmp_path: Path) -> None:
         await trust(agent(tmp_path, peer.port))
         for policy, mode in itertools.product(POLICIES, ("Sign", "SignAndEncrypt")):
             security = {"policy": policy, "mode": mode, "pki": str(tmp_path / "pki")}
-            found = await check(agent(tmp_path, peer.port, security=security), agent_id="a1")
-            assert [finding.sound for finding in found] == [True] * 5, [str(finding) for finding in found]
-            assert "takes user names" in str(found[0])
+            config = agent(tmp_path, peer.port, security=security)
+            found = (await look_at_opcua(config, agent_id="a1", pki=tmp_path / "unused")).findings
+            assert not [finding.text for finding in found if finding.verdict is Verdict.FAILURE]
+            assert "takes user names" in found[0].text
+            assert [finding.figures["type"] for finding in found if "signal" in finding.figures] == ["Double"]
             with pytest.raises(SourceMisconfigured, match="the server refuses user 'edge'"):
                 await OpcUaSource(
                     agent(tmp_path, peer.port, security=security, password=f"file:{tmp_path / 'wrong'}")
