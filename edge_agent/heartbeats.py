@@ -10,6 +10,7 @@ from typing import Never
 from edge_agent.delivery import Delivery
 from edge_agent.reports import Reports
 from edge_agent.uplink import HttpUplink
+from shopfloor import memory
 from shopfloor.errors import UplinkUnavailable
 from shopfloor.messages import SeriesDeclaration
 
@@ -39,6 +40,8 @@ class Heartbeats:
             if reply.declarations_wanted or known != self._declared:
                 await self._uplink.declare(reports.declarations())
                 self._declared = known
+                # The text of ten thousand declarations, and what a source needed to find out about them, has gone.
+                memory.give_back()
             if not reports.stats.pending_samples:
                 # With something pending, only a receipt for it shows that all is well.
                 delivery.connected()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from edge_agent.config import Config
-from shopfloor import configfile
+from shopfloor import configfile, memory
 from shopfloor.configfile import Location
 from shopfloor.errors import ConfigError
 
@@ -50,6 +50,7 @@ def read(path: Path, known_hash: str | None = None) -> Loaded | None:
         if hash_of(before) == known_hash:
             return None
         config = configfile.load(path, Config)
+        memory.give_back()
         if _bytes(path) == before:
             return Loaded(config, hash_of(before))
     raise ConfigError([f"{path}: changes while it is read"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from edge_agent import reload
 from edge_agent.agent import Agent
 from edge_agent.systemd import Notifier
-from shopfloor import logs
+from shopfloor import logs, memory
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def run(path: Path) -> Coroutine[None, None, int]:
         StoreUnavailable: the buffer can't be opened.
         ConfigError: the file is wrong.
     """
+    memory.keep_little()
     loaded = reload.read(path)
     assert loaded is not None, "no hash was known"
     config = loaded.config

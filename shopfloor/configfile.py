@@ -97,6 +97,22 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 """A path; relative ones start at the configuration file's folder."""
 
 Model = TypeVar("Model", bound=ConfigModel)
+_WRITTEN: Final[dict[frozenset[str], set[str]]] = {}
+
+
+def compacted(model: Model) -> Model:
+    """Return the model itself, at a third of its size: for models that come by the ten thousand; call it when it is valid.
+
+    Its attributes share their keys with those of its class again, and the set of fields that were written is one for all
+    models with the same ones; pydantic gives each its own of both.
+    """
+    written = model.__pydantic_fields_set__
+    object.__setattr__(model, "__pydantic_fields_set__", _WRITTEN.setdefault(frozenset(written), written))
+    attributes = model.__dict__
+    object.__delattr__(model, "__dict__")
+    for name, value in attributes.items():
+        object.__setattr__(model, name, value)
+    return model
 
 
 def load(path: Path | str, model: type[Model]) -> Model:
@@ -302,6 +318,7 @@ __all__ = [
     "FilePath",
     "Secret",
     "Signal",
+    "compacted",
     "load",
     "locate",
     "parse",

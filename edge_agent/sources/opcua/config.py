@@ -23,7 +23,7 @@ from edge_agent.sources.opcua.patterns import Rule
 from edge_agent.sources.opcua.profile import Profile, load_profile, profile_rules
 from edge_agent.sources.opcua.request_config import DeadbandConfig, LimitsConfig
 from edge_agent.sources.opcua.security import SecurityConfig
-from shopfloor.configfile import Asset, ConfigModel, FilePath, Secret, Signal
+from shopfloor.configfile import Asset, ConfigModel, FilePath, Secret, Signal, compacted
 from shopfloor.errors import ConfigError, InvalidName
 
 DEFAULT_PORT: Final = 4840
@@ -132,7 +132,7 @@ class NodeConfig(ConfigModel):
                 raise PydanticCustomError("opcua_node", "start: node is no browse path, it begins nowhere")
         if self.enum != "value" and (self.scale, self.offset) != (1.0, 0.0):
             raise PydanticCustomError("opcua_node", "enum: a text can't be scaled")
-        return self
+        return compacted(self)
 
     @property
     def address(self) -> NodeAddress:
