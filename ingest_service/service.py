@@ -17,7 +17,8 @@ from ingest_service.auth import Authenticator
 from ingest_service.backpressure import Backpressure
 from ingest_service.config import IngestConfig
 from ingest_service.floor import Floor
-from ingest_service.live import PING_S, LiveHub
+from ingest_service.live import LiveHub
+from ingest_service.live_events import PING_S, EventWriter
 from ingest_service.metrics import Metrics
 from ingest_service.parts import WATCHED, CounterSample, Watch, midnight_ns
 from ingest_service.plant.store import PlantStore
@@ -71,7 +72,10 @@ class Service:
             config.planned_standstill_reasons,
             self.plant.load_machine_states(),
         )
-        self.hub = LiveHub(index, self.store.newest, self.floor, self.book, self.unit, clock_ns)
+        self.hub = LiveHub(
+            index,
+            EventWriter(index, self.store.newest, self.floor, self.book, self.unit, clock_ns),
+        )
         self.authenticator = Authenticator(self.plant)
         self.backpressure = Backpressure(config.limits.waiting_bytes, config.limits.agent_waiting_bytes)
         self.admission = Admission(

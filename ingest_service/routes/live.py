@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from ingest_service.auth import Identity
-from ingest_service.live import effective_scope, visible
+from ingest_service.live_scope import effective_scope, visible
 from ingest_service.routes import Refused, json_response, reader, service_of
 
 router = APIRouter(tags=["readers"])
@@ -17,15 +17,24 @@ Assets = Annotated[
     list[str] | None,
     Query(description="Asset path: it and all below it", examples=["acme/hk01"], max_length=100),
 ]
+LastEventId = Annotated[
+    str,
+    Header(
+        description="The last id that was received: what has changed since comes, instead of everything",
+        max_length=100,
+    ),
+]
 
 
 @router.get("/v1/live", response_class=StreamingResponse)
-async def get_live(request: Request, identity: Reader, asset: Assets = None) -> Response:
+async def get_live(
+    request: Request, identity: Reader, asset: Assets = None, last_event_id: LastEventId = ""
+) -> Response:
     """Send what happens as it happens, until the viewer goes."""
     service = service_of(request)
     if len(service.hub) >= service.config.limits.viewers:
         raise Refused(503, {"error": "too many viewers"}, {"Retry-After": "5"})
-    events = service.hub.watch(effective_scope(asset or (), identity.asset))
+    events = service.hub.watch(effective_scope(asset or (), identity.asset), last_event_id)
     # X-Accel-Buffering: a proxy that collects events before passing them on would defeat their purpose.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(events, headers=headers, media_type="text/event-stream")

@@ -10,7 +10,9 @@ import pytest
 from ingest_service.agents import AgentBook
 from ingest_service.config import SiteConfig
 from ingest_service.floor import Floor
-from ingest_service.live import Changes, LiveHub, Viewer, effective_scope
+from ingest_service.live import LiveHub, Viewer
+from ingest_service.live_events import Changes, EventWriter
+from ingest_service.live_scope import effective_scope
 from ingest_service.parts import CounterSample
 from ingest_service.stores import Committed
 from ingest_service.stores.latest import LatestTable
@@ -35,7 +37,8 @@ class Plant:
         self.book = AgentBook()
         site = SiteConfig(asset="acme/hk01", name="Hong Kong", time_zone="Asia/Hong_Kong")
         self.floor = Floor(self.series, self.newest, self.book, [site], ["maintenance"], {})
-        self.hub = LiveHub(self.series, self.newest, self.floor, self.book, lambda _: "u", lambda: self.now)
+        writer = EventWriter(self.series, self.newest, self.floor, self.book, lambda _: "u", lambda: self.now)
+        self.hub = LiveHub(self.series, writer)
 
     def put(
         self, asset: str, signal: str, value: float | str, *, at: int | None = None, quality: int = 0
@@ -94,7 +97,9 @@ class Plant:
 
 def events(chunk: bytes) -> list[tuple[str, Any]]:
     found = []
-    for block in chunk.decode().strip().split("\n\n"):
+    *blocks, mark = chunk.decode().strip().split("\n\n")
+    assert mark.startswith("id: ")
+    for block in blocks:
         name, data = block.split("\n")
         found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return found
@@ -137,12 +142,11 @@ async def test_a_slow_viewer_gets_the_newest_instead_of_all() -> None:
 def test_a_tick_is_encoded_once_for_all_viewers_of_a_scope() -> None:
     plant = Plant()
     plant.put(IMM, "x", 1)
-    changes = Changes(0, 1, np.array([1]))
+    changes = Changes(1, np.array([1]), np.array([1]))
     assert plant.hub.encode(changes, ("acme",)) is plant.hub.encode(changes, ("acme",))
-    assert (
-        plant.hub.encode(changes, ("other",))
-        == b'event: series\ndata: {"id":[],"asset":[],"signal":[],"unit":[]}\n\n'
-    )
+    assert events(plant.hub.encode(changes, ("other",))) == [
+        ("series", {"id": [], "asset": [], "signal": [], "unit": []})
+    ]
 
 
 async def test_the_start_of_a_viewer_and_its_end() -> None:
