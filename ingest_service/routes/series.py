@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from ingest_service.auth import Identity
 from ingest_service.routes import Refused, json_response, reader, service_of
 from ingest_service.service import Service
-from ingest_service.stores import Buckets, Raw, Selector, TimeSpan
+from ingest_service.stores import Buckets, Raw, Selector, TimeSpan, regular_grid
 from shopfloor.errors import StoreUnavailable
 from shopfloor.wire import encode_block
 
@@ -97,10 +97,15 @@ async def get_samples(
         if points is not None or every is not None:
             width = span.to_ns - span.from_ns
             every_ns = int(every * 1e9) if every is not None else -(-width // (points or 1))
-            buckets = await service.store.downsample(
-                selector, span, max(1, every_ns), limits.read_samples + 1
-            )
-            return json_response(_bucketed(service, buckets, limits.read_samples))
+            every_ns = max(1, every_ns)
+            if span.from_ns == span.to_ns:
+                return json_response({"series": [], "truncated": False})
+            try:
+                grid = regular_grid(span, every_ns)
+            except ValueError as error:
+                raise Refused(400, {"error": f"every: {error}"}) from error
+            buckets = await service.store.downsample(selector, grid, limits.read_samples)
+            return json_response(_bucketed(service, buckets))
         if BLOCK_MEDIA_TYPE in request.headers.get("accept", ""):
             raw = await service.store.read(selector, span, limits.export_samples)
             headers = {"Shopfloor-Truncated": str(raw.truncated).lower()}
@@ -166,17 +171,19 @@ def _raw(service: Service, raw: Raw) -> list[dict[str, Any]]:
     ]
 
 
-def _bucketed(service: Service, buckets: Buckets, limit: int) -> dict[str, Any]:
-    kept = buckets.series_index[:limit]
-    edges = np.searchsorted(kept, np.arange(len(buckets.series) + 1)).tolist()
+def _bucketed(service: Service, buckets: Buckets) -> dict[str, Any]:
+    # Buckets that hold nothing but BAD samples have no values to show.
+    shown = np.flatnonzero(buckets.partials.count)
+    partials = buckets.partials.take(shown)
+    edges = np.searchsorted(buckets.series_index[shown], np.arange(len(buckets.series) + 1)).tolist()
     columns = {
-        "t": buckets.start // 1_000_000,
-        "count": buckets.count,
-        "min": buckets.minimum,
-        "max": buckets.maximum,
-        "mean": buckets.mean,
-        "first": buckets.first,
-        "last": buckets.last,
+        "t": buckets.start[shown] // 1_000_000,
+        "count": partials.count,
+        "min": partials.minimum,
+        "max": partials.maximum,
+        "mean": partials.mean,
+        "first": partials.first,
+        "last": partials.last,
     }
     return {
         "series": [
@@ -189,7 +196,7 @@ def _bucketed(service: Service, buckets: Buckets, limit: int) -> dict[str, Any]:
             }
             for one, start, stop in zip(buckets.series, edges, edges[1:], strict=False)
         ],
-        "truncated": len(buckets.series_index) > limit,
+        "truncated": buckets.truncated,
     }
 
 

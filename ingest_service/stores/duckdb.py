@@ -16,9 +16,12 @@ import numpy as np
 from ingest_service.stores import (
     Admitted,
     Buckets,
+    Capabilities,
     CommitListener,
     Committed,
+    Grid,
     Outcome,
+    Position,
     QuarantineSink,
     Raw,
     Run,
@@ -92,6 +95,11 @@ class DuckDBStore:
             observe_commit,
         )
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything comes back as it went in, once the write returned."""
+        return Capabilities(1, True, True, None, None, "on_write")
+
     def stream_agent(self, stream_id: str) -> str | None:
         """Return the agent that first wrote a stream."""
         return self._writer.stream_agents.get(stream_id)
@@ -130,13 +138,19 @@ class DuckDBStore:
         )
         return Raw(series, block, truncated=False)
 
-    async def read(self, selector: Selector, span: TimeSpan, limit: int) -> Raw:
+    async def read(
+        self, selector: Selector, span: TimeSpan, limit: int, after: Position | None = None
+    ) -> Raw:
         """See `SampleStore.read`."""
-        return await self._query(reader.read_samples, self.index.select(selector), span, limit)
+        return await self._query(reader.read_samples, self.index.select(selector), span, limit, after)
 
-    async def downsample(self, selector: Selector, span: TimeSpan, every_ns: int, limit: int) -> Buckets:
+    async def downsample(self, selector: Selector, grid: Grid, limit: int) -> Buckets:
         """See `SampleStore.downsample`."""
-        return await self._query(reader.downsample, self.index.select(selector), span, every_ns, limit)
+        return await self._query(reader.downsample, self.index.select(selector), grid, limit)
+
+    async def before(self, selector: Selector, at_ns: int, within_ns: int) -> Raw:
+        """See `SampleStore.before`."""
+        return await self._query(reader.read_before, self.index.select(selector), at_ns, within_ns)
 
     async def runs(self, stream_id: str) -> Sequence[Run]:
         """See `SampleStore.runs`."""

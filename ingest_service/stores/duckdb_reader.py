@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,70 +10,87 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from ingest_service.stores import Buckets, Raw, Run, SeriesInfo, TimeSpan
+from ingest_service.stores import Buckets, Grid, Position, Raw, Run, SeriesInfo, TimeSpan
+from ingest_service.stores.buckets import partials_of
 from shopfloor.block import NO_TEXT, Float64, SampleBlock
 
 
 def read_samples(
-    cursor: duckdb.DuckDBPyConnection, series: Sequence[SeriesInfo], span: TimeSpan, limit: int
-) -> Raw:
-    """Return at most ``limit`` samples, sorted by (series, source time)."""
-    wanted = {"series_id": np.array([one.id for one in series], dtype=np.uint32)}
-    found = cursor.execute(
-        "SELECT series_id, source_time, received_time, value, quality, status, text FROM sample "
-        "WHERE series_id IN (SELECT series_id FROM wanted) AND source_time >= ? AND source_time < ? "
-        "ORDER BY series_id, source_time, received_time LIMIT ?",
-        [*span, limit + 1],
-    ).fetchnumpy()
-    del wanted
-    n = len(found["series_id"])
-    truncated = n > limit
-    if truncated:
-        found = {name: column[:limit] for name, column in found.items()}
-    present, index = _positions(series, found["series_id"])
-    block = SampleBlock(
-        tuple(one.key for one in present),
-        index,
-        _plain(found["source_time"], np.int64),
-        _plain(found["received_time"], np.int64),
-        _floats(found["value"]),
-        _plain(found["quality"], np.uint8),
-        _plain(found["status"], np.uint32),
-        _texts(found["text"]),
-    )
-    return Raw(present, block, truncated)
-
-
-def downsample(
     cursor: duckdb.DuckDBPyConnection,
     series: Sequence[SeriesInfo],
     span: TimeSpan,
-    every_ns: int,
     limit: int,
-) -> Buckets:
-    """Return count, min, max, mean, first and last per series and bucket."""
-    wanted = {"series_id": np.array([one.id for one in series], dtype=np.uint32)}
-    # Floor division also before 1970: % takes the dividend's sign.
+    after: Position | None = None,
+) -> Raw:
+    """Return at most ``limit`` samples of series that are sorted by key, sorted as they are and by source time."""
+    skip = 0
+    resumed = span.from_ns
+    if after is not None:
+        series = series[bisect_left(series, after[:2], key=lambda one: one.key) :]
+        if series and series[0].key == after[:2]:
+            resumed, skip = max(resumed, after.source_time), after.rows if after.source_time >= resumed else 0
+    wanted = {
+        "series_id": np.array([one.id for one in series], dtype=np.uint32),
+        "place": np.arange(len(series), dtype=np.uint32),
+    }
     found = cursor.execute(
-        "SELECT series_id, source_time - ((source_time % $every) + $every) % $every AS start, count(*) AS count, "
-        "min(value) AS minimum, max(value) AS maximum, avg(value) AS mean, "
-        "arg_min(value, source_time) AS first, arg_max(value, source_time) AS last FROM sample "
-        "WHERE series_id IN (SELECT series_id FROM wanted) AND source_time >= $begin AND source_time < $end "
-        "AND value IS NOT NULL AND quality < 2 GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $limit",
-        {"every": every_ns, "begin": span.from_ns, "end": span.to_ns, "limit": limit},
+        "SELECT place, source_time, received_time, value, quality, status, text FROM sample "
+        "JOIN wanted USING (series_id) WHERE source_time >= $begin AND source_time < $end "
+        "AND (place > 0 OR source_time >= $resumed) "
+        "ORDER BY place, source_time, received_time, value, quality, status, text LIMIT $limit OFFSET $skip",
+        {
+            "begin": span.from_ns,
+            "end": span.to_ns,
+            "resumed": resumed,
+            "limit": limit + 1,
+            "skip": skip,
+        },
     ).fetchnumpy()
     del wanted
-    present, index = _positions(series, found["series_id"])
+    n = len(found["place"])
+    truncated = n > limit
+    if truncated:
+        found = {name: column[:limit] for name, column in found.items()}
+    return _raw(series, found, truncated=truncated)
+
+
+def read_before(
+    cursor: duckdb.DuckDBPyConnection, series: Sequence[SeriesInfo], at_ns: int, within_ns: int
+) -> Raw:
+    """Return the newest usable sample of each series before a moment."""
+    wanted = {
+        "series_id": np.array([one.id for one in series], dtype=np.uint32),
+        "place": np.arange(len(series), dtype=np.uint32),
+    }
+    found = cursor.execute(
+        "SELECT place, max_by((source_time, received_time, value, quality, status, text), source_time) AS newest, "
+        "newest[1] AS source_time, newest[2] AS received_time, newest[3] AS value, newest[4] AS quality, "
+        "newest[5] AS status, newest[6] AS text FROM sample JOIN wanted USING (series_id) "
+        "WHERE source_time >= ? AND source_time < ? AND quality < 2 AND (value IS NOT NULL OR text IS NOT NULL) "
+        "GROUP BY place ORDER BY place",
+        [max(-(2**63), at_ns - within_ns), at_ns],
+    ).fetchnumpy()
+    del wanted
+    return _raw(series, found, truncated=False)
+
+
+def downsample(
+    cursor: duckdb.DuckDBPyConnection, series: Sequence[SeriesInfo], grid: Grid, limit: int
+) -> Buckets:
+    """Return the partial aggregates per series and bucket."""
+    raw = read_samples(cursor, series, grid.span, 2**62)
+    block = raw.block
+    index, bucket, parts = partials_of(
+        block.series_index, block.source_time, block.value, block.quality, grid
+    )
+    truncated = len(index) > limit
     return Buckets(
-        present,
-        index,
-        _plain(found["start"], np.int64),
-        _plain(found["count"], np.int64),
-        _floats(found["minimum"]),
-        _floats(found["maximum"]),
-        _floats(found["mean"]),
-        _floats(found["first"]),
-        _floats(found["last"]),
+        raw.series,
+        index[:limit].astype(np.uint32),
+        bucket[:limit],
+        grid,
+        parts.take(slice(0, limit)),
+        truncated,
     )
 
 
@@ -106,12 +124,20 @@ def answer(cursor: duckdb.DuckDBPyConnection) -> None:
     cursor.execute("SELECT 1").fetchall()
 
 
-def _positions(
-    series: Sequence[SeriesInfo], ids: npt.NDArray[Any]
-) -> tuple[tuple[SeriesInfo, ...], npt.NDArray[np.uint32]]:
-    present_ids, index = np.unique(_plain(ids, np.int64), return_inverse=True)
-    by_id = {one.id: one for one in series}
-    return tuple(by_id[number] for number in present_ids.tolist()), index.astype(np.uint32)
+def _raw(series: Sequence[SeriesInfo], found: dict[str, npt.NDArray[Any]], *, truncated: bool) -> Raw:
+    places, index = np.unique(_plain(found["place"], np.int64), return_inverse=True)
+    present = tuple(series[place] for place in places.tolist())
+    block = SampleBlock(
+        tuple(one.key for one in present),
+        index.astype(np.uint32),
+        _plain(found["source_time"], np.int64),
+        _plain(found["received_time"], np.int64),
+        _floats(found["value"]),
+        _plain(found["quality"], np.uint8),
+        _plain(found["status"], np.uint32),
+        _texts(found["text"]),
+    )
+    return Raw(present, block, truncated)
 
 
 def _plain(column: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -14,6 +15,11 @@ from shopfloor.signal import SeriesKey
 
 _REMEMBERED_TABLES: Final = 4096
 _REMEMBERED_SERIES: Final = 2_000_000
+_REMEMBERED_SELECTORS: Final = 1000
+
+
+def _by_key(one: SeriesInfo) -> SeriesKey:
+    return one.key
 
 
 class SeriesIndex:
@@ -29,6 +35,9 @@ class SeriesIndex:
         self._ids: dict[SeriesKey, int] = {}
         self._tables: OrderedDict[int, tuple[tuple[SeriesKey, ...], UInt32]] = OrderedDict()
         self._table_series = 0
+        self._selecting = threading.Lock()
+        self._selected: dict[Selector, tuple[int, list[SeriesInfo]]] = {}
+        self._selected_series = 0
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -79,12 +88,25 @@ class SeriesIndex:
         return numbers
 
     def select(self, selector: Selector) -> list[SeriesInfo]:
-        """Return the series that a selector means, by id."""
-        return [
-            SeriesInfo(number, key)
-            for number, key in enumerate(self.keys[: len(self.keys)], 1)
-            if selector.matches(key)
-        ]
+        """Return the series that a selector means, by (asset, signal); a list of the caller's own.
+
+        Answers are remembered: a page asks the same again and again, and new series are seldom.
+        """
+        with self._selecting:
+            known, found = self._selected.pop(selector, (0, []))
+            keys = self.keys[known:]
+            matches = selector.matcher()
+            new = [SeriesInfo(number, key) for number, key in enumerate(keys, known + 1) if matches(key)]
+            if new:
+                found = sorted([*found, *new], key=_by_key)
+            self._selected[selector] = (known + len(keys), found)
+            self._selected_series += len(new)
+            while len(self._selected) > 1 and (
+                self._selected_series > _REMEMBERED_SERIES or len(self._selected) > _REMEMBERED_SELECTORS
+            ):
+                _, dropped = self._selected.pop(next(iter(self._selected)))
+                self._selected_series -= len(dropped)
+            return list(found)
 
     def _remember(self, series: tuple[SeriesKey, ...], numbers: UInt32) -> None:
         # The tuple is kept alive beside its numbers: an identity must not be used again for another one.

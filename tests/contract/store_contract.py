@@ -11,10 +11,12 @@ import pytest
 from ingest_service.stores import (
     Admitted,
     Outcome,
+    Position,
     Refused,
     SampleStore,
     Selector,
     TimeSpan,
+    regular_grid,
 )
 from shopfloor.asset import parse_asset
 from shopfloor.block import Sample, block_of, make_block
@@ -82,7 +84,7 @@ class SampleStoreContract:
         (outcome,) = await write(store, Batch("a", "s", Lane.LIVE, 1, block_of(samples)))
         assert outcome[:4] == (9, 9, 9, 0)
         raw = await store.read(Selector(), ALWAYS, 100)
-        order = {TEMPERATURE: 0, JOB: 1, OTHER: 2}
+        order = {OTHER: 0, TEMPERATURE: 1, JOB: 2}
         expected = sorted(samples, key=lambda one: (order[one.series], one.source_time))
         assert [repr(one) for one in raw.block.rows()] == [repr(one) for one in expected]
 
@@ -91,9 +93,10 @@ class SampleStoreContract:
         await write(store, Batch("a", "s", Lane.LIVE, 1, null))
         raw = await store.read(Selector(), ALWAYS, 10)
         assert np.isnan(raw.block.value[0])
-        buckets = await store.downsample(Selector(), TimeSpan(T0, T0 + 10), 10, 10)
-        assert buckets.count.tolist() == [1]
-        assert buckets.mean.tolist() == [4.0]
+        buckets = await store.downsample(Selector(), regular_grid(TimeSpan(T0, T0 + 10), 10), 10)
+        assert buckets.partials.count.tolist() == [1]
+        assert buckets.partials.bad.tolist() == [1]
+        assert buckets.partials.mean.tolist() == [4.0]
 
     async def test_a_repeat_changes_nothing(self, store: SampleStore) -> None:
         first = await write(store, batch(1))
@@ -204,7 +207,7 @@ class SampleStoreContract:
 
         assert await keys(Selector(("acme/hk01",))) == [TEMPERATURE, JOB]
         assert await keys(Selector(("acme/hk0",))) == []
-        assert await keys(Selector((), ("barrel.*",))) == [TEMPERATURE, OTHER]
+        assert await keys(Selector((), ("barrel.*",))) == [OTHER, TEMPERATURE]
         assert await keys(Selector(("acme/hk01", "acme/dg01"), ("barrel.*",), "acme/dg01")) == [OTHER]
         assert await keys(Selector(("acme/hk01",), (), "acme/dg01")) == []
 
@@ -216,18 +219,62 @@ class SampleStoreContract:
         span = TimeSpan(T0 + 3_000_000, T0 + 5_000_000)
         assert (await store.read(Selector(), span, 10)).block.value.tolist() == [3.0, 4.0]
 
+    async def test_pages_neither_lose_nor_repeat(self, store: SampleStore) -> None:
+        """Also where a page ends among samples of the same series and time."""
+        time = T0 + np.array([0, 1, 1, 1, 1, 2, 0, 1, 1, 1], np.int64)
+        index = [0] * 6 + [1] * 4
+        block = make_block((TEMPERATURE, OTHER), index, time, T0 + np.arange(10), np.arange(10.0))
+        await write(store, Batch("a", "s", Lane.LIVE, 1, block))
+        whole = (await store.read(Selector(), ALWAYS, 100)).block
+        for limit in (1, 2, 3, 7):
+            rows: list[str] = []
+            after: Position | None = None
+            while True:
+                page = await store.read(Selector(), ALWAYS, limit, after)
+                rows += [repr(one) for one in page.block.rows()]
+                after = page.position(after)
+                if not page.truncated:
+                    break
+                assert len(page.block) == limit
+            assert rows == [repr(one) for one in whole.rows()]
+
+    async def test_the_newest_before_a_moment(self, store: SampleStore) -> None:
+        block = make_block(
+            (TEMPERATURE, OTHER, JOB),
+            [0, 0, 0, 0, 1, 2],
+            T0 + np.array([0, 10, 20, 30, 5, 7]),
+            T0,
+            [1, 2, 3, np.nan, 5, np.nan],
+            [0, 0, 2, 0, 0, 0],
+            text={5: "job 7"},
+        )
+        await write(store, Batch("a", "s", Lane.LIVE, 1, block))
+
+        async def newest(at: int, within: int) -> list[tuple[SeriesKey, float | str]]:
+            found = (await store.before(Selector(), T0 + at, within)).block
+            return [(one.series, one.text or one.value) for one in found.rows()]
+
+        assert await newest(100, 100) == [(OTHER, 5), (TEMPERATURE, 2), (JOB, "job 7")]
+        assert await newest(10, 5) == [(OTHER, 5), (JOB, "job 7")]
+        assert await newest(10, 10) == [(OTHER, 5), (TEMPERATURE, 1), (JOB, "job 7")]
+        assert await newest(0, 10) == []
+
     async def test_buckets(self, store: SampleStore) -> None:
         times = np.array([-11, -10, -1, 0, 9, 10], np.int64)
         block = make_block((TEMPERATURE,), np.zeros(6), times, times, [1, 2, 3, 4, 5, 6])
         await write(store, Batch("a", "s", Lane.LIVE, 1, block))
-        buckets = await store.downsample(Selector(), TimeSpan(-100, 100), 10, 100)
+        buckets = await store.downsample(Selector(), regular_grid(TimeSpan(-100, 100), 10), 100)
+        partials = buckets.partials
         assert buckets.start.tolist() == [-20, -10, 0, 10]
-        assert buckets.count.tolist() == [1, 2, 2, 1]
-        assert buckets.minimum.tolist() == [1, 2, 4, 6]
-        assert buckets.maximum.tolist() == [1, 3, 5, 6]
-        assert buckets.mean.tolist() == [1, 2.5, 4.5, 6]
-        assert buckets.first.tolist() == [1, 2, 4, 6]
-        assert buckets.last.tolist() == [1, 3, 5, 6]
+        assert partials.count.tolist() == [1, 2, 2, 1]
+        assert partials.minimum.tolist() == [1, 2, 4, 6]
+        assert partials.maximum.tolist() == [1, 3, 5, 6]
+        assert partials.mean.tolist() == [1, 2.5, 4.5, 6]
+        assert partials.first.tolist() == [1, 2, 4, 6]
+        assert partials.last.tolist() == [1, 3, 5, 6]
+        assert partials.area.tolist() == [0, 18e-9, 36e-9, 0]
+        assert partials.increase.tolist() == [0, 1, 1, 0]
+        assert not buckets.truncated
 
     async def test_writing_after_close_is_unavailable(self, store: SampleStore) -> None:
         await store.close()
