@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from ingest_service.stores.buckets import Buckets, Grid, Partials, regular_grid
@@ -106,6 +106,14 @@ class SampleStore(Protocol):
 
     async def runs(self, stream_id: str) -> Sequence[Run]:
         """Return a stream's ledger, ascending and without overlaps; neighbouring rows are joined."""
+        ...
+
+    async def ledger(self, streams: Collection[str] | None, received: TimeSpan) -> Sequence[Run]:
+        """Return the ledger of several streams, None for all, by (stream, seq); raises StoreUnavailable.
+
+        Only rows that became durable in ``received`` (UTC ns of this service's clock), each at one moment for ever;
+        neighbouring ones are joined.
+        """
         ...
 
     async def close(self) -> None:

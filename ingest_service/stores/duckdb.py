@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -31,6 +31,7 @@ from ingest_service.stores import (
     Watermark,
 )
 from ingest_service.stores import duckdb_reader as reader
+from ingest_service.stores.duckdb_ledger import read_ledger
 from ingest_service.stores.duckdb_schema import (
     Tuning,
     connect,
@@ -155,6 +156,10 @@ class DuckDBStore:
     async def runs(self, stream_id: str) -> Sequence[Run]:
         """See `SampleStore.runs`."""
         return await self._query(reader.read_runs, stream_id)
+
+    async def ledger(self, streams: Collection[str] | None, received: TimeSpan) -> Sequence[Run]:
+        """See `SampleStore.ledger`."""
+        return await self._query(read_ledger, streams, received)
 
     async def check(self) -> None:
         """Raise StoreUnavailable where the database does not answer."""

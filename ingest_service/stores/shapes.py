@@ -135,6 +135,9 @@ class Run(NamedTuple):
     last_seq: int
     stored: int
     rejected: int
+    received_from: int = 0
+    """When the first of them became durable, UTC ns."""
+    received_to: int = 0
 
 
 class Capabilities(NamedTuple):

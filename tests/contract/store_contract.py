@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import numpy as np
@@ -141,6 +142,29 @@ class SampleStoreContract:
         (outcome,) = await write(store, batch(5))
         assert outcome.missing == (1, 4)
 
+    async def test_the_ledger_of_all_streams(self, store: SampleStore) -> None:
+        before = time.time_ns()
+        await write(store, refusing(batch(1), [0, 4]), batch(11, 5), batch(3, 4, "stream-2", agent="agent-2"))
+        await write(store, batch(21), batch(1))
+        runs = await store.ledger(None, ALWAYS)
+        assert [tuple(run[:6]) for run in runs] == [
+            ("stream-1", "agent-1", 1, 15, 13, 2),
+            ("stream-1", "agent-1", 21, 30, 10, 0),
+            ("stream-2", "agent-2", 3, 6, 4, 0),
+        ]
+        assert all(before <= run.received_from <= run.received_to <= time.time_ns() for run in runs)
+        assert [run[2:4] for run in await store.ledger(["stream-2", "unknown"], ALWAYS)] == [(3, 6)]
+        assert await store.ledger([], ALWAYS) == []
+
+    async def test_the_ledger_of_a_span_of_time(self, store: SampleStore) -> None:
+        await write(store, batch(1))
+        (first,) = await store.ledger(None, ALWAYS)
+        await write(store, batch(11))
+        later = TimeSpan(first.received_to + 1, ALWAYS.to_ns)
+        assert [run[2:4] for run in await store.ledger(None, later)] == [(11, 20)]
+        earlier = TimeSpan(ALWAYS.from_ns, later.from_ns)
+        assert [run[2:4] for run in await store.ledger(None, earlier)] == [(1, 10)]
+
     async def test_an_empty_batch_changes_nothing(self, store: SampleStore) -> None:
         (outcome,) = await write(store, batch(7, 0))
         assert outcome[:4] == (0, 0, 0, 0)
@@ -151,7 +175,7 @@ class SampleStoreContract:
         (outcome,) = await write(store, refusing(batch(1), [0, 4, 9]))
         assert (outcome.stored, len(outcome.refused), outcome.durable_through) == (7, 3, 10)
         assert await stored_values(store) == [2.0, 3.0, 4.0, 6.0, 7.0, 8.0, 9.0]
-        assert [tuple(run) for run in await store.runs("stream-1")] == [("stream-1", "agent-1", 1, 10, 7, 3)]
+        assert [tuple(run[:6]) for run in await store.runs("stream-1")] == [("stream-1", "agent-1", 1, 10, 7, 3)]
 
     async def test_refused_rows_under_the_watermark_are_repeats(self, store: SampleStore) -> None:
         await write(store, batch(1, 5))
