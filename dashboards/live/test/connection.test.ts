@@ -8,6 +8,7 @@ import { openConnection, SILENCE_MS, type Connection } from "../src/lib/connecti
 function stage(answers: ((signal: AbortSignal) => Response | Promise<Response>)[]) {
   const seen: string[] = [];
   const sent: (string | undefined)[] = [];
+  const ids: (string | undefined)[] = [];
   let time = 0;
   let token: string | null = null;
   let arrived: () => void = () => undefined;
@@ -27,6 +28,7 @@ function stage(answers: ((signal: AbortSignal) => Response | Promise<Response>)[
     {
       fetch: async (_url, init) => {
         sent.push((init.headers as Record<string, string>).Authorization);
+        ids.push((init.headers as Record<string, string>)["Last-Event-ID"]);
         const answer = answers.shift();
         if (answer === undefined) throw new TypeError("connection refused");
         return answer(init.signal as AbortSignal);
@@ -39,6 +41,7 @@ function stage(answers: ((signal: AbortSignal) => Response | Promise<Response>)[
   return {
     seen,
     sent,
+    ids,
     connection,
     giveToken: (given: string) => {
       token = given;
@@ -53,15 +56,35 @@ function stage(answers: ((signal: AbortSignal) => Response | Promise<Response>)[
 }
 
 const sse = { status: 200, headers: { "Content-Type": "text/event-stream; charset=utf-8" } };
+const ping = 'event: ping\ndata: {"now": 2}\n\n';
 const hello = 'event: hello\ndata: {"now": 1}\n\n';
 
 test("an ended stream is a lost connection, and hurrying opens the next one", async () => {
-  const play = stage([() => new Response(hello, sse), () => new Response('event: ping\ndata: {"now": 2}\n\n', sse)]);
+  const play = stage([() => new Response(hello, sse), () => new Response(hello + ping, sse)]);
   await play.until("lost");
   play.connection.hurry();
   await play.until("ping");
   play.connection.close();
-  assert.deepEqual(play.seen.slice(0, 3), ["hello", "lost", "ping"]);
+  assert.deepEqual(play.seen.slice(0, 4), ["hello", "lost", "hello", "ping"]);
+});
+
+test("the next connection says where the last one left off", async () => {
+  const play = stage([
+    () => new Response(`${hello}id: a-1\n\n${ping}id: a-2\n\nevent: ping\nid: a-3\n`, sse),
+    () => new Response(hello + ping, sse),
+  ]);
+  await play.until("lost");
+  play.connection.hurry();
+  await play.until("ping");
+  play.connection.close();
+  assert.deepEqual(play.ids.slice(0, 2), [undefined, "a-2"]);
+});
+
+test("a stream without its beginning is no connection", async () => {
+  const play = stage([() => new Response(ping + hello, sse)]);
+  await play.until("lost");
+  play.connection.close();
+  assert.deepEqual(play.seen.slice(0, 1), ["lost"]);
 });
 
 test("401 asks for a token, waits for one, and sends it", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { applyEvent, changesBetween, emptyPlant, noChanges, seriesKey } from "../src/lib/plant.ts";
+import { applyEvent, changesBetween, emptyPlant, noChanges, resumedPlant, seriesKey } from "../src/lib/plant.ts";
 import type { LiveEvent } from "../src/lib/types.ts";
 
 const series = (id: number, signal: string): LiveEvent => ({
@@ -55,4 +55,17 @@ test("what a new snapshot no longer has counts as changed", () => {
   const changes = changesBetween(before, emptyPlant());
   assert.deepEqual([...changes.values], [seriesKey("a/b/c/d/e", "power")]);
   assert.deepEqual([...changes.assets], ["a/b/c/d/e"]);
+});
+
+test("a resumed plant knows series and values, may change them alone, and waits for the rest", () => {
+  const before = emptyPlant();
+  for (const event of [series(4, "power"), values(4, 1)]) applyEvent(before, event, noChanges());
+  before.complete = true;
+  const plant = resumedPlant(before);
+  assert.equal(plant.complete, false);
+  applyEvent(plant, values(4, 2), noChanges());
+  applyEvent(plant, series(5, "heat"), noChanges());
+  assert.equal(plant.values.get(seriesKey("a/b/c/d/e", "power"))?.v, 2);
+  assert.equal(before.values.get(seriesKey("a/b/c/d/e", "power"))?.v, 1);
+  assert.equal(before.seriesByAsset.get("a/b/c/d/e")?.length, 1);
 });

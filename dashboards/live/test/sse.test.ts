@@ -29,3 +29,12 @@ test("an unfinished message stays unfinished", () => {
   assert.deepEqual(parse("event: values\ndata: {}\n"), []);
   assert.deepEqual(parse("\n"), [{ event: "values", data: "{}" }]);
 });
+
+test("an id is told when its block ends, with an event or without", () => {
+  const ids: string[] = [];
+  const parse = sseParser((id) => ids.push(id));
+  parse("event: values\ndata: {}\nid: 1\n");
+  assert.deepEqual(ids, []);
+  parse("\nid: 2\n\nid: 3");
+  assert.deepEqual(ids, ["1", "2"]);
+});

@@ -40,6 +40,8 @@ type Ending = { why: "lost"; livedMs: number } | { why: "refused"; status: numbe
 export function openConnection(url: string, listener: Listener, around: Surroundings): Connection {
   let closed = false;
   let lastHeard = 0;
+  /** Where the last connection left off: the next one goes on there. */
+  let lastId: string | null = null;
   let running: AbortController | null = null;
   let wake: (() => void) | null = null;
 
@@ -56,6 +58,7 @@ export function openConnection(url: string, listener: Listener, around: Surround
       const token = around.token();
       const headers: Record<string, string> = { Accept: "text/event-stream" };
       if (token !== null) headers.Authorization = `Bearer ${token}`;
+      if (lastId !== null) headers["Last-Event-ID"] = lastId;
       const response = await around.fetch(url, {
         headers,
         cache: "no-store",
@@ -78,7 +81,10 @@ export function openConnection(url: string, listener: Listener, around: Surround
   }
 
   async function readAll(body: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
-    const parse = sseParser();
+    const parse = sseParser((id) => {
+      lastId = id;
+    });
+    let begun = false;
     const decoder = new TextDecoder();
     const reader = body.getReader();
     while (!signal.aborted) {
@@ -88,6 +94,9 @@ export function openConnection(url: string, listener: Listener, around: Surround
       listener.heard();
       for (const message of parse(decoder.decode(value, { stream: true }))) {
         const event = decodeEvent(message.event, message.data);
+        begun ||= event?.kind === "hello";
+        // A stream that lost its beginning would leave the page waiting for a snapshot for ever.
+        if (!begun) return;
         if (event === null) listener.malformed(message.event);
         else listener.event(event);
       }

@@ -30,7 +30,9 @@ export function decodeEvent(name: string, text: string): LiveEvent | null {
   if (!isObject(data)) return null;
   switch (name) {
     case "hello":
-      return isNumber(data.now) ? { kind: "hello", now: data.now, version: str(data.version) } : null;
+      return isNumber(data.now)
+        ? { kind: "hello", now: data.now, version: str(data.version), resumed: data.resumed === true }
+        : null;
     case "ping":
       return isNumber(data.now) ? { kind: "ping", now: data.now } : null;
     case "series":

@@ -3,7 +3,7 @@
 import { serverClock } from "./clock.ts";
 import { openConnection, type Connection } from "./connection.ts";
 import { Keyed } from "./keyed.svelte.ts";
-import { applyEvent, changesBetween, emptyPlant, noChanges, seriesKey, type Plant } from "./plant.ts";
+import { applyEvent, changesBetween, emptyPlant, noChanges, resumedPlant, seriesKey, type Plant } from "./plant.ts";
 import { keepViewerToken, viewerToken } from "./token.ts";
 import type { Agent, LiveEvent, Machine, Series, Site, Value } from "./types.ts";
 
@@ -112,7 +112,7 @@ class Live {
     if (event.kind === "hello") {
       this.#clock.forget();
       this.#clock.hear(event.now);
-      this.#incoming = emptyPlant();
+      this.#incoming = event.resumed ? resumedPlant(this.#plant) : emptyPlant();
       return;
     }
     if (event.kind === "ping") this.#clock.hear(event.now);

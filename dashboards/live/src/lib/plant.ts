@@ -6,7 +6,7 @@ export interface Plant {
   sites: Map<string, Site>;
   machines: Map<string, Machine>;
   agents: Map<string, Agent>;
-  /** By the service's number, valid for one connection. */
+  /** By the service's number, valid for one connection and those that resume it. */
   seriesById: Map<number, Series>;
   /** By asset; the lists are replaced, never changed, so that a reader sees from their identity what is new. */
   seriesByAsset: Map<string, readonly Series[]>;
@@ -36,6 +36,16 @@ export function emptyPlant(): Plant {
     seriesByAsset: new Map(),
     values: new Map(),
     complete: false,
+  };
+}
+
+/** Return a plant that knows the series and values of another, for a snapshot that tells only what is new of these. */
+export function resumedPlant(before: Plant): Plant {
+  return {
+    ...emptyPlant(),
+    seriesById: new Map(before.seriesById),
+    seriesByAsset: new Map(before.seriesByAsset),
+    values: new Map(before.values),
   };
 }
 

@@ -13,24 +13,28 @@ export class SseOverflow extends Error {}
 /**
  * Return a function that takes the next piece of text and returns the messages that it completed.
  *
- * Pieces may end anywhere, also between the two characters of a CRLF. `id` and `retry` are of no use here: each
- * connection begins with a whole snapshot.
+ * Pieces may end anywhere, also between the two characters of a CRLF. `retry` is of no use here: the page has delays of
+ * its own.
  *
+ * @param takeId is given each id when the block that it stands in ends, be there an event in it or not.
  * @throws SseOverflow when a message never ends.
  */
-export function sseParser(): (chunk: string) => SseMessage[] {
+export function sseParser(takeId?: (id: string) => void): (chunk: string) => SseMessage[] {
   let rest = "";
   let started = false;
   let skipLineFeed = false;
   let event = "";
   let data: string[] = [];
+  let id: string | null = null;
   let chars = 0;
 
   function takeLine(line: string, out: SseMessage[]): void {
     if (line === "") {
       if (data.length > 0) out.push({ event: event || "message", data: data.join("\n") });
+      if (id !== null) takeId?.(id);
       event = "";
       data = [];
+      id = null;
       chars = 0;
       return;
     }
@@ -44,6 +48,8 @@ export function sseParser(): (chunk: string) => SseMessage[] {
       chars += value.length;
     } else if (field === "event") {
       event = value;
+    } else if (field === "id" && !value.includes("\0")) {
+      id = value;
     }
   }
 

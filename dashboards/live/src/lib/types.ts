@@ -72,7 +72,8 @@ export interface Value {
 }
 
 export type LiveEvent =
-  | { kind: "hello"; now: number; version: string }
+  /** `resumed`: series and values that follow are only those that came or changed since the last connection. */
+  | { kind: "hello"; now: number; version: string; resumed: boolean }
   | { kind: "series"; series: Series[] }
   | { kind: "values"; id: number[]; t: number[]; v: Scalar[]; q: number[] }
   | { kind: "machines"; machines: Machine[] }
