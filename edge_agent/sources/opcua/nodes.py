@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.decode import Columns, MalformedMessage, Readings
 from edge_agent.sources.opcua.expansion import Expansion
 from edge_agent.sources.opcua.wording import Wording
+from edge_agent.trouble import Trouble
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.signal import SeriesKey
@@ -24,6 +26,10 @@ from shopfloor.signal import SeriesKey
 log = logging.getLogger(__name__)
 
 _MAX_RETRY_S: Final = 60.0
+_WELL_S: Final = 60.0
+"""A node that fails again within this time has not been well in between."""
+_MAX_TROUBLES: Final = 1_000
+"""Nodes whose failure and return are logged one by one."""
 _NAMED_IN_REPORT: Final = 3
 NO_SAMPLES: Final = make_block((), [], [], [], [])
 """For puts that save state alone."""
@@ -42,7 +48,7 @@ class Nodes:
     Numbers are never given anew: what was found on the server is added behind what the configuration names.
     """
 
-    def __init__(self, config: OpcUaConfig) -> None:
+    def __init__(self, config: OpcUaConfig, *, now_s: Callable[[], float] = time.monotonic) -> None:
         self.configs: list[NodeConfig] = []
         self._series: list[SeriesKey] = []
         self._series_now: tuple[SeriesKey, ...] = ()
@@ -52,7 +58,6 @@ class Nodes:
         self._plain = True
         self._companions: dict[tuple[int, str], int] = {}
         self._retry_s = config.retry_s
-        self._complained: set[tuple[int, str]] = set()
         self.ids: dict[int, ua.NodeId] = {}
         """NodeIds of the nodes that work in this session."""
         self.watched_at_once = 0
@@ -62,6 +67,10 @@ class Nodes:
         self.readable: set[int] = set()
         """Nodes with a history that can be read."""
         self._failures: dict[int, _Failure] = {}
+        self._now_s = now_s
+        self._troubles: dict[int, Trouble] = {}
+        """Of nodes that failed and have not been well for long since, in whatever session."""
+        self._crowd = Trouble(log, f"source {config.name}", {"source": config.name}, now_s)
         self.remarks: list[str] = []
         """What else of the session should be reported, such as a certificate that ends soon."""
         self.search_remarks: list[str] = []
@@ -119,10 +128,9 @@ class Nodes:
         """Note that a node is being read."""
         self.changes += 1
         self.ids[number] = node_id
-        failure = self._failures.pop(number, None)
-        if failure is not None:
-            log.info("%s is back", self.configs[number].label)
-            self._complained = {entry for entry in self._complained if entry[0] != number}
+        self._failures.pop(number, None)
+        if number in self._troubles:
+            self._well(number)
 
     def fails(self, number: int, reason: str, now_s: float, sink: BlockSink) -> None:
         """Note why a node can't be read, and when to try again."""
@@ -132,9 +140,26 @@ class Nodes:
         delay = self._retry_s if before is None else min(before.delay_s * 2, max(_MAX_RETRY_S, self._retry_s))
         self._failures[number] = _Failure(reason, now_s + delay, delay)
         sink.count("node_failed")
-        if (number, reason) not in self._complained:
-            self._complained.add((number, reason))
-            log.warning("%s: %s; trying again", self.configs[number].label, reason)
+        trouble = self._troubles.get(number)
+        if trouble is None and len(self._troubles) >= _MAX_TROUBLES:
+            self._crowd.met("more nodes fail than the log has room for; the source's state counts them")
+            return
+        if trouble is None:
+            trouble = self._troubles[number] = Trouble(log, self.configs[number].label, now_s=self._now_s)
+        trouble.met(f"{reason}; trying again")
+
+    def settle(self) -> None:
+        """Log which nodes are well again: to be called every now and then."""
+        for number in [number for number in self._troubles if number in self.ids]:
+            self._well(number)
+        if len(self._troubles) < _MAX_TROUBLES:
+            self._crowd.over("there is room in the log again")
+
+    def _well(self, number: int) -> None:
+        trouble = self._troubles[number]
+        trouble.over("is back", well_s=_WELL_S)
+        if not trouble.times:
+            del self._troubles[number]
 
     def due(self, now_s: float) -> list[int]:
         """Return the failed nodes whose turn it is."""

@@ -29,6 +29,7 @@ from edge_agent.sources.opcua.resolve import Problem, resolve
 from edge_agent.sources.opcua.search import keep_searching
 from edge_agent.sources.opcua.session import ServiceFault, Session, status_name
 from edge_agent.sources.opcua.subscription import Subscriptions, Taker
+from edge_agent.trouble import Trouble
 from shopfloor.errors import SourceUnavailable
 from shopfloor.messages import SeriesDeclaration, SourceState
 
@@ -71,6 +72,9 @@ class OpcUaSource:
         self._events = Events(config.name, (*config.events, *config.alarms))
         self._declared: tuple[SeriesDeclaration, ...] = ()
         self._declared_for = (0, -1)
+        self._history_trouble = Trouble(
+            log, f"source {config.name}: reading history", {"source": config.name}
+        )
 
     @property
     def name(self) -> str:
@@ -165,7 +169,7 @@ class OpcUaSource:
             tasks.create_task(subscriptions.run())
             for poll in polls:
                 tasks.create_task(poll.run())
-            tasks.create_task(Backfill(live).run())
+            tasks.create_task(Backfill(live, self._history_trouble).run())
             tasks.create_task(_retry(live, subscriptions))
             tasks.create_task(self._events.tend(subscriptions, partial(self._say, live)))
             tasks.create_task(self._events.read_history())
@@ -200,11 +204,11 @@ class OpcUaSource:
     def _remark(self, session: Session) -> bool:
         """Put what certificates need and events lack into the source's report; return whether that is news."""
         remarks = [*session.remarks(), *self._events.problems()]
-        news = remarks != self._nodes.remarks
-        for remark in remarks if news else ():
-            log.warning("source %s: %s", self.name, remark)
-        self._nodes.remarks = remarks
-        return news
+        before, self._nodes.remarks = self._nodes.remarks, remarks
+        for remark in remarks:
+            if remark not in before:
+                log.warning("source %s: %s", self.name, remark)
+        return remarks != before
 
 
 async def _attach(live: Live, subscriptions: Subscriptions, numbers: Iterable[int]) -> None:
@@ -292,6 +296,7 @@ async def _retry(live: Live, subscriptions: Subscriptions) -> Never:
     while True:
         next_s = live.nodes.next_try_s()
         await asyncio.sleep(live.config.retry_s if next_s is None else max(0.05, next_s - loop.time()))
+        live.nodes.settle()
         due = live.nodes.due(loop.time())
         if due:
             await live.session.read_namespaces()
