@@ -32,7 +32,7 @@ import duckdb
 import numpy as np
 
 from ingest_service.auth import Role, create_token
-from ingest_service.plant.store import connect
+from ingest_service.plant.engine import connect
 from ingest_service.stores.duckdb_schema import Tuning
 from ingest_service.stores.duckdb_schema import connect as connect_store
 from shopfloor.asset import parse_asset

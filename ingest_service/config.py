@@ -7,8 +7,10 @@ import zoneinfo
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
+import sqlalchemy as sa
 from pydantic import AfterValidator, Field, model_validator
 
+from ingest_service.store_config import PlantConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath
 
 _BUILT_PAGE: Final = Path(__file__).resolve().parent.parent / "dashboards" / "live" / "dist"
@@ -100,6 +102,8 @@ class IngestConfig(ConfigModel):
     """HOST:PORT. Anything but a loopback address needs ``tls`` or ``behind_proxy``."""
     data: FilePath = Field(default=Path("./data"))
     """Folder of the databases, created where it is missing."""
+    plant: PlantConfig | None = None
+    """The database of tokens, agents, ledger and facts, where it is PostgreSQL; default: a file of SQLite in ``data``."""
     read_access: Literal["open", "token"] = "token"
     """``token``: readers need one. ``open``: anybody reads; only on a loopback address."""
     behind_proxy: bool = False
@@ -126,6 +130,11 @@ class IngestConfig(ConfigModel):
     def port(self) -> int:
         """Port to listen on; 0 takes any free one."""
         return int(self.listen.rpartition(":")[2])
+
+    @property
+    def plant_address(self) -> Path | sa.URL:
+        """Where the PlantStore lies."""
+        return self.plant.address if self.plant else self.data / "plant.sqlite"
 
     @property
     def page_folder(self) -> Path | None:

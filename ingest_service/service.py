@@ -45,7 +45,7 @@ class Service:
         self.clock_ns = clock_ns
         self.metrics = Metrics()
         config.data.mkdir(parents=True, exist_ok=True)
-        self.plant = PlantStore(config.data / "plant.sqlite")
+        self.plant = PlantStore(config.plant_address)
         tuning = Tuning(config.store.memory_bytes, config.store.threads, config.store.checkpoint_bytes)
         try:
             self.store = DuckDBStore(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ingest_service.auth import Role, create_token, list_tokens, revoke_token
 from ingest_service.config import IngestConfig
-from ingest_service.plant.store import connect
+from ingest_service.plant.engine import connect
 from shopfloor import logs
 from shopfloor.configfile import load
 from shopfloor.errors import ConfigError, InvalidName, StoreUnavailable
@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         config = load(arguments.config, IngestConfig)
         config.data.mkdir(parents=True, exist_ok=True)
-        engine = connect(config.data / "plant.sqlite")
+        engine = connect(config.plant_address)
         try:
             code: int = arguments.run(arguments, engine)
         finally:

@@ -6,6 +6,8 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table
 
+from ingest_service.plant.engine import ExactText
+
 metadata: Final = MetaData()
 
 token: Final = Table(
@@ -53,7 +55,7 @@ quarantine: Final = Table(
     Column("value", Float),
     Column("quality", Integer, nullable=False),
     Column("status", BigInteger, nullable=False),
-    Column("text", String),
+    Column("text", ExactText),
 )
 span: Final = Table(
     "span",

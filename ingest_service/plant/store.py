@@ -1,9 +1,8 @@
-"""The PlantStore on SQLite, or whatever else SQLAlchemy reaches. Blocking; `PlantStore.run` moves a call off the loop."""
+"""The PlantStore: SQLite, or PostgreSQL by URL. Blocking; `PlantStore.run` moves a call off the loop."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +12,14 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 import msgspec
 import numpy as np
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_service.plant import schema
+from ingest_service.plant.engine import connect, insert_new, insert_or_replace
 from ingest_service.stores import Refused
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Batch, Heartbeat, SeriesDeclaration, SeriesDeclarations, SpanRecord
 
-MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _CHUNK: Final = 1000
 
 Arguments = ParamSpec("Arguments")
@@ -41,38 +37,11 @@ class AgentRow(NamedTuple):
     declared_hash: str
 
 
-def connect(path: Path) -> sa.Engine:
-    """Open or create the database and bring it to the present schema; raises StoreUnavailable."""
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 5.0})
-
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    try:
-        migrate(engine)
-    except SQLAlchemyError as error:
-        engine.dispose()
-        raise StoreUnavailable(f"{path}: {error}") from error
-    return engine
-
-
-def migrate(engine: sa.Engine) -> None:
-    """Run the migrations that the database lacks."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
 class PlantStore:
     """Tokens are in `ingest_service.auth`; the rest of the plant's tables is here. Raises StoreUnavailable."""
 
-    def __init__(self, path: Path) -> None:
-        self.engine = connect(path)
+    def __init__(self, address: Path | sa.URL) -> None:
+        self.engine = connect(address)
         self._threads = ThreadPoolExecutor(4, "plant-store")
         with self.engine.connect() as connection:
             self.quarantined = int(
@@ -123,7 +92,11 @@ class PlantStore:
             for row, reason, sample in zip(refused.rows.tolist(), reasons, rows.rows(), strict=True)
         ]
         with self.engine.begin() as connection:
-            result = connection.execute(insert(schema.quarantine).on_conflict_do_nothing(), records)
+            result = connection.execute(
+                insert_new(self.engine, schema.quarantine),
+                records,
+                execution_options={"preserve_rowcount": True},
+            )
         self.quarantined += max(0, result.rowcount)
 
     def list_quarantine(self, limit: int = 1000) -> list[dict[str, Any]]:
@@ -146,7 +119,7 @@ class PlantStore:
         ]
         if records:
             with self.engine.begin() as connection:
-                connection.execute(insert(schema.span).on_conflict_do_nothing(), records)
+                connection.execute(insert_new(self.engine, schema.span), records)
 
     def spans_of(self, stream_id: str) -> list[tuple[int, int, str, int]]:
         """Return (first seq, last seq, kind, count) of a stream's loss records, ascending."""
@@ -219,9 +192,9 @@ class PlantStore:
     def _upsert(self, table: sa.Table, key: list[str], records: list[dict[str, Any]]) -> None:
         if not records:
             return
-        statement = insert(table)
-        changed = {name: statement.excluded[name] for name in records[0] if name not in key}
-        statement = statement.on_conflict_do_update(index_elements=key, set_=changed)
+        # Two processes that write the same rows in other orders would wait for each other.
+        records.sort(key=lambda record: [record[name] for name in key])
+        statement = insert_or_replace(self.engine, table, key, records[0])
         with self.engine.begin() as connection:
             for start in range(0, len(records), _CHUNK):
                 connection.execute(statement, records[start : start + _CHUNK])
