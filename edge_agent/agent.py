@@ -107,7 +107,7 @@ class Agent:
         exchange = connect_uplink(config)
         intake = Intake(thread, min_commit_interval_s=config.buffer.min_commit_interval_ms / 1000)
         sources = RunningSources(intake, thread, self._events, make=self._make)
-        link = Link(config.uplink, exchange, thread, intake)
+        link = Link(config.agent.id, config.uplink, exchange, thread, intake)
         pulse = Pulse(thread)
         reports = Reports(
             config,

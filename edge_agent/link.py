@@ -37,10 +37,15 @@ class Link:
     """Delivery and heartbeats to the service that is configured now."""
 
     def __init__(
-        self, uplink: UplinkConfig, exchange: AiohttpExchange, buffer: BufferThread, intake: Intake
+        self,
+        agent_id: str,
+        uplink: UplinkConfig,
+        exchange: AiohttpExchange,
+        buffer: BufferThread,
+        intake: Intake,
     ) -> None:
         self._config, self._exchange = uplink, exchange
-        self.uplink = HttpUplink(self._exchanged)
+        self.uplink = HttpUplink(self._exchanged, agent_id=agent_id)
         self.delivery = Delivery(buffer, intake, self.uplink, delivery_limits(uplink))
         self._tasks: list[asyncio.Task[Any]] = []
 

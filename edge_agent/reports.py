@@ -22,9 +22,11 @@ from edge_agent.uplink import HttpUplink
 from shopfloor.asset import parse_asset
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import (
+    MAX_PENDING_STREAMS,
     MAX_SOURCE_EVENTS,
     BufferReport,
     Heartbeat,
+    PendingStream,
     SeriesDeclaration,
     SeriesDeclarations,
     SourceReport,
@@ -103,6 +105,12 @@ class Reports:
                 hours_left=self._hours_left(),
                 dropped_samples=stats.dropped_samples_total,
                 quarantined_samples=stats.quarantined_samples_total,
+                pending=(
+                    tuple(PendingStream(*stream) for stream in stats.pending)
+                    if stats.pending is not None and len(stats.pending) <= MAX_PENDING_STREAMS
+                    else None
+                ),
+                waiting_spans=stats.waiting_spans,
             ),
             config_valid=config.valid,
             config_message="; ".join(config.problems)[:_MAX_TEXT],

@@ -135,8 +135,11 @@ class AiohttpExchange:
 class HttpUplink:
     """An Uplink in terms of HTTP answers."""
 
-    def __init__(self, exchange: Exchange, *, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, exchange: Exchange, *, agent_id: str = "", now_s: Callable[[], float] = time.time
+    ) -> None:
         self._exchange = exchange
+        self._agent_id = agent_id
         self._now_s = now_s
         self.sent_bytes_total = 0
 
@@ -159,7 +162,8 @@ class HttpUplink:
 
     async def send_spans(self, spans: list[SpanRecord]) -> None:
         """See Uplink.send_spans."""
-        await self._tell("POST", "/v1/spans", encode_json(spans))
+        named = [msgspec.structs.replace(span, agent_id=self._agent_id) for span in spans]
+        await self._tell("POST", "/v1/spans", encode_json(named))
 
     async def send_heartbeat(self, heartbeat: Heartbeat) -> HeartbeatReply:
         """See Uplink.send_heartbeat."""

@@ -112,6 +112,8 @@ class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
     count: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
     at_least: bool = False
     """Whether ``count`` is only a lower bound."""
+    agent_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """Who reports it; what has no stream can't be told by it."""
 
 
 class SourceState(StrEnum):
@@ -147,6 +149,18 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the source met since the agent started, such as ``node_failed`` or ``poll_overrun``, and how often."""
 
 
+MAX_PENDING_STREAMS: Final = 1000
+"""Streams that a heartbeat names, at most."""
+
+
+class PendingStream(msgspec.Struct, frozen=True):
+    """A stream of which something still waits at the edge: what is numbered and not delivered lies between these."""
+
+    stream_id: Id
+    first_seq: Seq
+    last_seq: Seq
+
+
 class BufferReport(msgspec.Struct, frozen=True, kw_only=True):
     """The buffer's part of a heartbeat."""
 
@@ -160,6 +174,10 @@ class BufferReport(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes left divided by the current fill rate; None while it does not fill."""
     dropped_samples: int = 0
     quarantined_samples: int = 0
+    pending: Annotated[tuple[PendingStream, ...], msgspec.Meta(max_length=MAX_PENDING_STREAMS)] | None = None
+    """All streams with something undelivered; None where the agent does not say."""
+    waiting_spans: int = 0
+    """Loss records that are still to be sent: until then some of ``pending`` may be lost already."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):

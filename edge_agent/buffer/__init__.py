@@ -48,6 +48,8 @@ class BufferStats:
     live_samples: int = 0
     """Pending samples of the live stream alone."""
     waiting_spans: int = 0
+    pending: tuple[tuple[str, int, int], ...] | None = None
+    """(stream id, first seq, last seq) of what each stream still has to deliver; None where that is not told."""
     oldest_pending_time: int | None = None
     """Received time, UTC ns."""
     used_bytes: int = 0

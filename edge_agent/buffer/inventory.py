@@ -130,6 +130,14 @@ class Inventory:
         current = self.current
         return sum(row.last_seq - max(row.first_seq - 1, current.committed) for row in current.waiting)
 
+    def pending(self) -> tuple[tuple[str, int, int], ...]:
+        """Return (stream id, first seq, last seq) of what each stream still has to deliver."""
+        return tuple(
+            (stream.stream_id, max(stream.committed + 1, stream.waiting[0].first_seq), stream.next_seq - 1)
+            for stream in self.streams.values()
+            if stream.waiting
+        )
+
     def waiting_streams(self) -> int:
         """Return how many streams still wait."""
         return sum(1 for stream in self.streams.values() if stream.waiting)

@@ -16,7 +16,7 @@ from edge_agent.delivery import Delivery, DeliveryLimits
 from edge_agent.intake import BufferThread, Intake
 from edge_agent.uplink import Answer, BatchTooLarge, Exchange, HttpUplink, NotAuthorised
 from shopfloor.errors import BatchRefused, StoreUnavailable, UplinkUnavailable
-from shopfloor.messages import REFUSAL_MEDIA_TYPE, Batch, Lane, Receipt, SpanRecord
+from shopfloor.messages import REFUSAL_MEDIA_TYPE, Batch, Lane, Receipt, SpanKind, SpanRecord
 from shopfloor.wire import decode_batch
 from tests.contract.buffer_contract import samples
 
@@ -273,10 +273,10 @@ async def test_puts_that_wait_together_share_a_transaction(rig: Rig) -> None:
 
 async def test_a_put_that_the_disk_refuses_fails_and_the_next_one_is_tried(rig: Rig) -> None:
     writer = asyncio.create_task(rig.intake.run())
-    rig.buffer._file._db.execute("PRAGMA query_only = 1")
+    rig.buffer._holding.file._db.execute("PRAGMA query_only = 1")
     with pytest.raises(StoreUnavailable):
         await rig.intake.put(Parcel(samples([1])))
-    rig.buffer._file._db.execute("PRAGMA query_only = 0")
+    rig.buffer._holding.file._db.execute("PRAGMA query_only = 0")
     await rig.intake.put(Parcel(samples([1])))
     writer.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -307,3 +307,17 @@ async def test_answers_and_errors(
         await uplink.send(Batch("agent", "s", Lane.LIVE, 1, samples([1])))
     assert type(caught.value) is error
     assert getattr(caught.value, "retry_after_s", None) == retry_after_s
+
+
+async def test_loss_records_say_whose_they_are() -> None:
+    bodies: list[bytes] = []
+
+    async def answer(_method: str, _path: str, body: bytes, _media_type: str) -> Answer:
+        bodies.append(body)
+        return Answer(204, b"", "", "")
+
+    gap = SpanRecord(
+        record_id="r", stream_id="", kind=SpanKind.SOURCE_GAP, reason="x", from_time=0, to_time=1, count=0
+    )
+    await HttpUplink(answer, agent_id="gateway-7").send_spans([gap])
+    assert msgspec.json.decode(bodies[0])[0]["agent_id"] == "gateway-7"
