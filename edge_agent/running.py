@@ -134,10 +134,8 @@ class RunningSources:
         Args:
             config: the configuration.
             changes: see `changes`.
-            made: the new sources of all scopes that are added or restarted.
-
-        Raises:
-            StoreUnavailable: the state of an added source can't be read.
+            made: the new sources of all scopes that are added or restarted. One whose state can't be read begins
+                as soon as it can, and says so until then; nothing else waits for it.
         """
         entries = {entry.scope: entry for entry in config.sources}
         self._rules = config.processing
@@ -159,8 +157,12 @@ class RunningSources:
                 self._take_rules(place)
         self._order = tuple(entries)
         for scope in [scope for scope in made if scope not in self._places]:
-            place = self._places[scope] = _Place(entries[scope], await self._sink(scope, made[scope]))
-            self._start(place)
+            sink = SourceSink(made[scope], self._intake, scope, {}, self._events)
+            place = self._places[scope] = _Place(entries[scope], sink)
+            place.change = self._watched(
+                self._exchange(scope, place, made[scope]), f"start of {sink.source.name}"
+            )
+            under_way.append(place.change)
         if under_way:
             await asyncio.wait(under_way, timeout=self._stop_within_s + _FLUSH_S)
 
@@ -189,11 +191,12 @@ class RunningSources:
 
     async def _exchange(self, scope: str, place: _Place, source: Source | None) -> None:
         """End a source; then its successor begins with all that it had saved, or its place is given up."""
-        await self._end(place)
-        # What it had handed over is written before its state is read.
-        with contextlib.suppress(StoreUnavailable, TimeoutError):
-            async with asyncio.timeout(_FLUSH_S):
-                await self._intake.put(Parcel(NOTHING))
+        if place.tasks:
+            await self._end(place)
+            # What it had handed over is written before its state is read.
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(_FLUSH_S):
+                    await self._intake.put(Parcel(NOTHING))
         name = place.sink.source.name
         if source is None:
             del self._places[scope]

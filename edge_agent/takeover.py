@@ -15,16 +15,14 @@ from edge_agent.link import connect_uplink
 from edge_agent.parts import Parts, buffer_limits, open_status
 from edge_agent.reload import FileWatch, Loaded, fixed_problems, log_refusal, read, wait_for_change
 from edge_agent.running import Changes
-from edge_agent.sources import Source
 from edge_agent.status_server import StatusServer
 from edge_agent.uplink import AiohttpExchange
 from shopfloor import logs
-from shopfloor.errors import ConfigError, StoreUnavailable
+from shopfloor.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 2.0
-_RETRY_S: Final = 1.0
 
 
 class Takeover:
@@ -122,7 +120,7 @@ class Takeover:
             reloads_total=report.reloads_total + 1,
         )
         await self._apply(config, exchange, status)
-        await self._apply_sources(config, changes, made)
+        await parts.sources.change_to(config, changes, made)
         log.info(
             "configuration taken over: %s; uplink %s",
             _told(
@@ -153,19 +151,6 @@ class Takeover:
         if status is not None and config.status is not None:
             status.call_it(config.status.names)
         await parts.link.change_to(config.uplink, exchange, self._tasks, parts.reports)
-
-    async def _apply_sources(self, config: Config, changes: Changes, made: dict[str, Source]) -> None:
-        sources = self._parts.sources
-        while True:
-            try:
-                await sources.change_to(config, changes, made)
-            except StoreUnavailable as error:
-                log.warning("the state of a new source can't be read: %s; trying again", error)
-                await asyncio.sleep(_RETRY_S)
-                changes = sources.changes(config)
-                made = sources.make(config, (*changes.added, *changes.restarted))
-            else:
-                return
 
 
 def _told(changes: Changes, names: dict[str, str]) -> str:

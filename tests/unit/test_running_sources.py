@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from edge_agent import running
+from edge_agent.buffer.sqlite import SqliteBuffer
 from edge_agent.config import Config, SourceConfig
 from edge_agent.running import RunningSources
+from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import SourceState
 from tests.unit.running_sources import Site, config, mqtt, site
 
@@ -192,6 +195,43 @@ async def test_a_defect_of_the_agent_is_raised_and_not_swallowed(
         await at.change_to(config(mqtt("a")))
         with pytest.raises(ZeroDivisionError):
             await at.sources.failed()
+
+
+async def test_a_state_that_can_not_be_read_delays_its_source_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_STATE_RETRY_S", 0.01)
+    state, broken = SqliteBuffer.state, {B}
+
+    def read(self: SqliteBuffer, scope: str) -> dict[str, bytes]:
+        if scope in broken:
+            raise StoreUnavailable("the disk does not give it")
+        return state(self, scope)
+
+    monkeypatch.setattr(SqliteBuffer, "state", read)
+    async with site(tmp_path, stop_within_s=0.2) as at:
+        monkeypatch.setattr(running, "_FLUSH_S", 0.0)
+        await at.change_to(config(mqtt("a"), mqtt("d")))
+        await at.said()
+        # One is added and can't begin, one is added and can, one is restarted, one goes.
+        await at.change_to(config(mqtt("a", qos=0), mqtt("b"), mqtt("c")))
+        await at.until(lambda: all(at.lives[name][-1].said >= 5 for name in "ac"))
+        waiting = {sink.source.name: sink.now_report for sink in at.sources.sinks}
+        assert list(waiting) == ["a", "b", "c"], "all that is wanted is there, and nothing else"
+        assert waiting["b"].state is SourceState.UNAVAILABLE
+        assert "the disk does not give it" in waiting["b"].message
+        assert at.lives["b"][-1].began_at == -1, "a source never begins without what it had saved"
+        assert at.lives["d"][0].ended.is_set()
+        assert at.sources.changes(config(mqtt("a", qos=0), mqtt("b"), mqtt("c"))) == ((), (), ())
+        # Another file meanwhile has the last word, also of the one that waits.
+        await at.change_to(config(mqtt("a", qos=0), mqtt("b", qos=0), mqtt("c")))
+        broken.clear()
+        await at.said()
+        assert [life.began_at for life in at.lives["b"]] == [-1, 0]
+        assert {name: len(lives) for name, lives in at.lives.items()} == {"a": 2, "b": 2, "c": 1, "d": 1}
+        await at.sources.stop()
+        found = await numbers(at)
+        assert found == [float(number) for number in range(len(found))]
 
 
 def test_a_source_that_can_not_be_made_raises_before_anything_changes(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class Described:
                 while numbers := [number for number in self._nodes.ids if number not in asked][:_BATCH]:
                     asked.update(numbers)
                     await self._ask(live.session, numbers)
-                await self._save(live)
+                await self.save(live)
             except ServiceFault as fault:
                 log.info("source %s: the server does not describe its variables: %s", live.config.name, fault)
             await live.attached.wait()
@@ -109,16 +109,21 @@ class Described:
         for number, told in zip(
             wanted, await read_metadata(session, [ids[number] for number in wanted]), strict=True
         ):
-            said = (told.unit, _text(told))
-            if not any(said) and not self._said:
-                continue
-            node = self._nodes.configs[number]
-            name = series_id(node.asset, node.signal)
-            if self._said.get(name, ("", "")) != said:
-                self._said[name] = said
-                self._changed = True
+            self.note(number, told.unit, _text(told))
 
-    async def _save(self, live: Live) -> None:
+    def note(self, number: int, unit: str, text: str) -> None:
+        """Note what the server says of a node."""
+        said = (unit, text)
+        if not any(said) and not self._said:
+            return
+        node = self._nodes.configs[number]
+        name = series_id(node.asset, node.signal)
+        if self._said.get(name, ("", "")) != said:
+            self._said[name] = said
+            self._changed = True
+
+    async def save(self, live: Live) -> None:
+        """Make durable what was noted, if anything was; raises StoreUnavailable, then it is to be tried again."""
         if not self._changed:
             return
         self._changed = False
@@ -129,7 +134,11 @@ class Described:
         for start in range(0, len(kept), _CHUNK):
             chunk = dict(kept[start : start + _CHUNK])
             state[f"{_PREFIX}{start // _CHUNK}"] = json.dumps(chunk, ensure_ascii=False).encode()
-        await live.sink.put(NO_SAMPLES, state)
+        try:
+            await live.sink.put(NO_SAMPLES, state)
+        except BaseException:
+            self._changed = True
+            raise
 
 
 def _text(told: Metadata) -> str:

@@ -73,8 +73,13 @@ class Live:
             raise SourceUnavailable(str(error)) from error
         elements = expansion.elements
         if elements.news:
+            # Before, for what others learn meanwhile is news again.
             elements.news = False
-            await self.sink.put(NO_SAMPLES, {self._elements_key: elements.saved()})
+            try:
+                await self.sink.put(NO_SAMPLES, {self._elements_key: elements.saved()})
+            except BaseException:
+                elements.news = True
+                raise
             self.report()
         return made
 
