@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from ingest_service.plant.store import AgentRow
+from ingest_service.plant.agents import AgentRow
 from shopfloor.messages import NO_CONTACT_AFTER_S, Heartbeat, SourceReport, SourceState
 from shopfloor.signal import SeriesKey
 

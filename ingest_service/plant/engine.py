@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ _MIGRATING: Final = 0x5F10_0001
 _alembic: Final = threading.Lock()
 """Alembic keeps what it does in globals."""
 _POOL: Final = 12
+_CHUNK: Final = 1000
 _CONNECT_TIMEOUT_S: Final = 10
 
 
@@ -108,6 +109,20 @@ def insert_or_replace(
     statement = _insert(engine, table)
     changed = {name: statement.excluded[name] for name in columns if name not in key}
     return statement.on_conflict_do_update(index_elements=list(key), set_=changed)
+
+
+def replace_rows(
+    engine: sa.Engine, table: sa.Table, key: Sequence[str], records: Iterable[Mapping[str, Any]]
+) -> None:
+    """Write rows of equal columns in one transaction; those whose key is there already get the new values."""
+    # Two processes that write the same rows in other orders would wait for each other.
+    rows = sorted((dict(one) for one in records), key=lambda row: [row[name] for name in key])
+    if not rows:
+        return
+    statement = insert_or_replace(engine, table, key, rows[0])
+    with engine.begin() as connection:
+        for start in range(0, len(rows), _CHUNK):
+            connection.execute(statement, rows[start : start + _CHUNK])
 
 
 def _insert(engine: sa.Engine, table: sa.Table) -> postgresql.Insert | sqlite.Insert:

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from ingest_service import plant as plant_package
 from ingest_service.auth import Role, create_token, list_tokens, revoke_token
 from ingest_service.plant import schema
+from ingest_service.plant.agents import AgentRow
 from ingest_service.plant.engine import connect
-from ingest_service.plant.store import AgentRow, PlantStore
+from ingest_service.plant.store import PlantStore
 from ingest_service.stores import Refused
 from shopfloor.asset import parse_asset
 from shopfloor.block import make_block
