@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ingest_service.access.gate import Gate
 from ingest_service.config import IngestConfig, is_loopback
-from ingest_service.routes import Refused, agents, batches, json_response, live, series, status
+from ingest_service.routes import (
+    Refused,
+    agents,
+    audit,
+    batches,
+    json_response,
+    live,
+    series,
+    session,
+    status,
+    tokens,
+    users,
+)
 from ingest_service.routes.page import add_page
 from ingest_service.service import Service
 from shopfloor.errors import StoreUnavailable
@@ -25,6 +38,22 @@ _HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
+
+
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"description": "The request is not what this document says"},
+    401: {"description": "No valid token or session"},
+    403: {"description": "The role or the asset path does not reach that far"},
+    404: {"description": "There is no such thing, or it is out of reach"},
+    408: {"description": "The body took too long"},
+    413: {"description": "The body is too large"},
+    415: {"description": "The body is of another media type"},
+    421: {"description": "Reading is open, and the Host is not a loopback name"},
+    429: {"description": "Too many requests: see Retry-After"},
+    431: {"description": "The line and the headers of the request are too large"},
+    503: {"description": "A store is unavailable: see Retry-After"},
+}
+"""What any route may answer."""
 
 
 class Hardening:
@@ -71,13 +100,15 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        responses=_ANSWERS,
     )
     app.state.service = service
-    for module in (batches, agents, series, live, status):
+    for module in (batches, agents, series, live, status, session, tokens, users, audit):
         app.include_router(module.router)
     add_page(app, service.config.page_folder)
     app.add_exception_handler(Refused, _refuse)
     app.add_exception_handler(StoreUnavailable, _refuse)
+    app.add_middleware(Gate, access=service.access)
     app.add_middleware(Hardening, local_names_only=_open_locally(service.config))
     return app
 

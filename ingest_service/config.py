@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, Self
 import sqlalchemy as sa
 from pydantic import AfterValidator, Field, model_validator
 
+from ingest_service.access.config import AccessConfig, TlsConfig
 from ingest_service.store_config import PlantConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath
 
@@ -86,15 +87,6 @@ class StoreConfig(ConfigModel):
     """Bytes of write-ahead log after which a checkpoint runs: more make commits smoother and starts slower."""
 
 
-class TlsConfig(ConfigModel):
-    """Certificate of the service."""
-
-    certificate: FilePath
-    """PEM file with the certificate and its chain."""
-    key: FilePath
-    """PEM file with the private key."""
-
-
 class IngestConfig(ConfigModel):
     """Everything in ``ingest.yaml``."""
 
@@ -110,6 +102,8 @@ class IngestConfig(ConfigModel):
     """A proxy in front does TLS; only then may the service listen publicly without ``tls``."""
     tls: TlsConfig | None = None
     """Certificate and key, where the service does TLS itself."""
+    access: AccessConfig = AccessConfig()
+    """Logins, rates, connections, the audit log."""
     sites: tuple[SiteConfig, ...] = ()
     """The sites' names and time zones; a site that is missing here is shown by its path, in UTC."""
     page: FilePath | None = None

@@ -12,7 +12,7 @@ import asyncio
 import re
 import secrets
 import zlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 import numpy as np
@@ -116,7 +116,7 @@ class LiveHub:
         for viewer in list(self._viewers):
             viewer.close()
 
-    async def watch(self, scope: Scope, last_event_id: str = "") -> AsyncIterator[bytes]:
+    async def watch(self, scope: Scope, last_event_id: str = "") -> AsyncGenerator[bytes, None]:
         """Yield server-sent events for one viewer until the service stops or the viewer goes.
 
         Args:

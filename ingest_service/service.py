@@ -11,9 +11,10 @@ from typing import Final, Self
 
 import numpy as np
 
+from ingest_service.access.authenticator import Authenticator
+from ingest_service.access.gate import Access
 from ingest_service.admission import Admission
 from ingest_service.agents import AgentBook
-from ingest_service.auth import Authenticator
 from ingest_service.backpressure import Backpressure
 from ingest_service.config import IngestConfig
 from ingest_service.floor import Floor
@@ -76,7 +77,10 @@ class Service:
             index,
             EventWriter(index, self.store.newest, self.floor, self.book, self.unit, clock_ns),
         )
-        self.authenticator = Authenticator(self.plant)
+        self.authenticator = Authenticator(self.plant, idle_s=config.access.session_idle_s, clock_ns=clock_ns)
+        self.access = Access(
+            config.access, self.plant, self.metrics, behind_proxy=config.behind_proxy, clock_ns=clock_ns
+        )
         self.backpressure = Backpressure(config.limits.waiting_bytes, config.limits.agent_waiting_bytes)
         self.admission = Admission(
             self.store,
@@ -109,6 +113,7 @@ class Service:
         with contextlib.suppress(StoreUnavailable):
             await self._save()
         await self.store.close()
+        self.access.close()
         self.plant.close()
 
     def asset_of(self, agent_id: str) -> str | None:

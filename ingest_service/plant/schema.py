@@ -21,6 +21,9 @@ token: Final = Table(
     Column("name", String(200), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+    Column("expires_at", BigInteger),
+    # A name of the client certificate that has to come along; empty for none.
+    Column("certificate", String(255), nullable=False, server_default=""),
 )
 agent: Final = Table(
     "agent",

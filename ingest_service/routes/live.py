@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from ingest_service.auth import Identity
 from ingest_service.live_scope import effective_scope, visible
 from ingest_service.routes import Refused, json_response, reader, service_of
+from ingest_service.routes.watching import while_allowed
 
 router = APIRouter(tags=["readers"])
 Reader = Annotated[Identity, Depends(reader)]
@@ -37,7 +38,8 @@ async def get_live(
     events = service.hub.watch(effective_scope(asset or (), identity.asset), last_event_id)
     # X-Accel-Buffering: a proxy that collects events before passing them on would defeat their purpose.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events, headers=headers, media_type="text/event-stream")
+    allowed = while_allowed(request, identity, events)
+    return StreamingResponse(allowed, headers=headers, media_type="text/event-stream")
 
 
 @router.get("/v1/sites")
