@@ -79,7 +79,7 @@ class SourceContract:
     @pytest.mark.parametrize("who", ["nobody", "a_silent_one", "one_who_hangs_up", "a_web_server"])
     async def test_without_its_peer_it_is_unavailable_soon(self, peer: Peer, agent: Agent, who: str) -> None:
         async with somebody_else(who) as port:
-            source = peer.source(port)
+            source = peer.source(port, patient=False)
             async with agent.alive(source):
                 before = Traces.now(port)
                 with pytest.raises(SourceUnavailable, match=str(port)):

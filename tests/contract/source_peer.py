@@ -30,8 +30,11 @@ class Peer(Protocol):
     units: Mapping[SeriesKey, str]
     """Every series that the configuration names, with its unit."""
 
-    def source(self, port: int | None = None) -> Source:
-        """Return a new source for this peer, or for whatever listens on another port."""
+    def source(self, port: int | None = None, *, patient: bool = True) -> Source:
+        """Return a new source for this peer, or for whatever listens on another port.
+
+        ``patient`` is false where nobody is there who could be slow: no answer need be waited for long.
+        """
         ...
 
     async def start(self) -> None:

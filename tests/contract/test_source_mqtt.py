@@ -30,7 +30,7 @@ class MqttPeer:
         self._broker = broker
         self.port = broker.port
 
-    def source(self, port: int | None = None) -> MqttSource:
+    def source(self, port: int | None = None, *, patient: bool = True) -> MqttSource:  # noqa: ARG002
         topics = [
             {
                 "topic": topic,

@@ -81,11 +81,13 @@ class OpcUaPeer:
             self._plant.names.append(name)
             await self._thread.do(self._plant.add(name))
 
-    def source(self, port: int | None = None) -> OpcUaSource:
+    def source(self, port: int | None = None, *, patient: bool = True) -> OpcUaSource:
         endpoint = f"opc.tcp://127.0.0.1:{port or self.port}"
         # Where nothing is in between, a slow answer shall not look like a broken network; and however long a busy
         # computer takes between a change and its publishing, what was stored last is read once more.
         patience = {} if port else {"request_timeout_s": 30, "keepalive_s": 5}
+        if not patient:
+            patience = {"request_timeout_s": 1}
         history = {"backfill_h": 1, "overlap_s": 1 if port else 5, "settle_s": 0.3}
         return OpcUaSource(
             config(self._plant, endpoint=endpoint, nodes=self._nodes, history=history, **patience)

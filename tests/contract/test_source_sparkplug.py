@@ -40,7 +40,7 @@ class SparkplugPeer:
         self.port = broker.port
         self.node = edge.EdgeNode(broker.port, _DEVICE, _METRICS)
 
-    def source(self, port: int | None = None) -> SparkplugSource:
+    def source(self, port: int | None = None, *, patient: bool = True) -> SparkplugSource:  # noqa: ARG002
         publisher = {
             "descriptor": f"{edge.GROUP}/{edge.EDGE}/{_DEVICE}",
             "asset": _ASSET,
