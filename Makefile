@@ -19,9 +19,11 @@ setup: .venv/.demo page ## Install what the demo needs and build the page
 demo: setup ## Run three simulated plants on this machine: DEMO="--for 60s --json" passes options
 	$(BIN)/shopfloor demo $(DEMO)
 
+# Where bytecode is not kept, each of some hundred processes compiles all of ours anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/.dev page ## Run every test; what needs a server that is not installed is skipped and named
 	cd $(PAGE) && ../node.sh npm test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TEST)
 
 check: .venv/.dev page ## Lint, types, import boundaries, the page's types
 	$(BIN)/ruff check .

@@ -8,10 +8,12 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+HERE = Path(__file__).parent
 REQUIRE_SERVERS = os.environ.get("SHOPFLOOR_REQUIRE_SERVERS") == "1"
 
 settings.register_profile(
@@ -22,10 +24,36 @@ settings.register_profile("explore", settings.get_profile("shopfloor"), derandom
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shopfloor"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+LONGEST = (
+    "e2e/test_demo_lives.py",
+    "e2e/test_demo.py",
+    "e2e/test_chaos.py",
+    "faults/test_campaign.py",
+    "e2e/test_edge_bundle.py",
+    "integration/test_plant_restart.py",
+    "e2e/test_bad_input_starting.py",
+    "contract/test_source_opcua.py",
+)
+"""The files that take half a minute and more. Workers take files in the order of collection: whichever of these began
+last would run on alone while the others have nothing left to do."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.insert(0, "no_leaked_tasks")
+    if hasattr(config, "workerinput"):
+        _order_for_workers(items)
+
+
+def _order_for_workers(items: list[pytest.Item]) -> None:
+    """Put the longest files first, then those of all folders in turn: most wait, and those of tests/unit compute."""
+    files: dict[str, dict[Path, None]] = {}
+    for item in items:
+        files.setdefault(item.path.relative_to(HERE).parts[0], {})[item.path] = None
+    place = {path: number / len(paths) for paths in files.values() for number, path in enumerate(paths)}
+    place |= {HERE / name: number - len(LONGEST) for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
