@@ -6,24 +6,27 @@ Methods raise sqlite3.Error as it comes; what that means is decided by the buffe
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
-import numpy as np
 
 from edge_agent.buffer.inventory import Row, Stream
+from edge_agent.buffer.packing import (
+    ROW_OVERHEAD_BYTES,
+    Checkpoint,
+    decode_row,
+    packed_checkpoint,
+    parse_checkpoint,
+    row_checksum,
+)
 from edge_agent.buffer.salvage import Salvaged
 from shopfloor import wire
-from shopfloor.block import Int64, SampleBlock, UInt64
-from shopfloor.errors import WireError
+from shopfloor.block import SampleBlock
 from shopfloor.messages import SpanRecord, encode_json
-from shopfloor.signal import SeriesKey
 
-ROW_OVERHEAD_BYTES: Final = 64
 SCHEMA_VERSION: Final = 1
 _PAGES_GIVEN_BACK: Final = 4_096
 """At once: 16 MiB, so that no append waits long for it."""
@@ -37,21 +40,6 @@ CREATE TABLE span(number INTEGER PRIMARY KEY, record_id TEXT NOT NULL UNIQUE, bo
 CREATE TABLE checkpoint(id INTEGER PRIMARY KEY CHECK(id = 1), through INTEGER NOT NULL, body BLOB NOT NULL);
 PRAGMA user_version = {SCHEMA_VERSION};
 """
-
-
-class Checkpoint(NamedTuple):
-    """The newest time and digest of every series, of all rows up to ``through``."""
-
-    through: int
-    series: tuple[SeriesKey, ...]
-    times: Int64
-    digests: UInt64
-
-
-class _PackedCheckpoint(msgspec.Struct, array_like=True):
-    series: bytes
-    times: bytes
-    digests: bytes
 
 
 class BufferFile:
@@ -126,6 +114,9 @@ class BufferFile:
         self._db.executemany("INSERT INTO stream VALUES (?, ?, ?)", found.streams)
         self._db.executemany("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?)", found.blocks)
         self._db.executemany("INSERT INTO state VALUES (?, ?, ?)", found.state)
+        if found.checkpoint is not None:
+            # Rows have got other numbers: whichever are there lie behind it.
+            self._write_checkpoint(0, found.checkpoint)
         for body in found.spans:
             self.put_span(msgspec.json.decode(body, type=SpanRecord))
 
@@ -163,40 +154,27 @@ class BufferFile:
             for number, stream, first_seq, count, oldest_time, size in found
         ]
 
-    def insert_block(self, stream: Stream, first_seq: int, block: SampleBlock) -> Row:
-        """Write a block whose first sample has the number ``first_seq``."""
-        payload = wire.encode_block(block)
+    def insert_block(self, stream: Stream, first_seq: int, block: SampleBlock, payload: bytes) -> Row:
+        """Write a block whose first sample has the number ``first_seq``; ``payload`` is what it is encoded to."""
         count, oldest = len(block), int(block.received_time.min())
+        checksum = row_checksum(stream.number, first_seq, count, payload)
         cursor = self._db.execute(
             "INSERT INTO block(stream, first_seq, count, oldest_time, checksum, payload) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                stream.number,
-                first_seq,
-                count,
-                oldest,
-                _checksum(stream.number, first_seq, count, payload),
-                payload,
-            ),
+            (stream.number, first_seq, count, oldest, checksum, payload),
         )
         number = cursor.lastrowid
         assert number is not None
         return Row(number, stream.number, first_seq, count, oldest, len(payload) + ROW_OVERHEAD_BYTES)
 
     def merge_blocks(self, rows: Sequence[Row], block: SampleBlock) -> Row:
-        """Write neighbours as one row, which has the number of the last of them."""
+        """Write neighbours as one row, which has the number of the last of them; a single one is written anew."""
         first, last = rows[0], rows[-1]
         payload = wire.encode_block(block)
         oldest = min(row.oldest_time for row in rows)
+        checksum = row_checksum(first.stream, first.first_seq, len(block), payload)
         self._db.execute(
             "UPDATE block SET first_seq = ?, count = ?, oldest_time = ?, checksum = ?, payload = ? WHERE number = ?",
-            (
-                first.first_seq,
-                len(block),
-                oldest,
-                _checksum(first.stream, first.first_seq, len(block), payload),
-                payload,
-                last.number,
-            ),
+            (first.first_seq, len(block), oldest, checksum, payload, last.number),
         )
         self.delete_blocks(rows[:-1])
         size = len(payload) + ROW_OVERHEAD_BYTES
@@ -264,38 +242,12 @@ class BufferFile:
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
-        packed = _PackedCheckpoint(
-            wire.series_table(checkpoint.series), checkpoint.times.tobytes(), checkpoint.digests.tobytes()
-        )
-        self._db.execute(
-            "INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?)",
-            (checkpoint.through, msgspec.msgpack.encode(packed)),
-        )
+        self._write_checkpoint(checkpoint.through, packed_checkpoint(checkpoint))
+
+    def _write_checkpoint(self, through: int, body: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?)", (through, body))
 
     def checkpoint(self) -> Checkpoint | None:
-        """Return the checkpoint, if there is one."""
+        """Return the checkpoint, if there is one; raises msgspec.MsgspecError or WireError for a damaged one."""
         found = self._db.execute("SELECT through, body FROM checkpoint").fetchone()
-        if found is None:
-            return None
-        packed = msgspec.msgpack.decode(found[1], type=_PackedCheckpoint)
-        return Checkpoint(
-            found[0],
-            wire.parse_series_table(packed.series),
-            np.frombuffer(packed.times, dtype=np.int64),
-            np.frombuffer(packed.digests, dtype=np.uint64),
-        )
-
-
-def _checksum(stream: int, first_seq: int, count: int, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(b"%d %d %d" % (stream, first_seq, count)))
-
-
-def decode_row(stream: int, first_seq: int, count: int, checksum: int, payload: bytes) -> SampleBlock | None:
-    """Return the block of a row, None where the row is not what was written."""
-    if not isinstance(payload, bytes) or _checksum(stream, first_seq, count, payload) != checksum:
-        return None
-    try:
-        block = wire.decode_block(payload)
-    except WireError:
-        return None
-    return block if len(block) == count else None
+        return None if found is None else parse_checkpoint(*found)

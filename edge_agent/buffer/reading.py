@@ -16,7 +16,8 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
-from edge_agent.buffer.file import ROW_OVERHEAD_BYTES, SCHEMA_VERSION, decode_row
+from edge_agent.buffer.file import SCHEMA_VERSION
+from edge_agent.buffer.packing import ROW_OVERHEAD_BYTES, decode_row
 from shopfloor.block import SampleBlock
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import SpanRecord

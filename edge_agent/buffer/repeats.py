@@ -6,6 +6,8 @@ new: sources repeat what lies around an interruption, not what lies far behind i
 
 Where a machine gives one time to two different values, the later one is moved by 1 ns, since (series, source
 time) is unique further on.
+
+What was admitted is known at once, and kept when it is settled: the disk may refuse it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.buffer.window import Window
 from shopfloor.block import STATUS_CLOCK_AHEAD, Int64, Quality, SampleBlock, UInt64
 from shopfloor.signal import SeriesKey
 
@@ -42,12 +45,15 @@ class RepeatIndex:
         self._ids: dict[SeriesKey, int] = {}
         self._newest_time = np.full(64, _NEVER, dtype=np.int64)
         self._newest_digest = np.zeros(64, dtype=np.uint64)
-        self._recent = _Window(window_samples)
+        self._recent = Window(window_samples)
         self._lookups: OrderedDict[int, tuple[tuple[SeriesKey, ...], Int64]] = OrderedDict()
         self._lookup_entries = 0
+        self._settled_series = 0
+        self._before: list[tuple[Int64, Int64, UInt64]] = []
+        """Series whose newest reading has changed since the last settlement, and what it was before each change."""
 
     def admit(self, block: SampleBlock) -> Admitted:
-        """Leave out what is known, move what collides, and remember the rest."""
+        """Leave out what is known, move what collides, and remember the rest until it is settled or undone."""
         if not len(block):
             return Admitted(block, 0, 0)
         ids, digests = self._ids_of(block), _digests(block)
@@ -57,8 +63,7 @@ class RepeatIndex:
         if suspects is None:
             # All lies after what is known, series by series: the last of each is its newest.
             last = order[np.flatnonzero(np.append(sorted_ids[1:] != sorted_ids[:-1], True))]
-            self._newest_time[ids[last]] = block.source_time[last]
-            self._newest_digest[ids[last]] = digests[last]
+            self._set_newest(ids[last], block.source_time[last], digests[last])
             self._recent.add(_keys(ids, block.source_time), digests)
             return Admitted(block, 0, 0)
         keep, times, moved = self._examine(ids, block.source_time, digests, suspects)
@@ -70,10 +75,31 @@ class RepeatIndex:
         self._remember(ids, block.source_time, digests)
         return Admitted(block, repeats, moved)
 
+    def settle(self) -> None:
+        """Keep for good what was admitted since the last time."""
+        self._recent.settle()
+        self._before.clear()
+        self._settled_series = len(self._ids)
+
+    def undo(self) -> None:
+        """Know again what was known before the first admission since the last settlement, and nothing else."""
+        for ids, times, digests in reversed(self._before):
+            self._newest_time[ids] = times
+            self._newest_digest[ids] = digests
+        self._before.clear()
+        self._recent.undo()
+        if len(self._ids) > self._settled_series:
+            while len(self._ids) > self._settled_series:
+                self._ids.popitem()
+            # Some of them name the series that are gone; all are made again when they are needed.
+            self._lookups.clear()
+            self._lookup_entries = 0
+
     def remember(self, block: SampleBlock) -> None:
-        """Take note of a block that was admitted in an earlier life of the process."""
+        """Take note, for good, of a block that was admitted in an earlier life of the process."""
         if len(block):
             self._remember(self._ids_of(block), block.source_time, _digests(block))
+            self.settle()
 
     def newest(self) -> tuple[tuple[SeriesKey, ...], Int64, UInt64]:
         """Return every series with its newest time and digest, for a checkpoint."""
@@ -83,8 +109,8 @@ class RepeatIndex:
     def restore(self, series: tuple[SeriesKey, ...], times: Int64, digests: UInt64) -> None:
         """Start from a checkpoint."""
         ids = self._lookup(series)
-        self._newest_time[ids] = times
-        self._newest_digest[ids] = digests
+        self._set_newest(ids, times, digests)
+        self.settle()
 
     def _ids_of(self, block: SampleBlock) -> Int64:
         return self._lookup(block.series)[block.series_index]
@@ -182,7 +208,8 @@ class RepeatIndex:
             if taken is None and candidate == self._newest_time[series]:
                 taken = int(self._newest_digest[series])
             if taken is None:
-                taken = self._recent.digest(series, candidate)
+                known, digests = self._recent.find(_key(series, candidate))
+                taken = int(digests[0]) if known[0] else None
             if taken is None:
                 return candidate
             if taken == digest:
@@ -197,76 +224,13 @@ class RepeatIndex:
         ordered = ids[order]
         later = times[order] > self._newest_time[ordered]
         chosen = order[later]
-        self._newest_time[ids[chosen]] = times[chosen]
-        self._newest_digest[ids[chosen]] = digests[chosen]
+        self._set_newest(ids[chosen], times[chosen], digests[chosen])
         self._recent.add(_keys(ids, times), digests)
 
-
-class _Window:
-    """The digests of the last samples by key, in two generations: when the younger is full, the older goes."""
-
-    def __init__(self, samples: int) -> None:
-        self._half = max(1, samples // 2)
-        self._old = _Generation()
-        self._young = _Generation()
-
-    def add(self, keys: UInt64, digests: UInt64) -> None:
-        self._young.add(keys, digests)
-        if self._young.count >= self._half:
-            self._old, self._young = self._young, _Generation()
-
-    def find(self, keys: UInt64) -> tuple[npt.NDArray[np.bool_], UInt64]:
-        """Return which keys are known, and their digests."""
-        in_young, young = self._young.find(keys)
-        in_old, old = self._old.find(keys)
-        return in_young | in_old, np.where(in_young, young, old)
-
-    def digest(self, series: int, time: int) -> int | None:
-        found, digests = self.find(_key(series, time))
-        return int(digests[0]) if found[0] else None
-
-
-class _Generation:
-    """Keys and digests in arrays that grow; they are sorted only when something is looked up.
-
-    Machines whose clocks go forward never ask, and then nothing is ever sorted.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._sorted = 0
-        self._keys = np.empty(1_024, dtype=np.uint64)
-        self._digests = np.empty(1_024, dtype=np.uint64)
-
-    def add(self, keys: UInt64, digests: UInt64) -> None:
-        end = self.count + len(keys)
-        if end > len(self._keys):
-            room = max(end, 2 * len(self._keys))
-            self._keys, self._digests = (
-                np.concatenate([each[: self.count], np.empty(room - self.count, dtype=np.uint64)])
-                for each in (self._keys, self._digests)
-            )
-        self._keys[self.count : end] = keys
-        self._digests[self.count : end] = digests
-        self.count = end
-
-    def find(self, keys: UInt64) -> tuple[npt.NDArray[np.bool_], UInt64]:
-        if not self.count:
-            return np.zeros(len(keys), dtype=np.bool_), np.zeros(len(keys), dtype=np.uint64)
-        self._sort()
-        mine = self._keys[: self.count]
-        found = np.minimum(np.searchsorted(mine, keys), self.count - 1)
-        matches: npt.NDArray[np.bool_] = mine[found] == keys
-        return matches, self._digests[found]
-
-    def _sort(self) -> None:
-        if self._sorted == self.count:
-            return
-        # Stable is a merge sort that makes use of the part that is sorted already.
-        order = np.argsort(self._keys[: self.count], kind="stable")
-        self._keys[: self.count] = self._keys[order]
-        self._digests[: self.count] = self._digests[order]
-        self._sorted = self.count
+    def _set_newest(self, ids: Int64, times: Int64, digests: UInt64) -> None:
+        self._before.append((ids, self._newest_time[ids], self._newest_digest[ids]))
+        self._newest_time[ids] = times
+        self._newest_digest[ids] = digests
 
 
 def _keys(ids: Int64, times: Int64) -> UInt64:

@@ -1,12 +1,19 @@
-"""Takes over what is readable of a damaged buffer file; the file itself is set aside and never deleted."""
+"""Takes over what is readable of a damaged buffer file, and of the mirror what is not; the file itself is set aside."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
+
+from edge_agent.buffer.mirror import Copies, Copy, overlaps
+from edge_agent.buffer.packing import decode_row, parse_checkpoint, row_checksum
+from shopfloor.errors import WireError
 
 log = logging.getLogger(__name__)
 
@@ -24,48 +31,97 @@ class Salvaged:
     blocks: list[Row] = field(default_factory=list)
     state: list[Row] = field(default_factory=list)
     spans: list[bytes] = field(default_factory=list)
+    checkpoint: bytes | None = None
+    restored_samples: int = 0
+    """Of rows that came from the mirror."""
     missing: list[tuple[str, int, int]] = field(default_factory=list)
     """(stream id, first seq, last seq) of runs that lie between what was delivered and the last readable row."""
 
 
-def set_aside(path: Path, now_ns: int) -> Path:
-    """Rename a database and its write-ahead log; return the new path."""
-    aside = path.with_name(f"{path.name}.damaged-{now_ns // 1_000_000_000}")
-    number = 1
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"{path.name}.damaged-{now_ns // 1_000_000_000}-{number}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        side = path.with_name(path.name + suffix)
-        if side.exists():
-            side.rename(aside.with_name(aside.name + suffix))
-    return aside
+def salvage(path: Path, mirrored: Copies) -> Salvaged:
+    """Read every row that can be read, here or in the mirror; never raises for what the files hold.
 
-
-def salvage(path: Path) -> Salvaged:
-    """Read every row that can be read; never raises for what the file holds."""
+    Rows are numbered anew, in the order in which they came.
+    """
     found = Salvaged()
     try:
         database = sqlite3.connect(f"file:{path}?mode=rw", uri=True, isolation_level=None)
     except sqlite3.Error as error:
         log.error("%s: nothing can be salvaged: %s", path, error)  # noqa: TRY400  the damage is known, a trace says nothing
-        return found
-    try:
-        found.streams = _readable(database, "stream", "number")
-        found.blocks = _readable(database, "block", "number")
-        found.streams += _named_by_index(database, found)
-        found.state = _all(database, "SELECT scope, key, value FROM state")
-        found.spans = [body for (body,) in _all(database, "SELECT body FROM span ORDER BY number")]
-    finally:
-        database.close()
+    else:
+        try:
+            found.streams = list(filter(_is_stream, _readable(database, "stream", "number")))
+            found.blocks = list(filter(_is_sound, _readable(database, "block", "number")))
+            _add_streams(found, mirrored.rows)
+            found.streams += _named_by_index(database, found)
+            found.state = _all(database, "SELECT scope, key, value FROM state")
+            found.spans = [body for (body,) in _all(database, "SELECT body FROM span ORDER BY number")]
+            bodies = [body for (body,) in _all(database, "SELECT body FROM checkpoint")]
+        finally:
+            database.close()
+        found.checkpoint = next((body for body in bodies if _is_checkpoint(body)), None)
+    _add_streams(found, mirrored.rows)
+    _add_rows(found, mirrored.rows)
+    if found.checkpoint is None and mirrored.checkpoint is not None and _is_checkpoint(mirrored.checkpoint):
+        found.checkpoint = mirrored.checkpoint
     known = {row[0] for row in found.streams}
     orphans = [row for row in found.blocks if row[1] not in known]
-    found.blocks = [row for row in found.blocks if row[1] in known]
     if orphans:
         log.error("%s: %d rows belong to streams that can't be read", path, len(orphans))
+    rows = sorted((row for row in found.blocks if row[1] in known), key=lambda row: row[1:3])
+    found.blocks = [(number, *row[1:]) for number, row in enumerate(rows, 1)]
     found.missing = _holes(found)
     return found
+
+
+def _add_streams(found: Salvaged, copies: Sequence[Copy]) -> None:
+    """Name streams that can't be read: what they had delivered when their last row was written is sent at most again."""
+    names, numbers = {row[1] for row in found.streams}, {row[0] for row in found.streams}
+    lost: dict[str, Row] = {}
+    for copy in copies:
+        if copy.stream_id not in names and copy.stream not in numbers:
+            lost[copy.stream_id] = (copy.stream, copy.stream_id, copy.committed)
+    found.streams = sorted([*found.streams, *lost.values()])
+
+
+def _add_rows(found: Salvaged, copies: Sequence[Copy]) -> None:
+    """Add rows that can't be read, or are not what was written; what was delivered is the memory of repeats."""
+    numbers = {row[1]: row[0] for row in found.streams}
+    here: dict[int, list[tuple[int, int]]] = {}
+    for _, number, first_seq, count, *_ in found.blocks:
+        here.setdefault(number, []).append((first_seq, first_seq + count - 1))
+    for spans in here.values():
+        spans.sort()
+    for copy in copies:
+        place = numbers.get(copy.stream_id)
+        if place is None or overlaps(here.get(place, []), copy):
+            continue
+        checksum = row_checksum(place, copy.first_seq, copy.samples, copy.payload)
+        block = decode_row(place, copy.first_seq, copy.samples, checksum, copy.payload)
+        if block is not None:
+            oldest = int(block.received_time.min())
+            found.blocks.append((0, place, copy.first_seq, copy.samples, oldest, checksum, copy.payload))
+            found.restored_samples += copy.samples
+
+
+def _is_stream(row: Row) -> bool:
+    return isinstance(row[0], int) and isinstance(row[1], str) and isinstance(row[2], int)
+
+
+def _is_sound(row: Row) -> bool:
+    """Tell whether a block's row is what was written: of another one nothing can be believed, not even its numbers."""
+    _, stream, first_seq, count, oldest, checksum, payload = row
+    numbers = all(isinstance(each, int) for each in (stream, first_seq, count, oldest))
+    return (
+        numbers and isinstance(payload, bytes) and row_checksum(stream, first_seq, count, payload) == checksum
+    )
+
+
+def _is_checkpoint(body: object) -> bool:
+    try:
+        return isinstance(body, bytes) and bool(parse_checkpoint(0, body))
+    except (msgspec.MsgspecError, WireError, ValueError):
+        return False
 
 
 def _named_by_index(database: sqlite3.Connection, found: Salvaged) -> list[Row]:

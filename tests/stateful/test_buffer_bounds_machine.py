@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edge_agent.buffer import Parcel, WhenFull, merging, shape, sqlite
+from edge_agent.buffer import Parcel, WhenFull, bounds, merging, shape
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Batch, Lane
@@ -33,7 +33,7 @@ class BoundedBufferMachine(RuleBasedStateMachine):
         self.patches.setattr(shape, "ROW_SAMPLES", row_samples)
         self.patches.setattr(merging, "ROW_SAMPLES", 30)
         self.patches.setattr(merging, "_FEWEST", 2)
-        self.patches.setattr(sqlite, "_MAINTENANCE_APPENDS", appends)
+        self.patches.setattr(bounds, "_MAINTENANCE_APPENDS", appends)
         self.free = 10**9
         self.policy = policy
         self.limits = BufferLimits(_MAX_BYTES, 10**6, policy, 1_000, floor_bytes=500)
@@ -88,7 +88,7 @@ class BoundedBufferMachine(RuleBasedStateMachine):
     @rule(free=st.sampled_from([0, 10**9]))
     def others_use_the_disk(self, free: int) -> None:
         self.free = free
-        self.buffer._room._checked_s = 0.0
+        self.buffer._bounds.room._checked_s = 0.0
 
     @rule()
     def begin_stream(self) -> None:
@@ -105,7 +105,7 @@ class BoundedBufferMachine(RuleBasedStateMachine):
         self.lives += 1
         copy = self.root / str(self.lives)
         shutil.copytree(self.folder, copy)
-        self.buffer._file._db.close()
+        self.buffer._holding.file._db.close()
         self.folder = copy
         self.buffer = self.opened()
 

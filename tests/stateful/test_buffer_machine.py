@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edge_agent.buffer import Parcel, merging, sqlite
+from edge_agent.buffer import Parcel, bounds, merging
 from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from shopfloor.messages import Lane
 from tests.contract.buffer_contract import samples
@@ -23,7 +23,7 @@ class BufferMachine(RuleBasedStateMachine):
     def open(self) -> None:
         # Maintenance with every third append: rows are merged while their neighbours are on their way.
         self.patches = pytest.MonkeyPatch()
-        self.patches.setattr(sqlite, "_MAINTENANCE_APPENDS", 3)
+        self.patches.setattr(bounds, "_MAINTENANCE_APPENDS", 3)
         self.patches.setattr(merging, "_FEWEST", 2)
         self.root = Path(tempfile.mkdtemp(prefix="buffer-machine-"))
         self.folder = self.root / "0"
@@ -78,7 +78,7 @@ class BufferMachine(RuleBasedStateMachine):
         self.lives += 1
         copy = self.root / str(self.lives)
         shutil.copytree(self.folder, copy)
-        self.buffer._file._db.close()
+        self.buffer._holding.file._db.close()
         self.folder = copy
         self.buffer = SqliteBuffer(self.folder, LIMITS, "agent")
 

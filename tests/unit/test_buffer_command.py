@@ -99,9 +99,9 @@ def test_looking_neither_stops_the_writer_nor_is_stopped_by_it(
     agent_yaml: Path, buffer: SqliteBuffer
 ) -> None:
     path = agent_yaml.parent / "data" / FILE_NAME
-    with buffer._file.transaction(), BufferReader(path) as reader:
+    with buffer._holding.file.transaction(), BufferReader(path) as reader:
         # In the middle of a transaction: the reader sees what was before.
-        buffer._file.save_state("scope", {"key": b"value"})
+        buffer._holding.file.save_state("scope", {"key": b"value"})
         assert [stream.last_seq for stream in reader.streams()] == [0]
     with BufferReader(path) as reader:
         rows = reader.pending()
@@ -109,7 +109,7 @@ def test_looking_neither_stops_the_writer_nor_is_stopped_by_it(
             buffer.append([Parcel(samples([number]))])
             assert next(rows).first_seq == number + 1
         # Nothing that was read is held: the log can be emptied while the reader lives.
-        assert buffer._file._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        assert buffer._holding.file._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
 
 def test_what_is_delivered_while_it_is_exported_is_left_out(agent_yaml: Path, buffer: SqliteBuffer) -> None:
@@ -200,7 +200,7 @@ def test_a_damaged_row_costs_itself_and_is_told(
 ) -> None:
     for number in range(3):
         buffer.append([Parcel(samples([number]))])
-    buffer._file._db.execute("UPDATE block SET checksum = checksum + 1 WHERE first_seq = 2")
+    buffer._holding.file._db.execute("UPDATE block SET checksum = checksum + 1 WHERE first_seq = 2")
     out = agent_yaml.parent / "x.csv"
     assert _run("export", agent_yaml, "--out", out) == 1
     assert "1 samples lie in damaged rows" in capsys.readouterr().err
@@ -228,7 +228,7 @@ def test_what_can_not_be_read_is_named(
 
 
 def test_a_file_of_a_later_version_is_not_guessed_at(agent_yaml: Path, buffer: SqliteBuffer) -> None:
-    buffer._file._db.execute("PRAGMA user_version = 2")
+    buffer._holding.file._db.execute("PRAGMA user_version = 2")
     with pytest.raises(StoreUnavailable, match="schema 2, this version knows 1"):
         report_of(_config(agent_yaml))
 

@@ -84,9 +84,11 @@ def test_what_lies_beyond_the_window_counts_as_new_except_the_newest() -> None:
     index = RepeatIndex(1_000)
     for time in range(5_000):
         index.admit(_block([(0, time, 1.0)]))
+        index.settle()
     index.admit(_block([(1, 7, 1.0)]))
     for time in range(5_000, 7_000):
         index.admit(_block([(0, time, 1.0)]))
+        index.settle()
     assert index.admit(_block([(1, 7, 1.0)])).repeats == 1, "the newest of a series is known for ever"
     assert index.admit(_block([(0, 6_600, 1.0)])).repeats == 1
     assert index.admit(_block([(0, 10, 1.0)])).repeats == 0

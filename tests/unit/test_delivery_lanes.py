@@ -280,7 +280,7 @@ async def test_an_error_of_the_disk_in_making_room_does_not_take_back_what_is_du
     def refuse() -> None:
         raise StoreUnavailable("disk full")
 
-    monkeypatch.setattr(rig.buffer, "_trim", refuse)
+    monkeypatch.setattr(rig.buffer._bounds, "trim", refuse)
     for time in range(300):
         rig.buffer.append([Parcel(samples([time]))])
     assert times_of(rig.buffer) == list(range(300))

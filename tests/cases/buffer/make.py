@@ -32,7 +32,7 @@ def make(path: Path) -> None:
         while (batch := buffer.peek(100)) is not None:
             buffer.commit(batch.stream_id, batch.last_seq)
         # Rows beyond the window go, and a checkpoint takes their place.
-        buffer._trim()
+        buffer._bounds.trim()
         buffer.append([Parcel(samples([1000, 1001, 1002]), "opcua press", {"read_through": b"1002"}, (gap,))])
         batch = buffer.peek(1)
         assert batch is not None
