@@ -191,18 +191,20 @@ async def test_structures_of_all_forms(plant: Plant, mode: str) -> None:
     encodings = await structures(plant)
     line = Line(plant)
     motors = [framed(encodings["Motor"], motor_body(speed, 0)) for speed in (1.0, 2.0)]
-    await line.add("motors", ua.Variant(motors, T.ExtensionObject))
-    await line.add("axis", ua.Variant(framed(encodings["Axis"], axis_body(5.0, load=0.5)), T.ExtensionObject))
+    await line.add("motors", ua.Variant(motors, T.ExtensionObject), enum="text")
+    axis = framed(encodings["Axis"], axis_body(5.0, load=0.5))
+    await line.add("axis", ua.Variant(axis, T.ExtensionObject), enum="both")
     either = framed(encodings["Either"], struct.pack("<I", 2) + axis_body(5.0, load=0.5))
     await line.add("either", ua.Variant(either, T.ExtensionObject))
     await line.add("range", ua.Variant(ua.Range(1.0, 2.0), T.ExtensionObject))
     wanted: dict[str, Any] = {f"axis.{path}": value for path, value in AXIS.items()}
+    wanted |= {"axis.drive.mode.text": "On"}
     wanted |= {f"either.axis.{path}": value for path, value in AXIS.items()} | {"either.number": None}
     for number in range(2):
         wanted |= {
             f"motors.{number}.speed": number + 1.0,
             f"motors.{number}.run_time": 20.0,
-            f"motors.{number}.mode": 0.0,
+            f"motors.{number}.mode": "Off",
         }
     wanted |= {"range.low": 1.0, "range.high": 2.0}
     sink = MemorySink()

@@ -10,9 +10,11 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
+from asyncua.ua.ua_binary import struct_to_binary
 
 from edge_agent.sources.opcua.binary import EXTENSION_OBJECT, VARIANT
 from edge_agent.sources.opcua.datatypes import learn
+from edge_agent.sources.opcua.limits import Limits
 from edge_agent.sources.opcua.session import ServiceFault
 from edge_agent.sources.opcua.structures import Field, Form, Structure, Types
 from shopfloor.errors import SourceUnavailable
@@ -117,7 +119,7 @@ async def test_fields_of_built_in_types_and_of_types_that_come_from_them() -> No
         (
             Field("speed", DOUBLE),
             Field("run_time", DOUBLE),
-            Field("mode", INT32),
+            Field("mode", INT32, enumeration="ns=2;i=60"),
             Field("names", STRING, rank=1),
             Field("grid", INT32, rank=2),
             Field("any", VARIANT),
@@ -125,6 +127,64 @@ async def test_fields_of_built_in_types_and_of_types_that_come_from_them() -> No
             Field("part", EXTENSION_OBJECT),
         ),
     )
+
+
+def named(number: int, text: str) -> ua.EnumField:
+    return ua.EnumField(Value=ua.Int64(number), DisplayName=ua.LocalizedText(Text=ua.String(text)))
+
+
+class Properties(PlayedServer):
+    """Enumeration 60 has no definition, but EnumStrings; or not even these may be asked for."""
+
+    limits = Limits()
+    refusal = 0
+
+    async def call(self, request: Any) -> bytes:
+        if self.refusal:
+            raise ServiceFault("TranslateBrowsePathsToNodeIds", self.refusal)
+        response: Any = ua.TranslateBrowsePathsToNodeIdsResponse()
+        strings = b"EnumStrings" in request.parameters
+        target = ua.BrowsePathTarget(TargetId=cast("Any", node(600)))
+        response.Results = [ua.BrowsePathResult(Targets=[target] if strings else [])]
+        return struct_to_binary(response)
+
+    async def ask(self, request: Any, response: type[Any]) -> Any:
+        if response is not ua.ReadResponse:
+            return await super().ask(request, response)
+        names = [ua.LocalizedText(Text=ua.String(name)) for name in ("Off", "Auto")]
+        return ua.ReadResponse(Results=[ua.DataValue(ua.Variant(names, ua.VariantType.LocalizedText))])
+
+
+async def test_names_of_enumerations_in_structures() -> None:
+    server = PlayedServer()
+    server.parents[60] = node(29, 0)
+    server.definitions[60] = ua.EnumDefinition(Fields=[named(0, "Off"), named(-3, "Broken")])
+    server.structure(10, field("Mode", node(60)))
+    types = Types(named=True)
+    await learn(cast("Any", server), types, ["ns=2;i=11"])
+    assert types.enumerations == {"ns=2;i=60": {0: "Off", -3: "Broken"}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fault", "names"),
+    [
+        (True, 0, {"ns=2;i=60": {0: "Off", 1: "Auto"}}),
+        (False, 0, {}),
+        (True, StatusCodes.BadUserAccessDenied, {}),
+    ],
+)
+async def test_names_that_are_in_no_definition_are_asked_for_where_somebody_wants_them(
+    wanted: bool, fault: int, names: dict[str, dict[int, str]]
+) -> None:
+    server = Properties()
+    server.parents[60] = node(29, 0)
+    server.structure(10, field("Mode", node(60)))
+    server.refusal = fault
+    types = Types(named=wanted)
+    await learn(cast("Any", server), types, ["ns=2;i=11"])
+    assert types.enumerations == names
+    made = types.by_data_type["ns=2;i=10"]
+    assert isinstance(made, Structure), "it is read without names all the same"
 
 
 async def test_optional_fields_unions_and_subtyped_values() -> None:

@@ -104,8 +104,8 @@ class NodeConfig(ConfigModel):
     offset: float = 0.0
     """See ``scale``; default 0."""
     enum: EnumMode = "value"
-    """What becomes of an enumeration: its ``value`` (default), its ``text`` (EnumStrings or EnumValues of its data
-    type), or ``both``: the value, and the text as the signal ``SIGNAL.text``."""
+    """What becomes of an enumeration, also in an array or a structure: its ``value`` (default), its ``text`` (EnumStrings
+    or EnumValues of its data type), or ``both``: the value, and the text as the signal ``SIGNAL.text``."""
     deadband: DeadbandConfig | None = None
     """Instead of the group's ``deadband``; only in groups that subscribe."""
     max_elements: Annotated[int, Field(ge=1, le=10_000)] = 64

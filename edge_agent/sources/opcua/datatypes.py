@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from asyncua import ua
@@ -13,6 +14,7 @@ from asyncua.ua.uaerrors._base import UaError
 
 from edge_agent.sources.opcua.binary import EXTENSION_OBJECT, VARIANT, read_node_id
 from edge_agent.sources.opcua.limits import LARGEST_LIMIT
+from edge_agent.sources.opcua.metadata import names_of_values
 from edge_agent.sources.opcua.session import ServiceFault, Session, standard_node
 from edge_agent.sources.opcua.structures import (
     Field,
@@ -35,6 +37,9 @@ _BUILT_IN: Final = {
 }
 """Kind of what lies in a structure's bytes, by data type: the built-in types, and those that all others come from."""
 _STRUCTURE: Final = "i=22"
+_ENUMERATION: Final = "i=29"
+_MAX_NAMES: Final = 10_000
+"""Values of one enumeration."""
 _MAX_TYPES: Final = 1_000
 _MAX_FIELDS: Final = 1_000
 _MAX_ANCESTORS: Final = 32
@@ -87,6 +92,7 @@ class _Lookup:
         self._types = types
         self._kinds: dict[str, int] = {}
         """Data types that are no structures, and the built-in types that they come from."""
+        self._enumerations: set[str] = set()
         self.problems: dict[str, str] = {}
 
     async def data_types(self, encodings: Sequence[str]) -> dict[str, str]:
@@ -111,8 +117,19 @@ class _Lookup:
                     if self._is_new(data_type, found)
                 }
             )
+        await self._name_values()
         for data_type, definition in found.items():
             self._types.by_data_type[data_type] = self._structure(data_type, definition, found)
+
+    async def _name_values(self) -> None:
+        """Ask for the names of the values of enumerations that were wanted and not in their definitions."""
+        known = self._types.enumerations
+        nameless = sorted(each for each in self._enumerations if not known.get(each))
+        if nameless and self._types.named:
+            # Without names they are numbers, and the structure is read all the same.
+            with suppress(ServiceFault):
+                told = await names_of_values(self._session, [_node(each) for each in nameless])
+                known.update(zip(nameless, told, strict=True))
 
     def _is_new(self, data_type: str, found: dict[str, ua.StructureDefinition]) -> bool:
         if data_type in _BUILT_IN or data_type in self._kinds or data_type in found:
@@ -148,7 +165,8 @@ class _Lookup:
                 # Whatever is of the type or of one that comes from it: it says itself what it is.
                 number, structure = (EXTENSION_OBJECT if number == EXTENSION_OBJECT else VARIANT), ""
             optional = form is Form.OPTIONAL and bool(each.IsOptional)
-            made.append(Field(name, number, structure, max(0, each.ValueRank), optional))
+            enumeration = kind if kind in self._enumerations and number == _INT32 else ""
+            made.append(Field(name, number, structure, max(0, each.ValueRank), optional, enumeration))
         if len(made) > _MAX_FIELDS:
             return f"structure {data_type} has {len(made)} fields"
         return Structure(data_type, form, tuple(made))
@@ -165,6 +183,11 @@ class _Lookup:
                     self._kinds[data_type] = EXTENSION_OBJECT
                 else:
                     found[data_type] = value
+            elif isinstance(value, ua.EnumDefinition) and len(value.Fields or ()) <= _MAX_NAMES:
+                self._types.enumerations[data_type] = {
+                    int(each.Value): (each.DisplayName and each.DisplayName.Text) or each.Name or ""
+                    for each in value.Fields or ()
+                }
         return found
 
     async def _find_kinds(self, data_types: Sequence[str]) -> None:
@@ -179,6 +202,8 @@ class _Lookup:
                 parent = parents.get(ancestor)
                 if parent in _BUILT_IN and parent != _STRUCTURE:
                     self._kinds[data_type] = _BUILT_IN[parent]
+                    if parent == _ENUMERATION:
+                        self._enumerations.add(data_type)
                 elif parent is not None and parent != _STRUCTURE:
                     after[data_type] = parent
             reached = after

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -32,6 +32,10 @@ class Wanted(Protocol):
     @property
     def series(self) -> tuple[SeriesKey, ...]:
         """Of each node by its number, then those beside them."""
+        ...
+
+    def names(self, number: int) -> Mapping[int, str] | None:
+        """Return the names of the values of a node that is an enumeration, where they are wanted."""
         ...
 
     def companion(self, number: int, suffix: str) -> int:

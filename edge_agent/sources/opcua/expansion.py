@@ -65,9 +65,11 @@ class Expansion:
         return leaves, {encoding for each in leaves for encoding in each.unknown}
 
     def _unfold(self, readings: Readings, compound: Compound) -> Leaves:
-        config = self._nodes.configs[int(readings.handle[compound.row])]
+        number = int(readings.handle[compound.row])
+        config = self._nodes.configs[number]
         room = _MAX_SIGNAL_PARTS - config.signal.count(".") - 1
-        return unfold(compound.variant, self.types, config.max_elements, room)
+        names = self._nodes.names(number)
+        return unfold(compound.variant, self.types, config.max_elements, room, config.enum, names)
 
     def expand(self, readings: Readings, leaves: Sequence[Leaves] = ()) -> Readings:
         """Put the elements of values in their places.

@@ -99,18 +99,23 @@ async def read_enumerations(
         for kind in dict.fromkeys(kinds)
         if isinstance(kind, ua.NodeId) and kind not in known and _may_be_enumeration(kind)
     ]
-    known.update(zip(wanted, await _names(session, wanted), strict=True))
+    known.update(zip(wanted, await names_of_values(session, wanted), strict=True))
     found = [known.get(kind, {}) if isinstance(kind, ua.NodeId) else {} for kind in kinds]
     # MultiStateDiscreteType and MultiStateValueDiscreteType carry their names themselves (Part 8 §5.3.3).
     nameless = [number for number, names in enumerate(found) if not names]
-    own = await _names(session, [nodes[number] for number in nameless])
+    own = await names_of_values(session, [nodes[number] for number in nameless])
     for number, names in zip(nameless, own, strict=True):
         found[number] = names
     return found
 
 
-async def _names(session: Session, nodes: Sequence[ua.NodeId]) -> list[Mapping[int, str]]:
-    """Return what EnumStrings or EnumValues of data types or variables say."""
+async def names_of_values(session: Session, nodes: Sequence[ua.NodeId]) -> list[Mapping[int, str]]:
+    """Return what EnumStrings or EnumValues of data types or variables say, empty where there are none.
+
+    Raises:
+        ServiceFault: the server refuses to tell.
+        SourceUnavailable: it does not answer.
+    """
     found: list[Mapping[int, str]] = []
     for start in range(0, len(nodes), _size(session)):
         raw = [nodeid_to_binary(node) for node in nodes[start : start + _size(session)]]

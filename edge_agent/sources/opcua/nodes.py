@@ -92,6 +92,8 @@ class Nodes:
         self._scale = np.append(self._scale, [node.scale for node in configs])
         self._offset = np.append(self._offset, [node.offset for node in configs])
         self._plain = bool((self._scale == 1.0).all() and (self._offset == 0.0).all())
+        if any(node.enum != "value" for node in configs):
+            self.expansion.types.named = True
         self._companions.clear()
         self._series[numbers.start :] = [SeriesKey(parse_asset(node.asset), node.signal) for node in configs]
         self._series_now = tuple(self._series)
@@ -231,6 +233,10 @@ class Nodes:
             },
         )
         return block, readings
+
+    def names(self, number: int) -> Mapping[int, str] | None:
+        """Return the names of the values of a node that is an enumeration, where they are wanted."""
+        return self.wording.names(number)
 
     def worded(self, block: SampleBlock) -> SampleBlock:
         """Return samples of this source with the names of enumerations where they are wanted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +40,8 @@ class Field(NamedTuple):
     rank: int = 0
     """Dimensions: 0 is a single value."""
     optional: bool = False
+    enumeration: str = ""
+    """Where it is of an enumeration, that one's key in `Types.enumerations`."""
 
 
 class Structure(NamedTuple):
@@ -57,6 +59,10 @@ class Types:
     by_encoding: dict[str, Structure | str] = field(default_factory=dict)
     """By NodeId of the binary encoding, which is what stands in an ExtensionObject."""
     by_data_type: dict[str, Structure | str] = field(default_factory=dict)
+    enumerations: dict[str, Mapping[int, str]] = field(default_factory=dict)
+    """Names of the values of enumerations, by data type (of OPC UA's own structures by its name)."""
+    named: bool = False
+    """Whether they are wanted, so that a server is asked for them where a definition does not have them."""
 
     def find(self, encoding: str) -> Structure | str | None:
         """Return what is known of an encoding, None where the server has to be asked."""
@@ -71,6 +77,7 @@ class Types:
         """Forget everything: another session may meet other types."""
         self.by_encoding.clear()
         self.by_data_type.clear()
+        self.enumerations.clear()
 
 
 def segments(names: Iterable[str]) -> Iterator[str]:
@@ -117,17 +124,26 @@ def _classes_by_data_type() -> dict[str, type[Any]]:
 def _known(kind: Any, types: Types) -> Structure | None:
     if not (isinstance(kind, type) and is_dataclass(kind)) or issubclass(kind, ua.UaUnion):
         return None
-    made: dict[str, Structure] = {}
+    made = _Made({}, {})
     try:
         structure = _of_class(kind, made)
     except (TypeError, NameError, AttributeError, LookupError, RecursionError):
         return None
-    for name, nested in made.items():
+    for name, nested in made.structures.items():
         types.by_data_type.setdefault(name, nested)
+    for name, values in made.enumerations.items():
+        types.enumerations.setdefault(name, values)
     return structure
 
 
-def _of_class(kind: Any, made: dict[str, Structure]) -> Structure:
+class _Made(NamedTuple):
+    """What lies in a structure, by its name."""
+
+    structures: dict[str, Structure]
+    enumerations: dict[str, Mapping[int, str]]
+
+
+def _of_class(kind: Any, made: _Made) -> Structure:
     """Return what asyncua's class says of its fields; raises TypeError where that does not tell how they lie."""
     hints = _hints(kind)
     known = fields(kind)
@@ -139,7 +155,7 @@ def _of_class(kind: Any, made: dict[str, Structure]) -> Structure:
     )
 
 
-def _of_hint(name: str, hint: Any, made: dict[str, Structure]) -> Field:
+def _of_hint(name: str, hint: Any, made: _Made) -> Field:
     if typing.get_origin(hint) is list:
         return _of_hint(name, typing.get_args(hint)[0], made)._replace(rank=1)
     if not isinstance(hint, type):
@@ -147,16 +163,17 @@ def _of_hint(name: str, hint: Any, made: dict[str, Structure]) -> Field:
     if issubclass(hint, enum.IntFlag):
         return Field(name, _BUILT_IN[hint.datatype() if hasattr(hint, "datatype") else "UInt32"])
     if issubclass(hint, enum.Enum):
-        return Field(name, _INT32)
+        made.enumerations[hint.__name__] = {int(each.value): each.name for each in hint}
+        return Field(name, _INT32, enumeration=hint.__name__)
     built_in = _BUILT_IN.get(hint.__name__)
     if built_in is not None:
         return Field(name, built_in)
     if not is_dataclass(hint) or issubclass(hint, ua.UaUnion):
         raise TypeError(f"{name}: {hint}")
     data_type = f"i={vars(hint)['data_type'].Identifier}"
-    if data_type not in made:
-        made[data_type] = Structure(hint.__name__, Form.PLAIN, ())
-        made[data_type] = _of_class(hint, made)
+    if data_type not in made.structures:
+        made.structures[data_type] = Structure(hint.__name__, Form.PLAIN, ())
+        made.structures[data_type] = _of_class(hint, made)
     return Field(name, EXTENSION_OBJECT, data_type)
 
 

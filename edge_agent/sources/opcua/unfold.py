@@ -8,10 +8,9 @@ costs its neighbours.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from math import prod
 from typing import Final
-
-import numpy as np
 
 from edge_agent.sources.opcua.arrays import MAX_DIMENSIONS, Leaves, paths_of, plain_array, shape_of
 from edge_agent.sources.opcua.binary import (
@@ -27,19 +26,26 @@ from edge_agent.sources.opcua.binary import (
     read_node_id,
     skip_scalar,
 )
-from edge_agent.sources.opcua.scalar import NOT_CONVERTIBLE, NOTHING, Scalar, read_scalar
+from edge_agent.sources.opcua.collected import Collected
+from edge_agent.sources.opcua.pattern_config import EnumMode
+from edge_agent.sources.opcua.scalar import NOT_CONVERTIBLE, NOTHING, read_scalar
 from edge_agent.sources.opcua.structures import Field, Form, Structure, Types
-from shopfloor.block import STATUS_NOT_CONVERTIBLE
 
 _MAX_DEPTH: Final = 32
 _MAX_STRUCTURES: Final = 100_000
 """In one value: those without any fields take no bytes, so that their number could be any."""
-_MAX_PROBLEMS: Final = 3
 _DATA_VALUE_FIELDS: Final = ((0x04, 8), (0x10, 2), (0x08, 8), (0x20, 2))
 """What lies behind a DataValue's status."""
 
 
-def unfold(variant: bytes, types: Types, most: int, room: int) -> Leaves:
+def unfold(
+    variant: bytes,
+    types: Types,
+    most: int,
+    room: int,
+    enum: EnumMode = "value",
+    names: Mapping[int, str] | None = None,
+) -> Leaves:
     """Take a value apart.
 
     Args:
@@ -47,19 +53,22 @@ def unfold(variant: bytes, types: Types, most: int, room: int) -> Leaves:
         types: the structures known so far.
         most: how many elements are kept.
         room: of how many parts a path may consist.
+        enum: what becomes of the values of enumerations; with ``both`` their names lie in elements ``PATH.text``.
+        names: where it is an array of an enumeration, those of its values.
 
     Raises:
         MalformedMessage: it is no Variant after all.
     """
     try:
-        plain = plain_array(variant, most, room)
+        plain = None if names and enum != "value" else plain_array(variant, most, room)
         if plain is not None:
             return plain
-        walk = _Walk(variant, types, most, room)
-        walk.variant(0, "", 0)
+        found = Collected(most, room, enum)
+        walk = _Walk(variant, types, found)
+        walk.variant(0, "", 0, names=names)
     except (struct.error, IndexError) as error:
         raise MalformedMessage(f"a value ends too early: {error}") from error
-    return walk.leaves()
+    return found.leaves(frozenset(walk.unknown))
 
 
 class _Misfit(Exception):
@@ -69,36 +78,16 @@ class _Misfit(Exception):
 class _Walk:
     """Collects the elements of one value."""
 
-    def __init__(self, body: bytes, types: Types, most: int, room: int) -> None:
+    def __init__(self, body: bytes, types: Types, found: Collected) -> None:
         self._body = body
         self._types = types
-        self._most = most
-        self._room = room
-        self._paths: list[str] = []
-        self._scalars: list[tuple[Scalar, int]] = []
-        self._beyond = 0
-        self._problems: dict[str, None] = {}
-        self._unknown: set[str] = set()
+        self._found = found
         self._structures = 0
-        self._full = False
+        self.unknown: set[str] = set()
 
-    def leaves(self) -> Leaves:
-        """Return what was collected."""
-        scalars = [scalar for scalar, _ in self._scalars]
-        return Leaves(
-            tuple(self._paths),
-            np.array([scalar.value for scalar in scalars], np.float64),
-            {row: scalar.text for row, scalar in enumerate(scalars) if scalar.text is not None},
-            np.array([scalar.null for scalar in scalars], np.bool_),
-            np.array([status for _, status in self._scalars], np.uint32),
-            sum(not scalar.convertible for scalar in scalars),
-            sum(scalar.rounded for scalar in scalars),
-            self._beyond,
-            tuple(self._problems),
-            frozenset(self._unknown),
-        )
-
-    def variant(self, at: int, path: str, depth: int, status: int = 0) -> int:
+    def variant(
+        self, at: int, path: str, depth: int, status: int = 0, names: Mapping[int, str] | None = None
+    ) -> int:
         """Collect a Variant's value; ``status`` is what a DataValue around it says."""
         encoding = self._body[at]
         kind = encoding & 0x3F
@@ -107,9 +96,8 @@ class _Walk:
             return self._value(at, kind, path, depth, status)
         count, at = read_count(self._body, at, kind)
         end = _skip(self._body, at, kind, count, depth) if encoding & 0x40 else at
-        return self._elements(
-            at, kind, shape_of(self._body, end, count, encoding), path, depth, status, encoding
-        )
+        shape = shape_of(self._body, end, count, encoding)
+        return self._elements(at, kind, shape, path, depth, status, encoding, names)
 
     def _elements(
         self,
@@ -120,20 +108,29 @@ class _Walk:
         depth: int,
         status: int,
         encoding: int = 0,
+        names: Mapping[int, str] | None = None,
     ) -> int:
         """Collect an array's elements, and skip its dimensions where a Variant's ``encoding`` says that there are any."""
         count = prod(shape)
-        kept = min(count, max(0, self._most - len(self._paths)))
+        kept = min(count, self._found.left)
         for index in paths_of(shape, kept):
-            at = self._value(at, kind, _below(path, index), depth, status)
+            at = self._value(at, kind, _below(path, index), depth, status, names)
         at = _skip(self._body, at, kind, count - kept, depth)
-        self._beyond += count - kept
+        self._found.beyond += count - kept
         if encoding & 0x40:
             dimensions, at = read_length(self._body, at)
             at += 4 * dimensions
         return at
 
-    def _value(self, at: int, kind: int, path: str, depth: int, status: int) -> int:
+    def _value(
+        self,
+        at: int,
+        kind: int,
+        path: str,
+        depth: int,
+        status: int,
+        names: Mapping[int, str] | None = None,
+    ) -> int:
         if depth > _MAX_DEPTH:
             raise MalformedMessage("nested too deeply")
         if kind == VARIANT:
@@ -144,8 +141,8 @@ class _Walk:
             return self._extension(at, path, depth + 1, status)
         scalar, at = read_scalar(self._body, at, kind)
         if not scalar.convertible:
-            self._complain(f"a value of type {kind}, or a text of more than 64 KiB")
-        self._keep(path, scalar, status)
+            self._found.complain(f"a value of type {kind}, or a text of more than 64 KiB")
+        self._found.keep(path, scalar, status, names)
         return at
 
     def _data_value(self, at: int, path: str, depth: int, status: int) -> int:
@@ -160,7 +157,7 @@ class _Walk:
         if mask & 0x01:
             self.variant(start, path, depth, status)
         else:
-            self._keep(path, NOTHING, status)
+            self._found.keep(path, NOTHING, status)
         return at + sum(size for bit, size in _DATA_VALUE_FIELDS if mask & bit)
 
     def _extension(self, at: int, path: str, depth: int, status: int) -> int:
@@ -169,7 +166,7 @@ class _Walk:
         encoding = self._body[at]
         at += 1
         if encoding == 0:
-            self._keep(path, NOTHING, status)
+            self._found.keep(path, NOTHING, status)
             return at
         length, start = read_length(self._body, at)
         end = start + length
@@ -177,12 +174,12 @@ class _Walk:
             raise MalformedMessage("a structure ends behind the message")
         definition = self._types.find(type_id)
         if encoding != 1:
-            self._refuse(path, status, f"structure {type_id} is encoded as XML")
+            self._found.refuse(path, status, f"structure {type_id} is encoded as XML")
         elif definition is None:
-            self._unknown.add(type_id)
-            self._keep(path, NOT_CONVERTIBLE, status)
+            self.unknown.add(type_id)
+            self._found.keep(path, NOT_CONVERTIBLE, status)
         elif isinstance(definition, str):
-            self._refuse(path, status, definition)
+            self._found.refuse(path, status, definition)
         else:
             self._framed(definition, start, end, path, depth, status)
         return end
@@ -191,7 +188,7 @@ class _Walk:
         self, definition: Structure, start: int, end: int, path: str, depth: int, status: int
     ) -> None:
         """Collect a structure's fields; where its bytes are others than its definition says, it is refused as a whole."""
-        whole, before, beyond = self._body, len(self._paths), self._beyond
+        whole, before = self._body, self._found.place
         self._body = whole[:end]
         try:
             sound = self._structure(start, definition, path, depth, status) == end
@@ -200,9 +197,8 @@ class _Walk:
         finally:
             self._body = whole
         if not sound:
-            del self._paths[before:], self._scalars[before:]
-            self._beyond = beyond
-            self._refuse(path, status, f"structure {definition.name} is not what its definition says")
+            self._found.back_to(before)
+            self._found.refuse(path, status, f"structure {definition.name} is not what its definition says")
 
     def _structure(self, at: int, definition: Structure, path: str, depth: int, status: int) -> int:
         self._structures += 1
@@ -241,7 +237,7 @@ class _Walk:
             and not field.rank
             and field.kind not in {VARIANT, DATA_VALUE, EXTENSION_OBJECT}
         ):
-            self._keep(_below(path, field.segment), NOTHING, status)
+            self._found.keep(_below(path, field.segment), NOTHING, status, self._names(field))
 
     def _field(self, at: int, field: Field, path: str, depth: int, status: int) -> int:
         if not field.rank:
@@ -258,41 +254,27 @@ class _Walk:
             if prod(shape) > len(self._body) - at:
                 raise _Misfit
         if not field.structure:
-            return self._elements(at, field.kind, shape, path, depth, status)
+            return self._elements(at, field.kind, shape, path, depth, status, names=self._names(field))
         count = prod(shape)
-        kept = min(count, max(0, self._most - len(self._paths)))
+        kept = min(count, self._found.left)
         for index in paths_of(shape, kept):
             at = self._member(at, field, _below(path, index), depth, status)
-        full, self._full = self._full, True
+        full, self._found.full = self._found.full, True
         for _ in range(count - kept):
             at = self._member(at, field, path, depth, status)
-        self._full = full
+        self._found.full = full
         return at
 
     def _member(self, at: int, field: Field, path: str, depth: int, status: int) -> int:
         if not field.structure:
-            return self._value(at, field.kind, path, depth, status)
+            return self._value(at, field.kind, path, depth, status, self._names(field))
         definition = self._types.by_data_type.get(field.structure)
         if not isinstance(definition, Structure):
             raise _Misfit
         return self._structure(at, definition, path, depth + 1, status)
 
-    def _refuse(self, path: str, status: int, problem: str) -> None:
-        self._complain(problem)
-        self._keep(path, NOT_CONVERTIBLE, status)
-
-    def _complain(self, problem: str) -> None:
-        if len(self._problems) < _MAX_PROBLEMS:
-            self._problems[problem] = None
-
-    def _keep(self, path: str, scalar: Scalar, status: int) -> None:
-        if self._full or len(self._paths) >= self._most or (path and path.count(".") >= self._room):
-            self._beyond += 1
-            return
-        if not scalar.convertible and status >> 30 < 2:
-            status = STATUS_NOT_CONVERTIBLE
-        self._paths.append(path)
-        self._scalars.append((scalar, status))
+    def _names(self, field: Field) -> Mapping[int, str] | None:
+        return self._types.enumerations.get(field.enumeration) if field.enumeration else None
 
 
 def _skip(body: bytes, at: int, kind: int, count: int, depth: int) -> int:

@@ -16,6 +16,11 @@ SUFFIX: Final = "text"
 """Of the signal that holds the names beside the values."""
 
 
+def word_of(names: Mapping[int, str], value: float) -> str:
+    """Return the name of an enumeration's value; a number without one is its own name."""
+    return names.get(int(value)) or f"{value:g}"
+
+
 class Wording:
     """The names of the values of those nodes whose names are wanted."""
 
@@ -30,6 +35,10 @@ class Wording:
     def beside(self, node: int) -> bool:
         """Tell whether a node's names stand in a series beside it."""
         return self._beside.get(node, False)
+
+    def names(self, node: int) -> Mapping[int, str] | None:
+        """Return the names of a node's values, None where they are not wanted or there are none."""
+        return self._tables.get(node)
 
     def name(self, node: int, table: Mapping[int, str], *, beside: bool) -> None:
         """Give the values of a node names, in their place or in a series beside it."""
@@ -66,7 +75,7 @@ class Wording:
         beside: dict[int, str | None] = {}
         numbers = block.series_index[rows].tolist()
         for row, node, value in zip(rows.tolist(), numbers, block.value[rows].tolist(), strict=True):
-            word = None if value != value else self._tables[node].get(int(value), f"{value:g}")  # noqa: PLR0124 - NaN
+            word = None if value != value else word_of(self._tables[node], value)  # noqa: PLR0124 - NaN
             if self._beside[node]:
                 beside[row] = word
             elif word is not None:
