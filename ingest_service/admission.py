@@ -1,4 +1,4 @@
-"""Who may write what, what is well-formed, what is a repeat. Knows no web framework.
+"""Who may write what, what is a repeat, and whose turn it is. Knows no web framework.
 
 Each sample of a batch that is taken here ends stored, repeated or quarantined with a reason; the quarantine is
 durable before the store moves the stream's watermark past it, so that a repeat changes nothing.
@@ -8,33 +8,28 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import sqlalchemy as sa
 
 from ingest_service.auth import Identity
+from ingest_service.examination import REFUSED_BEFORE, Verdicts, also_refused, examine, uncovered
+from ingest_service.fairness import FairGate
 from ingest_service.metrics import Metrics
+from ingest_service.plant import discards, quarantine
 from ingest_service.plant.store import PlantStore
-from ingest_service.stores import NOTHING_REFUSED, Admitted, Outcome, Refused, SampleStore
-from shopfloor.block import SampleBlock
+from ingest_service.stores import Admitted, Outcome, Refused, SampleStore
+from shopfloor.block import Int64
 from shopfloor.errors import Permanent, StoreUnavailable
-from shopfloor.messages import Batch, Receipt, SpanKind, SpanRecord
+from shopfloor.messages import Batch, Receipt
 from shopfloor.signal import SeriesKey
 
-EARLIEST_NS: Final = 631_152_000_000_000_000
-"""1990-01-01: no machine that we read has measured before."""
-LATEST_AHEAD_NS: Final = 10 * 366 * 86_400 * 1_000_000_000
-"""Further ahead is a broken clock beyond use; less is kept, and the edge marked it UNCERTAIN."""
-_REMEMBERED_VERDICTS: Final = 4096
-
-# In the order of precedence: a row has one reason.
-OUTSIDE_SCOPE: Final = "outside_scope"
-TOO_MANY_SERIES: Final = "too_many_series"
-IMPLAUSIBLE_TIME: Final = "implausible_time"
-INFINITE: Final = "infinite"
-REASONS: Final = (OUTSIDE_SCOPE, TOO_MANY_SERIES, IMPLAUSIBLE_TIME, INFINITE)
+OWN_STREAMS: Final = "readmit."
+"""Streams whose id begins so are the service's own: what was re-admitted from quarantine."""
+_REMEMBERED_STREAMS: Final = 100_000
 
 
 class NotYours(Permanent):
@@ -48,94 +43,34 @@ class Agents(Protocol):
         """Return the asset that an agent serves, None for an unknown one."""
         ...
 
+    def has_reported(self, agent_id: str) -> bool:
+        """Tell whether a heartbeat of an agent was ever taken: its asset lay in its token's reach."""
+        ...
+
     def stream_agent(self, stream_id: str) -> str | None:
         """Return the agent that first wrote a stream."""
         ...
 
 
-class Verdicts:
-    """Which series of a table a token may write, remembered by the table's identity."""
+class Observer(Protocol):
+    """Who wants to know what admission meets; called on the event loop, must be quick and must not raise."""
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[
-            tuple[str, int], tuple[tuple[SeriesKey, ...], npt.NDArray[np.bool_] | None]
-        ] = OrderedDict()
+    def gap(self, batch: Batch, missing: tuple[int, int], count: int) -> None:
+        """Numbers of a stream were skipped, ``count`` of them unexplained."""
+        ...
 
-    def outside(self, asset: str, series: tuple[SeriesKey, ...]) -> npt.NDArray[np.bool_] | None:
-        """Return bool[len(series)], True for a series outside of ``asset``; None where all are inside."""
-        place = (asset, id(series))
-        known = self._known.get(place)
-        if known is not None:
-            return known[1]
-        inside = asset + "/"
-        mask = np.array([key.asset != asset and not key.asset.startswith(inside) for key in series], np.bool_)
-        verdict = mask if mask.any() and asset else None
-        # The tuple is kept beside the verdict: its identity must not be used again for another one.
-        self._known[place] = (series, verdict)
-        while len(self._known) > _REMEMBERED_VERDICTS:
-            self._known.popitem(last=False)
-        return verdict
+    def quarantined(self, batch: Batch, count: int) -> None:
+        """Samples went to quarantine."""
+        ...
+
+    def store(self, error: StoreUnavailable | None) -> None:
+        """A write failed, or, with None, one was durable."""
+        ...
 
 
-def examine(
-    block: SampleBlock,
-    now_ns: int,
-    outside: npt.NDArray[np.bool_] | None = None,
-    too_many: npt.NDArray[np.bool_] | None = None,
-) -> Refused:
-    """Return the rows that must not be stored, each with the first reason that applies.
-
-    Args:
-        block: what an agent sent.
-        now_ns: UTC ns.
-        outside: bool[series], True where the token may not write.
-        too_many: bool[series], True where the store takes no further series.
-    """
-    source = block.source_time
-    n = len(source)
-    if n == 0:
-        return NOTHING_REFUSED
-    verdict = np.full(n, len(REASONS), np.uint8)
-    # Least important first: what comes later overwrites.
-    masks = (
-        None if not np.isinf(block.value).any() else np.isinf(block.value),
-        _implausible(source, now_ns),
-        None if too_many is None else too_many[block.series_index],
-        None if outside is None else outside[block.series_index],
-    )
-    found = False
-    for number, mask in zip(reversed(range(len(REASONS))), masks, strict=True):
-        if mask is not None:
-            verdict[mask] = number
-            found = True
-    if not found:
-        return NOTHING_REFUSED
-    rows = np.flatnonzero(verdict < len(REASONS))
-    return Refused(rows, verdict[rows], REASONS) if len(rows) else NOTHING_REFUSED
-
-
-def _implausible(source: npt.NDArray[np.int64], now_ns: int) -> npt.NDArray[np.bool_] | None:
-    latest = now_ns + LATEST_AHEAD_NS
-    if source.min() >= EARLIEST_NS and source.max() <= latest:
-        return None
-    return (source < EARLIEST_NS) | (source > latest)
-
-
-def uncovered(missing: tuple[int, int], spans: Iterable[tuple[int, int]]) -> int:
-    """Return how many of the numbers from ``missing[0]`` to ``missing[1]`` no span (first, last) covers.
-
-    ``spans`` ascend by their first number; they may overlap.
-    """
-    at, last = missing
-    left = 0
-    for first, through in spans:
-        if through < at:
-            continue
-        if first > last:
-            break
-        left += max(0, first - at)
-        at = max(at, through + 1)
-    return left + max(0, last - at + 1)
+def _left_behind(engine: sa.Engine, stream_id: str, mark: int) -> Int64:
+    discards.forget_above(engine, stream_id, mark)
+    return quarantine.seqs_above(engine, stream_id, mark)
 
 
 class Admission:
@@ -152,6 +87,8 @@ class Admission:
         series_known: Callable[[Sequence[SeriesKey]], tuple[list[SeriesKey], int]],
         quarantine_limit: int,
         clock_ns: Callable[[], int] = time.time_ns,
+        gate: FairGate | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._store = store
         self._plant = plant
@@ -161,7 +98,14 @@ class Admission:
         self._series_known = series_known
         self._quarantine_limit = quarantine_limit
         self._clock_ns = clock_ns
+        self.gate = gate or FairGate()
+        # One at a time: whoever sends nothing but rubbish takes one thread of the plant's, and the others their turns.
+        self._aside = FairGate(open_rows=1)
+        self._observer = observer
         self._verdicts = Verdicts()
+        self._settled: OrderedDict[str, None] = OrderedDict()
+        self._left_over: dict[str, Int64] = {}
+        self._repeated: dict[str, tuple[str, int]] = {}
 
     async def admit(self, batch: Batch, identity: Identity) -> Receipt:
         """Make a batch durable and return what the agent may forget.
@@ -170,16 +114,18 @@ class Admission:
             NotYours: the token does not reach the batch's agent or stream.
             StoreUnavailable: nothing was acknowledged.
         """
-        self._check_owner(batch, identity)
-        block = batch.block
-        outside = self._verdicts.outside(identity.asset, block.series)
-        refused = examine(block, self._clock_ns(), outside, self._too_many(block.series, outside))
-        mark = await self._store.watermark(batch.stream_id)
-        if len(refused):
-            await self._put_aside(batch, refused.after(max(0, mark.received_through + 1 - batch.first_seq)))
-        (outcome,) = await self._store.write([Admitted(batch, refused)])
-        if isinstance(outcome, StoreUnavailable):
-            raise outcome
+        outside = self._verdicts.outside(identity.asset, batch.block.series)
+        self._check_owner(batch, identity, outside)
+        try:
+            outcome = await self._write(batch, identity, outside)
+        except StoreUnavailable as error:
+            # What lies in quarantine of it was not passed by the watermark: the next attempt has to look.
+            self._settled.pop(batch.stream_id, None)
+            if self._observer:
+                self._observer.store(error)
+            raise
+        if self._observer:
+            self._observer.store(None)
         await self._count(batch, outcome)
         return Receipt(
             outcome.received_through,
@@ -188,7 +134,40 @@ class Admission:
             len(outcome.refused),
         )
 
-    def _check_owner(self, batch: Batch, identity: Identity) -> None:
+    def take_repeated(self) -> dict[str, tuple[str, int]]:
+        """Return stream -> (agent, rows that came again) since the last call."""
+        repeated, self._repeated = self._repeated, {}
+        return repeated
+
+    def examine(self, batch: Batch, reach: str, outside: npt.NDArray[np.bool_] | None = None) -> Refused:
+        """Return the rows that must not be stored by somebody who reaches ``reach``."""
+        series = batch.block.series
+        if outside is None:
+            outside = self._verdicts.outside(reach, series)
+        return examine(batch.block, self._clock_ns(), outside, self._too_many(series, outside))
+
+    async def _write(
+        self, batch: Batch, identity: Identity, outside: npt.NDArray[np.bool_] | None
+    ) -> Outcome:
+        refused = self.examine(batch, identity.asset, outside)
+        mark = (await self._store.watermark(batch.stream_id)).received_through
+        if batch.stream_id not in self._settled:
+            await self._settle(batch.stream_id, mark)
+        if batch.stream_id in self._left_over:
+            refused = self._with_left_over(batch, refused, mark)
+        token, agent, rows = identity.token_id, batch.agent_id, len(batch.block)
+        if len(refused):
+            async with self._aside.turn(token, agent, rows):
+                await self._put_aside(batch, refused.after(max(0, mark + 1 - batch.first_seq)))
+        async with self.gate.turn(token, agent, rows):
+            (outcome,) = await self._store.write([Admitted(batch, refused)])
+        if isinstance(outcome, StoreUnavailable):
+            raise outcome
+        return outcome
+
+    def _check_owner(self, batch: Batch, identity: Identity, outside: npt.NDArray[np.bool_] | None) -> None:
+        if batch.stream_id.startswith(OWN_STREAMS):
+            raise NotYours(f"streams {OWN_STREAMS}* are the service's own")
         owners = {batch.agent_id, self._agents.stream_agent(batch.stream_id) or batch.agent_id}
         for owner in owners:
             asset = self._agents.asset_of(owner)
@@ -196,6 +175,34 @@ class Admission:
                 raise NotYours(
                     f"the token reaches {identity.asset}; agent {owner} serves {asset}, which is outside of it"
                 )
+        if outside is None or self._agents.has_reported(batch.agent_id) or not len(batch.block):
+            return
+        if outside[batch.block.series_index].all():
+            # A token of another site: its heartbeats are refused too. In quarantine the agent would lose all it has.
+            raise NotYours(
+                f"the token reaches {identity.asset}; nothing that agent {batch.agent_id} sends lies in it"
+            )
+
+    async def _settle(self, stream_id: str, mark: int) -> None:
+        """Find what an attempt that failed, maybe of an earlier life, left behind above the watermark.
+
+        A row that lies in quarantine stays refused when it comes again, whatever is thought of it now: it must not be
+        stored as well.
+        """
+        found = await self._plant.run(_left_behind, self._plant.engine, stream_id, mark)
+        if len(found):
+            self._left_over[stream_id] = found
+        self._settled[stream_id] = None
+        while len(self._settled) > _REMEMBERED_STREAMS:
+            self._settled.popitem(last=False)
+
+    def _with_left_over(self, batch: Batch, refused: Refused, mark: int) -> Refused:
+        seqs = self._left_over[batch.stream_id]
+        if seqs[-1] <= mark:
+            del self._left_over[batch.stream_id]
+            return refused
+        inside = seqs[(seqs >= batch.first_seq) & (seqs <= batch.last_seq)]
+        return also_refused(refused, inside - batch.first_seq, REFUSED_BEFORE)
 
     def _too_many(
         self, series: tuple[SeriesKey, ...], outside: npt.NDArray[np.bool_] | None
@@ -216,22 +223,8 @@ class Admission:
             return
         if self._plant.quarantined + len(refused) <= self._quarantine_limit:
             await self._plant.run(self._plant.put_quarantine, batch, refused)
-            return
-        spans = [
-            SpanRecord(
-                # One id a row run and reason: a repeat of the batch makes the same ones.
-                record_id=f"{batch.stream_id[:32]}.{batch.first_seq + int(refused.rows[0])}",
-                stream_id=batch.stream_id,
-                first_seq=batch.first_seq + int(refused.rows[0]),
-                last_seq=batch.first_seq + int(refused.rows[-1]),
-                kind=SpanKind.DROPPED,
-                reason=f"quarantine full: {', '.join(refused.counts())}",
-                from_time=int(batch.block.source_time[refused.rows].min()),
-                to_time=int(batch.block.source_time[refused.rows].max()),
-                count=len(refused),
-            )
-        ]
-        await self._plant.run(self._plant.put_spans, batch.agent_id, spans)
+        else:
+            await self._plant.run(discards.put_full, self._plant.engine, batch, refused)
 
     async def _count(self, batch: Batch, outcome: Outcome) -> None:
         metrics = self._metrics
@@ -239,8 +232,12 @@ class Admission:
         metrics.stored.inc(outcome.stored)
         if outcome.repeated:
             metrics.repeated.inc(outcome.repeated)
+            before = self._repeated.get(batch.stream_id, ("", 0))[1]
+            self._repeated[batch.stream_id] = (batch.agent_id, before + outcome.repeated)
         for reason, count in outcome.refused.counts().items():
             metrics.rejected.labels(reason).inc(count)
+        if len(outcome.refused) and self._observer:
+            self._observer.quarantined(batch, len(outcome.refused))
         if outcome.missing:
             try:
                 spans = await self._plant.run(self._plant.spans_of, batch.stream_id)
@@ -250,3 +247,5 @@ class Admission:
             if left:
                 metrics.gaps.inc()
                 metrics.missing.inc(left)
+                if self._observer:
+                    self._observer.gap(batch, outcome.missing, left)

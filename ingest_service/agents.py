@@ -57,6 +57,11 @@ class AgentBook:
         agent = self._agents.get(agent_id)
         return agent.asset if agent else None
 
+    def has_reported(self, agent_id: str) -> bool:
+        """Tell whether a heartbeat of an agent was ever taken."""
+        agent = self._agents.get(agent_id)
+        return agent is not None and agent.heartbeat is not None
+
     def ids(self) -> list[str]:
         """Return the ids of all agents."""
         return list(self._agents)

@@ -1,4 +1,8 @@
-"""How many bytes wait, in all and for one token: what comes beyond is turned away, to come again later."""
+"""How many bytes wait, in all and for one token: what comes beyond is turned away, to come again later.
+
+A token may hold as much as is still free (dynamic thresholds, Choudhury and Hahne, IEEE/ACM Transactions on Networking
+6(2), 1998): one alone gets up to its limit, ``k`` greedy ones get a ``k + 1``-th each, and a newcomer always finds room.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +34,10 @@ class Backpressure:
 
     def add(self, token_id: int, number: int) -> None:
         """Count ``number`` bytes; raises Busy where they do not fit."""
-        mine = self._by_token.get(token_id, 0) + number
-        if number > 0 and (mine > self._token_limit_bytes or self.waiting_bytes + number > self._limit_bytes):
+        before = self._by_token.get(token_id, 0)
+        mine = before + number
+        free = self._limit_bytes - self.waiting_bytes
+        if number > 0 and (mine > self._token_limit_bytes or number > free or before >= free):
             raise Busy
         self.waiting_bytes += number
         if mine:

@@ -120,6 +120,10 @@ class Service:
         """Return the asset that an agent serves."""
         return self.book.asset_of(agent_id)
 
+    def has_reported(self, agent_id: str) -> bool:
+        """See `AgentBook.has_reported`."""
+        return self.book.has_reported(agent_id)
+
     def stream_agent(self, stream_id: str) -> str | None:
         """Return the agent that first wrote a stream."""
         return self.store.stream_agent(stream_id)

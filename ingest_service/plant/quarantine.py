@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ingest_service.plant.engine import insert_new
 from ingest_service.plant.schema import quarantine as table
 from ingest_service.stores import Refused
+from shopfloor.block import Int64
 from shopfloor.messages import Batch
 
 
@@ -44,6 +45,15 @@ def put(engine: sa.Engine, batch: Batch, refused: Refused) -> int:
             insert_new(engine, table), records, execution_options={"preserve_rowcount": True}
         )
     return max(0, result.rowcount)
+
+
+def seqs_above(engine: sa.Engine, stream_id: str, mark: int) -> Int64:
+    """Return int64[k]: which numbers of a stream above ``mark`` lie in quarantine, ascending."""
+    query = (
+        sa.select(table.c.seq).where(table.c.stream_id == stream_id, table.c.seq > mark).order_by(table.c.seq)
+    )
+    with engine.connect() as connection:
+        return np.array(connection.scalars(query).all(), np.int64)
 
 
 def count(engine: sa.Engine) -> int:

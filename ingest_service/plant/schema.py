@@ -33,6 +33,7 @@ agent: Final = Table(
     Column("last_contact", BigInteger),
     Column("heartbeat", String),
     Column("declared_hash", String(1000), nullable=False, server_default=""),
+    Column("first_seen", BigInteger),
 )
 declaration: Final = Table(
     "declaration",
@@ -59,6 +60,13 @@ quarantine: Final = Table(
     Column("quality", Integer, nullable=False),
     Column("status", BigInteger, nullable=False),
     Column("text", ExactText),
+    # Where it is stored, or is about to be, since somebody re-admitted it: written before the store takes it.
+    Column("readmit_stream", String(64)),
+    Column("readmit_seq", BigInteger),
+    Column("readmitted_at", BigInteger),
+    Column("readmitted_by", String(200), nullable=False, server_default=""),
+    Index("quarantine_by_time", "quarantined_at", "stream_id", "seq"),
+    Index("quarantine_by_readmission", "readmit_stream", "readmit_seq"),
 )
 span: Final = Table(
     "span",

@@ -10,12 +10,22 @@ import numpy as np
 import pytest
 
 from ingest_service.auth import Role, list_tokens, revoke_token
+from ingest_service.plant import discards
 from shopfloor.block import make_block
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import BATCH_MEDIA_TYPE, REFUSAL_MEDIA_TYPE, Batch, Lane
 from shopfloor.signal import SeriesKey
 from shopfloor.wire import encode_batch, encode_block
-from tests.integration.ingest_server import IMM, SERIES, STRANGER, Running, batch, block, running
+from tests.integration.ingest_server import (
+    IMM,
+    SERIES,
+    STRANGER,
+    Running,
+    batch,
+    block,
+    heartbeat,
+    running,
+)
 
 
 @pytest.fixture
@@ -93,6 +103,65 @@ async def test_a_stream_cannot_be_taken_over_under_another_agents_name(plant: Ru
     thief = plant.token(Role.AGENT, "acme/dg01")
     assert (await plant.post(batch(2**61, agent="thief"), thief)).status_code == 403
     assert (await plant.post(batch(11, agent="renamed"))).status_code == 200
+
+
+async def test_an_agent_with_another_sites_token_keeps_its_data(plant: Running) -> None:
+    elsewhere = plant.token(Role.AGENT, "acme/dg01")
+    answer = await plant.post(batch(), elsewhere)
+    assert answer.status_code == 403
+    assert "acme/dg01" in answer.json()["error"]
+    report = await plant.client.post("/v1/heartbeats", json=heartbeat(), headers=elsewhere)
+    assert report.status_code == 403
+    assert plant.service.plant.list_quarantine() == []
+    assert (await plant.post(batch())).json()["durable_through"] == 10
+
+
+async def test_a_batch_wholly_outside_does_not_stop_the_stream_of_an_agent_that_is_at_home(
+    plant: Running,
+) -> None:
+    assert (
+        await plant.client.post("/v1/heartbeats", json=heartbeat(), headers=plant.agent)
+    ).status_code == 200
+    receipt = (await plant.post(Batch("gateway", "s", Lane.LIVE, 1, block(3, series=(STRANGER,))))).json()
+    assert (receipt["rejected"], receipt["durable_through"]) == (3, 3)
+    assert len(plant.service.plant.list_quarantine()) == 3
+
+
+async def test_streams_of_the_service_are_nobody_elses(plant: Running) -> None:
+    assert (await plant.post(batch(stream="readmit.1"))).status_code == 403
+
+
+async def test_memory_that_equal_values_take_counts_too(tmp_path: Path) -> None:
+    async with running(tmp_path, limits={"agent_waiting_bytes": 2**20}) as plant:
+        n = 100_000
+        rows = make_block(SERIES, np.zeros(n), np.full(n, time.time_ns()), time.time_ns(), np.zeros(n))
+        sent = Batch("gateway", "s", Lane.LIVE, 1, rows)
+        assert len(encode_batch(sent)) < 10_000
+        assert (await plant.post(sent)).status_code == 429
+        assert plant.service.backpressure.waiting_bytes == 0
+
+
+async def test_what_an_attempt_that_failed_left_in_quarantine_stays_refused(
+    plant: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> list[StoreUnavailable]:
+        return [StoreUnavailable("disk full")]
+
+    sent = Batch("gateway", "s", Lane.LIVE, 1, block(4, series=(SERIES[0], STRANGER)))
+    monkeypatch.setattr(plant.service.store, "write", unavailable)
+    assert (await plant.post(sent)).status_code == 503
+    monkeypatch.undo()
+    assert len(plant.service.plant.list_quarantine()) == 2
+    # Meanwhile the token reaches further.
+    receipt = (await plant.post(sent, plant.token(Role.AGENT, "acme"))).json()
+    assert receipt["rejections"] == [
+        {"seq": 2, "reason": "refused_before"},
+        {"seq": 4, "reason": "refused_before"},
+    ]
+    assert len(plant.service.plant.list_quarantine()) == 2
+    assert len((await plant.get("/v1/series"))["series"]) == 1
+    more = Batch("gateway", "s", Lane.LIVE, 5, block(4, series=(SERIES[0], STRANGER)))
+    assert (await plant.post(more, plant.token(Role.AGENT, "acme"))).json()["rejected"] == 0
 
 
 async def test_a_token_made_while_the_service_runs_works_at_once(plant: Running) -> None:
@@ -230,4 +299,5 @@ async def test_a_full_quarantine_counts_what_it_cannot_keep(tmp_path: Path) -> N
         receipt = (await plant.post(Batch("gateway", "s", Lane.LIVE, 1, rows))).json()
         assert (receipt["rejected"], receipt["durable_through"]) == (2, 4)
         assert plant.service.plant.list_quarantine() == []
-        assert plant.service.plant.spans_of("s") == [(2, 4, "dropped", 2)]
+        (discarded,) = discards.of_streams(plant.service.plant.engine, ["s"])
+        assert discarded == ("s", "gateway", 2, 4, 2, discards.Fate.FULL, "outside_scope")

@@ -69,6 +69,9 @@ class AdmissionMachine(RuleBasedStateMachine):
     def asset_of(self, agent_id: str) -> str | None:
         return "acme/hk01" if agent_id == "gateway" else None
 
+    def has_reported(self, agent_id: str) -> bool:
+        return agent_id == "gateway"
+
     def stream_agent(self, stream_id: str) -> str | None:
         return self.store.stream_agent(stream_id)
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_service.admission import (
+from ingest_service.backpressure import Backpressure, Busy
+from ingest_service.examination import (
     EARLIEST_NS,
     IMPLAUSIBLE_TIME,
     INFINITE,
@@ -13,10 +14,10 @@ from ingest_service.admission import (
     OUTSIDE_SCOPE,
     TOO_MANY_SERIES,
     Verdicts,
+    also_refused,
     examine,
     uncovered,
 )
-from ingest_service.backpressure import Backpressure, Busy
 from ingest_service.stores import NOTHING_REFUSED, Refused
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
@@ -75,6 +76,15 @@ def test_scope_is_a_path_and_not_a_prefix_of_text() -> None:
     assert found.tolist() == [False, True]
     assert verdicts.outside("acme/hk01", SERIES) is found
     assert verdicts.outside("acme", SERIES) is None
+
+
+def test_rows_that_lie_in_quarantine_already_stay_refused() -> None:
+    refused = Refused(np.array([2, 5]), np.array([1, 0], np.uint8), ("a", "b"))
+    assert also_refused(refused, np.array([2, 5]), "before") is refused
+    more = also_refused(refused, np.array([0, 2, 7]), "before")
+    assert reasons(more) == {0: "before", 2: "b", 5: "a", 7: "before"}
+    assert more.rows.tolist() == [0, 2, 5, 7]
+    assert reasons(also_refused(NOTHING_REFUSED, np.array([3]), "before")) == {3: "before"}
 
 
 @pytest.mark.parametrize(
