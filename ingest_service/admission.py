@@ -21,7 +21,7 @@ from ingest_service.fairness import FairGate
 from ingest_service.metrics import Metrics
 from ingest_service.plant import discards, quarantine
 from ingest_service.plant.store import PlantStore
-from ingest_service.stores import Admitted, Outcome, Refused, SampleStore
+from ingest_service.stores import NOTHING_REFUSED, Admitted, Outcome, Refused, SampleStore
 from shopfloor.block import Int64
 from shopfloor.errors import Permanent, StoreUnavailable
 from shopfloor.messages import Batch, Receipt
@@ -107,8 +107,13 @@ class Admission:
         self._left_over: dict[str, Int64] = {}
         self._repeated: dict[str, tuple[str, int]] = {}
 
-    async def admit(self, batch: Batch, identity: Identity) -> Receipt:
+    async def admit(self, batch: Batch, identity: Identity, refused: Refused = NOTHING_REFUSED) -> Receipt:
         """Make a batch durable and return what the agent may forget.
+
+        Args:
+            batch: samples.
+            identity: who sends it.
+            refused: rows that whoever read it found to be no samples; they go to quarantine with its reasons.
 
         Raises:
             NotYours: the token does not reach the batch's agent or stream.
@@ -117,7 +122,7 @@ class Admission:
         outside = self._verdicts.outside(identity.asset, batch.block.series)
         self._check_owner(batch, identity, outside)
         try:
-            outcome = await self._write(batch, identity, outside)
+            outcome = await self._write(batch, identity, outside, refused)
         except StoreUnavailable as error:
             # What lies in quarantine of it was not passed by the watermark: the next attempt has to look.
             self._settled.pop(batch.stream_id, None)
@@ -147,9 +152,11 @@ class Admission:
         return examine(batch.block, self._clock_ns(), outside, self._too_many(series, outside))
 
     async def _write(
-        self, batch: Batch, identity: Identity, outside: npt.NDArray[np.bool_] | None
+        self, batch: Batch, identity: Identity, outside: npt.NDArray[np.bool_] | None, refused: Refused
     ) -> Outcome:
-        refused = self.examine(batch, identity.asset, outside)
+        found = self.examine(batch, identity.asset, outside)
+        for reason, name in enumerate(found.reasons):
+            refused = also_refused(refused, found.rows[found.reason_index == reason], name)
         mark = (await self._store.watermark(batch.stream_id)).received_through
         if batch.stream_id not in self._settled:
             await self._settle(batch.stream_id, mark)

@@ -34,6 +34,8 @@ class _Agent:
     heartbeat: Heartbeat | None = None
     declared_hash: str = ""
     clock_offset_ns: int = 0
+    quiet_ns: int = _NO_CONTACT_NS
+    """Without a word for so long, it has no contact."""
 
 
 class AgentBook:
@@ -93,6 +95,13 @@ class AgentBook:
             if key.asset in self._writer or len(self._writer) < _MAX_WRITTEN_ASSETS:
                 self._writer[key.asset] = agent_id
 
+    def take_write(self, agent_id: str, now_ns: int, quiet_ns: int) -> None:
+        """Note that somebody wrote who sends no heartbeats; contact lasts for ``quiet_ns``."""
+        agent = self._agents.get(agent_id)
+        if agent is not None:
+            agent.last_contact, agent.quiet_ns = now_ns, quiet_ns
+            self._unsaved.add(agent_id)
+
     def set_declared(self, agent_id: str, config_hash: str, asset: str) -> None:
         """Note that the series of a configuration are known."""
         agent = self._agents.get(agent_id) or self._new(agent_id, asset)
@@ -102,8 +111,9 @@ class AgentBook:
     def has_contact(self, agent_id: str, now_ns: int) -> bool:
         """Tell whether an agent's last heartbeat is recent."""
         agent = self._agents.get(agent_id)
-        last = agent.last_contact if agent else None
-        return last is not None and now_ns - last < _NO_CONTACT_NS
+        if agent is None or agent.last_contact is None:
+            return False
+        return now_ns - agent.last_contact < agent.quiet_ns
 
     def contact(self, asset: str, now_ns: int) -> Contact:
         """Tell whether an asset has contact.
