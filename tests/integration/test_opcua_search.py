@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.object_ids import ObjectIds
 
 from edge_agent.sources.opcua import OpcUaSource
 from shopfloor.messages import SeriesDeclaration
@@ -82,6 +83,24 @@ async def test_what_was_found_once_is_missed_by_name_and_taken_up_again(plant: P
         await plant.add("v1")
         await plant.write("v1", 43.0)
         await sink.until(lambda: newest(sink, "v1") == 43.0)
+
+
+@pytest.mark.parametrize("mode", [{"mode": "subscribe"}, {"mode": "poll", "interval_s": 0.05}])
+async def test_a_change_of_the_address_space_is_searched_at_once(plant: Plant, mode: dict[str, Any]) -> None:
+    sink = MemorySink()
+    source = searching(plant, groups={"live": mode}, rebrowse_s=86_400)
+    async with running(source, sink):
+        await sink.until(lambda: len(series(sink)) == 3)
+        assert plant.server is not None
+        changed = await plant.server.get_event_generator(
+            ua.NodeId(ua.Int32(ObjectIds.GeneralModelChangeEventType), ua.Int16(0)),
+            ua.NodeId(ua.Int32(ObjectIds.Server), ua.Int16(0)),
+        )
+        await plant.add("late")
+        await plant.write("late", 7.0)
+        await changed.trigger()
+        await sink.until(lambda: newest(sink, "late") == 7.0)
+    assert sink.counts["address_space_changed"] == 1
 
 
 async def test_units_ranges_and_names_of_enumerations_are_the_servers(plant: Plant) -> None:

@@ -71,6 +71,8 @@ class Changes:
         self, subscription: Tracked, notification: Notification, received: int, mark: Mark
     ) -> None:
         """Put what has changed into the buffer; return once it is durable."""
+        if notification.events:
+            self._live.model_changed()
         block, readings = await self._live.samples(notification.columns, received)
         state: State = {}
         if nodes := overflowed(readings):

@@ -201,8 +201,8 @@ class OpcUaConfig(ConfigModel):
     """Folder of profiles of your own, one YAML file each; default none. One with the name of ours counts instead."""
     rebrowse_s: Annotated[float, Field(ge=1, le=86_400)] = 300.0
     """How often the server is searched for what ``globs`` and ``profiles`` may find anew, in seconds; default 300. It
-    is also searched after every connecting, when nodes come back, and every ``retry_s``, doubling up to a minute,
-    as long as one of them has found nothing."""
+    is also searched after every connecting, when nodes come back, when it reports that its address space has changed, and
+    every ``retry_s``, doubling up to a minute, as long as one of them has found nothing."""
     read_metadata: bool = True
     """Ask the server once a session for units, ranges and descriptions where the configuration gives none; default
     true. It is done beside everything else, some hundred nodes at a time."""

@@ -238,9 +238,17 @@ class Events:
             level = next(rest)
             value = level.Value.Value if level.Value is not None else None
             try:
-                reason = await self._types.prepare(listener, self._saved_books()) or await monitor(
-                    session, subscriptions.number(EVENTS), listener, node
-                )
+                reason = await self._types.prepare(listener, self._saved_books())
+                if not reason:
+                    assert listener.filter is not None
+                    reason, listener.filter = await monitor(
+                        session,
+                        subscriptions.tracked(EVENTS).number,
+                        node,
+                        listener.filter,
+                        handle=listener.number,
+                        queue_size=listener.config.queue_size,
+                    )
             except ServiceFault as fault:
                 reason = str(fault)
             if reason:
@@ -283,7 +291,7 @@ class Events:
     async def _ask_for_conditions(self, subscriptions: Subscriptions) -> None:
         if EVENTS not in subscriptions or not any(each.book and each.node for each in self.listeners):
             return
-        refused = await ask_for_conditions(self._live.session, subscriptions.number(EVENTS))
+        refused = await ask_for_conditions(self._live.session, subscriptions.tracked(EVENTS).number)
         if refused:
             self._live.sink.count("condition_refresh_refused")
             log.info("source %s: ConditionRefresh: %s", self._source, refused)

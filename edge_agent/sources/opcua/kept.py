@@ -51,6 +51,8 @@ class Tracked:
     expected: int = 0
     """Sequence number of the next notification; 0 as long as the first one is still to come."""
     last_saved_ns: int = 0
+    hears_model: bool = False
+    """Whether it also brings changes of the address space."""
 
 
 class Taker(Protocol):

@@ -142,18 +142,32 @@ class Types:
         return tree
 
 
-async def monitor(session: Session, subscription: int, listener: Listener, node: ua.NodeId) -> str:
-    """Create a notifier's monitored item; return why the server does not, empty if it does."""
-    wanted = listener.filter
-    assert wanted is not None
-    status = await _create(session, subscription, listener, node, wanted)
+async def monitor(
+    session: Session,
+    subscription: int,
+    node: ua.NodeId,
+    wanted: ua.EventFilter,
+    *,
+    handle: int,
+    queue_size: int,
+) -> tuple[str, ua.EventFilter]:
+    """Create a notifier's monitored item.
+
+    Returns:
+        Why the server does not, empty if it does; and the filter that it has then.
+    """
+
+    async def attempt(filtered: ua.EventFilter) -> ua.StatusCode:
+        return await _create(session, subscription, node, filtered, handle, queue_size)
+
+    status = await attempt(wanted)
     if not status.is_good() and len(wanted.WhereClause.Elements) > 1:
         # Simple servers take one condition and no more.
         plain = ua.EventFilter(wanted.SelectClauses, of_type_only(_root_of(wanted)))
-        again = await _create(session, subscription, listener, node, plain)
+        again = await attempt(plain)
         if again.is_good():
-            listener.filter, status = plain, again
-    return "" if status.is_good() else status_name(status.value)
+            return "", plain
+    return "" if status.is_good() else status_name(status.value), wanted
 
 
 async def ask_for_conditions(session: Session, subscription: int) -> str:
@@ -175,7 +189,12 @@ async def ask_for_conditions(session: Session, subscription: int) -> str:
 
 
 async def _create(
-    session: Session, subscription: int, listener: Listener, node: ua.NodeId, wanted: ua.EventFilter
+    session: Session,
+    subscription: int,
+    node: ua.NodeId,
+    wanted: ua.EventFilter,
+    handle: int,
+    queue_size: int,
 ) -> ua.StatusCode:
     request = ua.CreateMonitoredItemsRequest()
     request.Parameters.SubscriptionId = ua.UInt32(subscription)
@@ -185,10 +204,10 @@ async def _create(
             ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.EventNotifier),
             MonitoringMode=ua.MonitoringMode.Reporting,
             RequestedParameters=ua.MonitoringParameters(
-                ClientHandle=ua.UInt32(listener.number),
+                ClientHandle=ua.UInt32(handle),
                 SamplingInterval=ua.Double(0),
                 Filter=wanted,
-                QueueSize=ua.UInt32(listener.config.queue_size),
+                QueueSize=ua.UInt32(queue_size),
                 DiscardOldest=YES,
             ),
         )

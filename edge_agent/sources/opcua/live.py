@@ -95,6 +95,11 @@ class Live:
         self.history_wanted.set()
         return change.state, change.lost
 
+    def model_changed(self) -> None:
+        """Note that the server's address space has changed: there may be more to be found."""
+        self.sink.count("address_space_changed")
+        self.search_wanted.set()
+
     async def overflowed(self, group: str, numbers: Sequence[int], until: int) -> State:
         """Note that the server's queues of nodes overflowed before ``until``; return the state to put."""
         self.sink.count("server_queue_overflow", len(numbers))

@@ -19,30 +19,36 @@ from edge_agent.sources.opcua.session import Session
 from edge_agent.sources.opcua.walk import walk
 
 _MAX_RETRY_S: Final = 60.0
+_REST: Final = 9.0
+"""A search is followed by so many times its duration without one, unless it is time for it."""
 
 
 async def keep_searching(
     live: Live, discovery: Discovery, attach: Callable[[Iterable[int]], Awaitable[None]]
 ) -> Never:
-    """Search at once, every ``rebrowse_s``, when nodes have come back, and sooner while something finds nothing.
+    """Search at once, every ``rebrowse_s``, when there may be more to find, and sooner while something finds nothing.
 
     Args:
         live: the session.
         discovery: what was found so far, of this server.
         attach: begins to read nodes, by number.
     """
-    config = live.config
+    config, loop = live.config, asyncio.get_running_loop()
     retry_s = config.retry_s
     while True:
         live.search_wanted.clear()
+        began_s = loop.time()
         found = await _search(live, discovery, attach)
+        ended_s = loop.time()
         retry_s = config.retry_s if found else min(2 * retry_s, max(_MAX_RETRY_S, config.retry_s))
         wait_s = min(retry_s, config.rebrowse_s) if discovery.searching else config.rebrowse_s
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await live.search_wanted.wait()
-        # One search for all that comes back together.
-        await asyncio.sleep(min(config.retry_s, 1.0))
+        # One search for all that comes back, or changes, together; and a server that never ceases to change is not
+        # searched all the time.
+        rest_s = max(config.retry_s, _REST * (ended_s - began_s)) if live.search_wanted.is_set() else 0.0
+        await asyncio.sleep(max(min(config.retry_s, 1.0), ended_s + rest_s - loop.time()))
 
 
 async def wanted_nodes(session: Session, config: OpcUaConfig) -> tuple[list[NodeConfig], list[str]]:

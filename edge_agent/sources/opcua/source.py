@@ -23,6 +23,7 @@ from edge_agent.sources.opcua.discovery import Discovery
 from edge_agent.sources.opcua.events import EVENTS, Events
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.machine_events import machine_events
+from edge_agent.sources.opcua.model_changes import MODEL, ModelChanges
 from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
 from edge_agent.sources.opcua.poll import Poll
 from edge_agent.sources.opcua.resolve import Problem, resolve
@@ -149,6 +150,9 @@ class OpcUaSource:
         }
         if self._events.open(live):
             takers[EVENTS] = self._events
+        model_changes = ModelChanges(live)
+        if config.rules:
+            takers[MODEL] = model_changes
         watched = set(await subscriptions.inherit(takers))
         polls: list[Poll] = []
         for group in self._nodes.groups:
@@ -163,6 +167,8 @@ class OpcUaSource:
             [number for number in range(len(self._nodes.configs)) if number not in watched],
         )
         await self._events.attach(subscriptions)
+        if config.rules:
+            await model_changes.listen(subscriptions)
         self._remark(session)
         live.report()
         async with asyncio.TaskGroup() as tasks:

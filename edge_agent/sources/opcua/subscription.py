@@ -82,9 +82,14 @@ class Subscriptions:
         """Have the server watch nodes; see `Changes.monitor`."""
         return await self._changes.monitor(self._by_group[group].number, settings, nodes)
 
-    def number(self, group: str) -> int:
-        """Return the server's SubscriptionId of a group; raises KeyError where it has none."""
-        return self._by_group[group].number
+    def tracked(self, group: str) -> Tracked:
+        """Return the subscription of a group; raises KeyError where it has none."""
+        return self._by_group[group]
+
+    def of_variables(self) -> Tracked | None:
+        """Return the first subscription of variables, None where there is none."""
+        own = (each for group, each in self._by_group.items() if self._takers[group] is self._changes)
+        return next(own, None)
 
     async def run(self) -> Never:
         """Publish for ever, from the first subscription on.
