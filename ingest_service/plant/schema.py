@@ -34,6 +34,8 @@ agent: Final = Table(
     Column("heartbeat", String),
     Column("declared_hash", String(1000), nullable=False, server_default=""),
     Column("first_seen", BigInteger),
+    # Its row stays: whose streams they were is asked for as long as they are there.
+    Column("retired_at", BigInteger),
 )
 declaration: Final = Table(
     "declaration",

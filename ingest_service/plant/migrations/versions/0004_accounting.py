@@ -55,6 +55,7 @@ def upgrade() -> None:
     op.create_index("quarantine_by_time", "quarantine", ["quarantined_at", "stream_id", "seq"])
     op.create_index("quarantine_by_readmission", "quarantine", ["readmit_stream", "readmit_seq"])
     op.add_column("agent", sa.Column("first_seen", sa.BigInteger))
+    op.add_column("agent", sa.Column("retired_at", sa.BigInteger))
     # What had no room in quarantine was a loss record, over numbers of which some are stored.
     span, discard = sa.table("span", *_columns(_SPAN)), sa.table("discard", *_columns(_DISCARD))
     full = span.c.reason.like(_FULL)
@@ -67,6 +68,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("agent", "retired_at")
     op.drop_column("agent", "first_seen")
     op.drop_index("quarantine_by_readmission", "quarantine")
     op.drop_index("quarantine_by_time", "quarantine")
