@@ -13,13 +13,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest_service.access.gate import Gate
 from ingest_service.config import IngestConfig, is_loopback
+from ingest_service.line_protocol.door import LineProtocol
 from ingest_service.routes import (
     Refused,
     agents,
     audit,
     batches,
     json_response,
+    line_protocol,
     live,
+    samples,
     series,
     session,
     status,
@@ -88,11 +91,15 @@ class Hardening:
 
 def create_app(service: Service) -> FastAPI:
     """Return the application; its lifespan opens and closes ``service``."""
+    door = LineProtocol(service.config.line_protocol, service)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with service:
-            yield
+            try:
+                yield
+            finally:
+                await door.close()
 
     app = FastAPI(
         title="Shopfloor ingestion service",
@@ -103,7 +110,20 @@ def create_app(service: Service) -> FastAPI:
         responses=_ANSWERS,
     )
     app.state.service = service
-    for module in (batches, agents, series, live, status, session, tokens, users, audit):
+    app.state.line_protocol = door
+    for module in (
+        batches,
+        line_protocol,
+        agents,
+        series,
+        samples,
+        live,
+        status,
+        session,
+        tokens,
+        users,
+        audit,
+    ):
         app.include_router(module.router)
     add_page(app, service.config.page_folder)
     app.add_exception_handler(Refused, _refuse)

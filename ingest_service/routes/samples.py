@@ -1,0 +1,241 @@
+"""``GET /v1/samples``: the past, raw, thinned or in buckets, as JSON, CSV, Arrow, Parquet or blocks of our own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from ingest_service.reading import aggregates, question, tables
+from ingest_service.reading.pages import pages
+from ingest_service.reading.question import Unanswerable
+from ingest_service.reading.thinning import thinned
+from ingest_service.routes import Refused, json_response, service_of
+from ingest_service.routes.series import Assets, Reader, Signals, selector_of, values_of
+from ingest_service.service import Service
+from ingest_service.stores import Buckets, Grid, Position, Raw, Selector, TimeSpan
+from shopfloor.errors import StoreUnavailable
+from shopfloor.wire import encode_block
+
+BLOCK_MEDIA_TYPE: Final = "application/vnd.shopfloor.block"
+_BLOCK_ROWS: Final = 100_000
+
+router = APIRouter(tags=["readers"])
+Moment = Annotated[str | None, Query(description="ms since 1970, or ISO 8601", examples=["1763778000000"])]
+Every = Annotated[
+    str | None,
+    Query(description="Width of a bucket: seconds, or 250ms, 15m, 1h, 1d, 1w, 1mo, 1y", examples=["1h"]),
+]
+Names = Annotated[
+    list[str] | None,
+    Query(
+        description=f"Aggregates of each bucket: {', '.join(aggregates.AGGREGATES)}", examples=["mean,max"]
+    ),
+]
+Form = Literal["json", "csv", "arrow", "parquet"]
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Samples or aggregates",
+        "content": {
+            "application/json": {"example": {"series": [], "truncated": False, "next": None}},
+            **{kind: {} for kind in (tables.CSV, tables.ARROW, tables.PARQUET, BLOCK_MEDIA_TYPE)},
+        },
+    },
+    400: {"description": "The question makes no sense, or asks for too much; `error` says what of it"},
+    503: {"description": "The store does not answer now; see Retry-After"},
+}
+
+
+class _Asked(NamedTuple):
+    service: Service
+    selector: Selector
+    span: TimeSpan
+    form: str
+
+
+@router.get("/v1/samples", responses=_ANSWERS)
+async def get_samples(
+    request: Request,
+    identity: Reader,
+    asset: Assets = None,
+    signal: Signals = None,
+    begin: Annotated[Moment, Query(alias="from")] = None,
+    end: Annotated[Moment, Query(alias="to")] = None,
+    points: Annotated[
+        int | None, Query(ge=1, le=100_000, description="Buckets, or samples, of a series")
+    ] = None,
+    every: Every = None,
+    time_zone: Annotated[str, Query(description="Whose days, weeks, months; IANA name", max_length=60)] = "",
+    aggregate: Names = None,
+    thin: Annotated[
+        Literal["lttb"] | None, Query(description="Keep `points` samples that shape the line")
+    ] = None,
+    limit: Annotated[int | None, Query(ge=1, description="Samples in one answer")] = None,
+    cursor: Annotated[str | None, Query(description="`next` of the answer before", max_length=4000)] = None,
+    form: Annotated[Form | None, Query(alias="format", description="Default: by Accept, else json")] = None,
+) -> Response:
+    """Return the samples of a span (the last hour by default), raw or in buckets."""
+    service = service_of(request)
+    selector = selector_of(identity, asset, signal)
+    try:
+        span = question.span_of(begin, end, service.clock_ns())
+        asked = _Asked(service, selector, span, form or _form(request))
+        if thin is not None:
+            return await _thinned(asked, points or 500)
+        if points is not None or every is not None:
+            if span.from_ns == span.to_ns:
+                return json_response({"series": [], "truncated": False})
+            grid = (
+                question.grid_of(span, question.width_of(every), time_zone)
+                if every is not None
+                else question.points_grid(span, points or 1)
+            )
+            return await _bucketed(asked, grid, aggregates.chosen(aggregate or ()))
+        after = None if cursor is None else question.read_cursor(cursor)
+        if BLOCK_MEDIA_TYPE in request.headers.get("accept", ""):
+            return await _blocks(asked)
+        if asked.form != "json":
+            return await _exported(asked, limit, after)
+        return await _listed(asked, limit, after)
+    except Unanswerable as error:
+        raise Refused(400, {"error": str(error)}) from error
+    except StoreUnavailable as error:
+        raise Refused(503, {"error": "store_unavailable"}, {"Retry-After": "2"}) from error
+
+
+def _form(request: Request) -> str:
+    accepted = request.headers.get("accept", "")
+    return next((form for form, kind in tables.MEDIA_TYPES.items() if kind in accepted), "json")
+
+
+async def _listed(asked: _Asked, limit: int | None, after: Position | None) -> Response:
+    most = asked.service.config.limits.read_samples
+    if limit is not None and limit > most:
+        raise Unanswerable(
+            f"limit: a JSON answer has at most {most} samples; csv, arrow and parquet have no bound"
+        )
+    raw = await asked.service.store.read(asked.selector, asked.span, limit or most, after)
+    place = raw.position(after) if raw.truncated else None
+    following = None if place is None else question.cursor_text(place)
+    return json_response(
+        {"series": _series(asked.service, raw), "truncated": raw.truncated, "next": following}
+    )
+
+
+async def _thinned(asked: _Asked, points: int) -> Response:
+    most = asked.service.config.limits.export_samples
+    raw = await asked.service.store.read(asked.selector, asked.span, most)
+    if raw.truncated:
+        raise Unanswerable(
+            f"thin: more than {most} samples; ask for a shorter span, or for buckets (every, points)"
+        )
+    raw = await asyncio.to_thread(thinned, raw, points)
+    if asked.form == "json":
+        return json_response({"series": _series(asked.service, raw), "truncated": False, "next": None})
+    return _stream(_one(tables.sample_batch(raw)), tables.SAMPLE_SCHEMA, asked.form)
+
+
+async def _exported(asked: _Asked, limit: int | None, after: Position | None) -> Response:
+    found = pages(asked.service.store, asked.selector, asked.span, limit, after)
+    # Asked for before the answer begins: what fails now can still be said with a status.
+    first = await anext(found)
+
+    async def batches() -> AsyncIterator[Any]:
+        yield await asyncio.to_thread(tables.sample_batch, first)
+        async for raw in found:
+            yield await asyncio.to_thread(tables.sample_batch, raw)
+
+    return _stream(batches(), tables.SAMPLE_SCHEMA, asked.form)
+
+
+async def _bucketed(asked: _Asked, grid: Grid, names: tuple[str, ...]) -> Response:
+    service = asked.service
+    buckets = await service.store.downsample(asked.selector, grid, service.config.limits.read_samples)
+    before = None
+    if aggregates.needs_before(names) and len(buckets.bucket):
+        before = await service.store.before(asked.selector, grid.span.from_ns, aggregates.BEFORE_NS)
+    columns = aggregates.columns_of(buckets, names, before, now_ns=service.clock_ns())
+    if "bad" not in names:
+        # Buckets that hold nothing but BAD samples have no values to show.
+        shown = np.flatnonzero(buckets.partials.count)
+        buckets, columns = _only(buckets, shown), {name: column[shown] for name, column in columns.items()}
+    if asked.form != "json":
+        batch = await asyncio.to_thread(tables.bucket_batch, buckets, columns)
+        return _stream(_one(batch), batch.schema, asked.form)
+    edges = np.searchsorted(buckets.series_index, np.arange(len(buckets.series) + 1)).tolist()
+    starts = buckets.start // 1_000_000
+    return json_response(
+        {
+            "series": [
+                {
+                    "id": one.id,
+                    "asset": str(one.key.asset),
+                    "signal": one.key.signal,
+                    "unit": service.unit(one.key),
+                    "t": starts[start:stop].tolist(),
+                    **{name: column[start:stop].tolist() for name, column in columns.items()},
+                }
+                for one, start, stop in zip(buckets.series, edges, edges[1:], strict=False)
+            ],
+            "truncated": buckets.truncated,
+        }
+    )
+
+
+def _only(buckets: Buckets, rows: Any) -> Buckets:
+    return Buckets(
+        buckets.series,
+        buckets.series_index[rows],
+        buckets.bucket[rows],
+        buckets.grid,
+        buckets.partials.take(rows),
+        buckets.truncated,
+    )
+
+
+async def _blocks(asked: _Asked) -> Response:
+    raw = await asked.service.store.read(
+        asked.selector, asked.span, asked.service.config.limits.export_samples
+    )
+
+    async def encoded() -> AsyncIterator[bytes]:
+        # Length-prefixed; each is a message of the wire format.
+        for start in range(0, max(1, len(raw.block)), _BLOCK_ROWS):
+            rows = np.arange(start, min(start + _BLOCK_ROWS, len(raw.block)))
+            message = await asyncio.to_thread(encode_block, raw.block.take(rows))
+            yield len(message).to_bytes(4, "little") + message
+
+    headers = {"Shopfloor-Truncated": str(raw.truncated).lower()}
+    return StreamingResponse(encoded(), headers=headers, media_type=BLOCK_MEDIA_TYPE)
+
+
+def _stream(batches: AsyncIterator[Any], schema: Any, form: str) -> Response:
+    headers = {"Content-Disposition": f'attachment; filename="samples.{form}"'}
+    return StreamingResponse(
+        tables.encoded(batches, schema, form), headers=headers, media_type=tables.MEDIA_TYPES[form]
+    )
+
+
+async def _one(batch: Any) -> AsyncIterator[Any]:
+    yield batch
+
+
+def _series(service: Service, raw: Raw) -> list[dict[str, Any]]:
+    block = raw.block
+    edges = np.searchsorted(block.series_index, np.arange(len(raw.series) + 1)).tolist()
+    return [
+        {
+            "id": one.id,
+            "asset": str(one.key.asset),
+            "signal": one.key.signal,
+            "unit": service.unit(one.key),
+            "t": (block.source_time[start:stop] // 1_000_000).tolist(),
+            "value": values_of(raw, start, stop),
+            "quality": block.quality[start:stop].tolist(),
+        }
+        for one, start, stop in zip(raw.series, edges, edges[1:], strict=False)
+    ]
