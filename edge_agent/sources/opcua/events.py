@@ -280,13 +280,13 @@ class Events:
         readable = {listener.number} if listener.with_history else set()
         change = self._coverage.interrupted(EVENTS, [listener.number], until, readable=readable)
         self._history_wanted.set()
-        await self._record_lost(change.lost, "events: the server's queue overflowed")
+        await self._record_lost(change.lost, "events: the server's queue overflowed", at_least=1)
         return change.state
 
-    async def _record_lost(self, spans: Iterable[Span], reason: str) -> None:
+    async def _record_lost(self, spans: Iterable[Span], reason: str, *, at_least: int = 0) -> None:
         for span in spans:
             for asset in dict.fromkeys(str(self.listeners[number].config.asset) for number in span.nodes):
-                await self._live.sink.gap(reason, span.start, span.end, asset=asset)
+                await self._live.sink.gap(reason, span.start, span.end, asset=asset, count=at_least)
 
     async def _ask_for_conditions(self, subscriptions: Subscriptions) -> None:
         if EVENTS not in subscriptions or not any(each.book and each.node for each in self.listeners):

@@ -104,7 +104,10 @@ class Live:
         """Note that the server's queues of nodes overflowed before ``until``; return the state to put."""
         self.sink.count("server_queue_overflow", len(numbers))
         change = self.coverage.interrupted(group, numbers, until, readable=self.nodes.readable)
-        await self.record_lost(change.lost, "the server's queue overflowed, and it keeps no history")
+        # The bit says that one is missing, not how many.
+        await self.record_lost(
+            change.lost, "the server's queue overflowed, and it keeps no history", of_each=1
+        )
         self.history_wanted.set()
         return change.state
 
@@ -116,11 +119,11 @@ class Live:
         await self.sink.put(NO_SAMPLES, self.coverage.leave(numbers))
         self.report()
 
-    async def record_lost(self, spans: Iterable[Span], reason: str) -> None:
-        """Record what can't be read again, once for every asset."""
+    async def record_lost(self, spans: Iterable[Span], reason: str, *, of_each: int = 0) -> None:
+        """Record what can't be read again, once for every asset; ``of_each`` node so many values at least."""
         for span in spans:
-            for asset in self.nodes.assets_of(span.nodes):
-                await self.sink.gap(reason, span.start, span.end, asset=asset)
+            for asset, members in self.nodes.by_asset(span.nodes).items():
+                await self.sink.gap(reason, span.start, span.end, asset=asset, count=of_each * members)
 
     def report(self) -> None:
         """Say how the source is doing."""

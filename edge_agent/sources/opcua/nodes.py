@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -244,9 +245,9 @@ class Nodes:
             return block
         return self.wording.put(block, lambda: self.series, self.companion)
 
-    def assets_of(self, numbers: Iterable[int]) -> list[str]:
-        """Return the distinct assets of some nodes."""
-        return sorted({str(self.series[number].asset) for number in numbers})
+    def by_asset(self, numbers: Iterable[int]) -> Mapping[str, int]:
+        """Return how many of some nodes belong to each asset, in its order."""
+        return dict(sorted(Counter(str(self.series[number].asset) for number in numbers).items()))
 
 
 def _count(sink: BlockSink, what: Mapping[str, int]) -> None:
