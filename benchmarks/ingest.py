@@ -33,7 +33,7 @@ import numpy as np
 
 from ingest_service.auth import Role, create_token
 from ingest_service.plant.engine import connect
-from ingest_service.stores.duckdb_schema import Tuning
+from ingest_service.stores.duckdb_schema import Tuning, all_samples_sql
 from ingest_service.stores.duckdb_schema import connect as connect_store
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock
@@ -146,14 +146,15 @@ def verify(path: Path, acknowledged: list[int]) -> tuple[int, int]:
             "SELECT series_id, asset, signal FROM series"
         ).fetchall()
     }
-    total = connection.execute("SELECT count(*) FROM sample").fetchall()[0][0]
+    everything = all_samples_sql(connection, path.with_suffix(""))
+    total = connection.execute(f"SELECT count(*) FROM ({everything})").fetchall()[0][0]  # noqa: S608 - ours
     for agent, batches in enumerate(acknowledged):
         series = series_of(agent)
         ids = {
             "series_id": np.array([known.get((str(key.asset), key.signal), 0) for key in series], np.uint32)
         }
         found = connection.execute(
-            "SELECT series_id, source_time, received_time, value, quality, status FROM sample "
+            f"SELECT series_id, source_time, received_time, value, quality, status FROM ({everything}) "  # noqa: S608
             "WHERE series_id IN (SELECT series_id FROM ids) ORDER BY source_time, series_id"
         ).fetchnumpy()
         expected = _expected(agent, batches, series, ids["series_id"])

@@ -209,13 +209,28 @@ def partials_of(
         Series index, bucket number and partials of every bucket with a usable or BAD sample.
     """
     bucket = np.searchsorted(grid.edges, source_time, side="right") - 1
-    counted = (bucket >= 0) & (bucket < len(grid)) & (~np.isnan(value) | (quality >= Quality.BAD))
+    inside = (bucket >= 0) & (bucket < len(grid))
+    if not inside.all():
+        series_index, source_time, value = series_index[inside], source_time[inside], value[inside]
+        quality, bucket = quality[inside], bucket[inside]
+    return partials_by(series_index, bucket.astype(np.int64), source_time, value, quality)
+
+
+def partials_by(
+    series_index: npt.NDArray[np.integer],
+    bucket: Int64,
+    source_time: Int64,
+    value: Float64,
+    quality: UInt8,
+) -> tuple[npt.NDArray[np.integer], Int64, Partials]:
+    """Compute the partials of sorted columns whose bucket numbers are known; see `partials_of`."""
+    counted = ~np.isnan(value) | (quality >= Quality.BAD)
     if not counted.all():
         series_index, source_time, value = series_index[counted], source_time[counted], value[counted]
         quality, bucket = quality[counted], bucket[counted]
     starts = run_starts(series_index, bucket)
     merged = merge(single(source_time, value, quality), starts)
-    return series_index[starts], bucket[starts].astype(np.int64), merged
+    return series_index[starts], bucket[starts], merged
 
 
 def run_starts(*columns: npt.NDArray[np.generic]) -> npt.NDArray[np.intp]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -31,10 +32,17 @@ from ingest_service.stores import (
     Watermark,
 )
 from ingest_service.stores import duckdb_reader as reader
+from ingest_service.stores.duckdb_catalog import Pins, remove_stray_files
+from ingest_service.stores.duckdb_downsample import downsample
 from ingest_service.stores.duckdb_ledger import read_ledger
+from ingest_service.stores.duckdb_part_reader import PartReader
 from ingest_service.stores.duckdb_schema import (
     Tuning,
     connect,
+    count_hot,
+    drop_stale_tables,
+    generations,
+    load_newest,
     load_series,
     load_stream_agents,
     load_watermarks,
@@ -76,6 +84,8 @@ class DuckDBStore:
     ) -> None:
         self._path = path
         self._tuning = tuning or Tuning()
+        self.folder = path.with_suffix("")
+        """Where the Parquet files lie."""
         self._connection = connect(path, self._tuning)
         self._lock = threading.Lock()
         self._closed = False
@@ -83,7 +93,12 @@ class DuckDBStore:
         self.newest = LatestTable()
         self.listeners: list[CommitListener] = [self.newest.update]
         self.index.restore(load_series(self._connection))
+        self._pins = Pins()
+        self._files = PartReader(self.folder)
+        drop_stale_tables(self._connection)
+        remove_stray_files(self.folder, self._connection)
         self._restore_newest()
+        generation = generations(self._connection)[-1]
         self._readers = ThreadPoolExecutor(2, "sample-store-reader")
         self._writer = Writer(
             self._connection,
@@ -94,6 +109,10 @@ class DuckDBStore:
             self.listeners,
             quarantine,
             observe_commit,
+            generation,
+            count_hot(self._connection, generation),
+            lambda: shutil.disk_usage(path.parent).free,
+            self._tuning.reserve_bytes,
         )
 
     @property
@@ -143,15 +162,19 @@ class DuckDBStore:
         self, selector: Selector, span: TimeSpan, limit: int, after: Position | None = None
     ) -> Raw:
         """See `SampleStore.read`."""
-        return await self._query(reader.read_samples, self.index.select(selector), span, limit, after)
+        return await self._query(
+            reader.read_samples, self._files, self.index.select(selector), span, limit, after
+        )
 
     async def downsample(self, selector: Selector, grid: Grid, limit: int) -> Buckets:
         """See `SampleStore.downsample`."""
-        return await self._query(reader.downsample, self.index.select(selector), grid, limit)
+        return await self._query(downsample, self._files, self.index.select(selector), grid, limit)
 
     async def before(self, selector: Selector, at_ns: int, within_ns: int) -> Raw:
         """See `SampleStore.before`."""
-        return await self._query(reader.read_before, self.index.select(selector), at_ns, within_ns)
+        return await self._query(
+            reader.read_before, self._files, self.index.select(selector), at_ns, within_ns
+        )
 
     async def runs(self, stream_id: str) -> Sequence[Run]:
         """See `SampleStore.runs`."""
@@ -186,9 +209,9 @@ class DuckDBStore:
     ) -> Answer:
         def run() -> Answer:
             try:
-                with self._lock:
-                    cursor = self._connection.cursor()
-                with contextlib.closing(cursor):
+                # What counts is held before it is looked at, and one transaction sees one state of it.
+                with self._pins.reading(), self._cursor() as cursor:
+                    cursor.execute("BEGIN TRANSACTION READ ONLY")
                     return function(cursor, *args, **kwargs)
             except duckdb.Error as error:
                 raise StoreUnavailable(f"the store can't read now: {error}", retry_after_s=2.0) from error
@@ -205,20 +228,23 @@ class DuckDBStore:
             self._connection = connect(self._path, self._tuning)
             return self._connection
 
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._lock:
+            cursor = self._connection.cursor()
+        with contextlib.closing(cursor):
+            yield cursor
+
     def _restore_newest(self) -> None:
-        found = reader.newest_rows(self._connection, TOLERANCE_NS)
-        text = {
-            row: line
-            for row, line in enumerate(np.ma.asarray(found["text"]).tolist())
-            if isinstance(line, str)
-        }
-        self.newest.update(
-            Committed(
-                np.ascontiguousarray(found["series_id"], dtype=np.uint32),
-                np.ascontiguousarray(found["source_time"], dtype=np.int64),
-                np.ascontiguousarray(found["received_time"], dtype=np.int64),
-                np.ma.filled(np.ma.asarray(found["value"], dtype=np.float64), np.nan),
-                np.ascontiguousarray(found["quality"], dtype=np.uint8),
-                text,
+        for rows in (load_newest(self._connection), *reader.newest_of_hot(self._connection, TOLERANCE_NS)):
+            text = {} if rows.text is None else dict(enumerate(rows.text.tolist()))
+            self.newest.update(
+                Committed(
+                    rows.series_id,
+                    rows.source_time,
+                    rows.received_time,
+                    rows.value,
+                    rows.quality,
+                    {row: one for row, one in text.items() if one is not None},
+                )
             )
-        )

@@ -93,8 +93,8 @@ class Group:
             text,
         )
 
-    def insert(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Insert samples and ledger rows; the transaction is the caller's."""
+    def insert(self, connection: duckdb.DuckDBPyConnection, table: str) -> None:
+        """Insert samples into a hot table and ledger rows; the transaction is the caller's."""
         rows = self.committed
         # DuckDB reads the local dictionaries by their names.
         columns: dict[str, npt.NDArray[Any]] = {
@@ -111,10 +111,10 @@ class Group:
             texts: dict[str, npt.NDArray[Any]] = {name: column[is_text] for name, column in columns.items()}
             texts["text"] = np.array([rows.text[row] for row in sorted(rows.text)], dtype=object)
             columns = {name: column[~is_text] for name, column in columns.items()}
-            connection.execute("INSERT INTO sample SELECT * FROM texts")
+            connection.execute(f"INSERT INTO {table} SELECT * FROM texts")  # noqa: S608 - a name of ours
             del texts
         if len(columns["series_id"]):
-            connection.execute("INSERT INTO sample SELECT *, NULL FROM columns")
+            connection.execute(f"INSERT INTO {table} SELECT *, NULL FROM columns")  # noqa: S608
         del columns
         now = time.time_ns()
         ledger = {

@@ -1,22 +1,156 @@
-"""Reading from the embedded store: each query on a cursor of its own, so that none waits for a commit."""
+"""Reading from the embedded store: hot rows and files as one, each query on a cursor and a snapshot of its own."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from ingest_service.stores import Buckets, Grid, Position, Raw, Run, SeriesInfo, TimeSpan
-from ingest_service.stores.buckets import partials_of
-from shopfloor.block import NO_TEXT, Float64, SampleBlock
+from ingest_service.stores import Position, Raw, Run, SeriesInfo, TimeSpan
+from ingest_service.stores.buckets import run_starts
+from ingest_service.stores.duckdb_catalog import Part, View, view_of
+from ingest_service.stores.duckdb_part_reader import PartReader
+from ingest_service.stores.duckdb_rows import COLUMNS, NO_ROWS, Rows, concat_rows, order_of, rows_of_arrow
+from ingest_service.stores.duckdb_schema import generations, hot_table
+from shopfloor.block import NO_TEXT, Float64, Quality, SampleBlock, UInt32
+
+LISTED_SERIES: Final = 50
+"""So many series are named in a query; more are joined."""
+
+
+class Question:
+    """Some series in a snapshot of the store.
+
+    Args:
+        cursor: with a transaction of its own, in which it sees one state of everything.
+        reader: of the files.
+        series: sorted by key.
+    """
+
+    def __init__(
+        self, cursor: duckdb.DuckDBPyConnection, reader: PartReader, series: Sequence[SeriesInfo]
+    ) -> None:
+        self.cursor = cursor
+        self.reader = reader
+        self.series = series
+        self.ids: UInt32 = np.array([one.id for one in series], np.uint32)
+        self._places = np.zeros(int(self.ids.max(initial=0)) + 1, np.uint32)
+        self._places[self.ids] = np.arange(len(series), dtype=np.uint32)
+
+    def places(self, ids: UInt32) -> UInt32:
+        """Return where series stand among the question's."""
+        return self._places[ids]
+
+    def sorted(self, rows: Rows) -> tuple[UInt32, Rows]:
+        """Return the places of rows and the rows, sorted by both place and time."""
+        places = self.places(rows.series_id)
+        order = order_of(places, rows)
+        return (places, rows) if order is None else (places[order], rows.take(order))
+
+    def hot(self, view: View, ids: UInt32, span: TimeSpan) -> Rows:
+        """Return the hot rows of some series, unsorted."""
+        return hot_rows(self.cursor, view.hot, ids, span)
+
+    def rows(self, view: View, ids: UInt32, span: TimeSpan, *, values_only: bool = False) -> Rows:
+        """Return all rows of some series in a span, hot and from files, unsorted."""
+        inside = [
+            part for part in view.parts if part.last_time >= span.from_ns and part.first_time < span.to_ns
+        ]
+        return concat_rows(
+            [
+                *(
+                    self.reader.read(part.file, ids, _clip(part, span), values_only=values_only)
+                    for part in inside
+                    if part.file is not None
+                ),
+                self.hot(view, ids, span),
+            ]
+        )
+
+    def estimate(self, view: View, parts: Sequence[Part], span: TimeSpan) -> Float64:
+        """Return float64[series]: about how many rows each has in a span."""
+        rows = np.zeros(len(self.ids))
+        for part in parts:
+            if part.file is None:
+                continue
+            held = part.last_time - part.first_time + 1
+            asked = min(span.to_ns, part.last_time + 1) - max(span.from_ns, part.first_time)
+            if asked > 0:
+                rows += self.reader.index(part.file).counts(self.ids) * (asked / held)
+        if len(self.ids) > LISTED_SERIES:
+            for number in view.hot:
+                condition, wanted = _condition(self.ids)
+                found = self.cursor.execute(
+                    f"SELECT series_id, count(*) AS n FROM {hot_table(number)} WHERE {condition} "  # noqa: S608 - ours
+                    "AND source_time >= ? AND source_time < ? GROUP BY 1",
+                    [*span],
+                ).fetchnumpy()
+                del wanted
+                rows[self.places(np.ma.getdata(found["series_id"]).astype(np.uint32))] += np.ma.getdata(
+                    found["n"]
+                )
+        return rows
+
+
+def _clip(part: Part, span: TimeSpan) -> TimeSpan | None:
+    """Return None where a part lies in a span as a whole, so that no row needs to be looked at."""
+    return None if part.first_time >= span.from_ns and part.last_time < span.to_ns else span
+
+
+def _condition(ids: UInt32) -> tuple[str, dict[str, npt.NDArray[Any]] | None]:
+    if len(ids) <= LISTED_SERIES:
+        return f"series_id IN ({', '.join(map(str, ids.tolist())) or 'NULL'})", None
+    return "series_id IN (SELECT series_id FROM wanted)", {"series_id": ids}
+
+
+def hot_rows(
+    cursor: duckdb.DuckDBPyConnection, hot: Sequence[int], ids: UInt32 | None, span: TimeSpan
+) -> Rows:
+    """Return rows of hot tables, unsorted.
+
+    Args:
+        cursor: sees the tables.
+        hot: their generations.
+        ids: the series wanted; None for all.
+        span: the source times wanted.
+    """
+    condition, wanted = ("TRUE", None) if ids is None else _condition(ids)
+    parts = []
+    for number in hot:
+        table = cursor.sql(
+            f"SELECT {COLUMNS} FROM {hot_table(number)} WHERE {condition} "  # noqa: S608 - our own names and numbers
+            f"AND source_time >= {span.from_ns} AND source_time < {span.to_ns}"
+        ).to_arrow_table()
+        parts.append(rows_of_arrow(table))
+    del wanted
+    return concat_rows(parts)
+
+
+def chunks(estimate: Float64, most: float) -> Iterator[slice]:
+    """Cut series into neighbours with about ``most`` rows together; each has at least one."""
+    begin, total = 0, 0.0
+    for place, rows in enumerate(estimate.tolist()):
+        if place > begin and total + rows > most:
+            yield slice(begin, place)
+            begin, total = place, 0.0
+        total += rows
+    if begin < len(estimate):
+        yield slice(begin, len(estimate))
+
+
+def windows(parts: Sequence[Part], span: TimeSpan) -> list[TimeSpan]:
+    """Cut a span where files begin, so that a long series is read piece by piece."""
+    cuts = sorted({part.first_time for part in parts if span.from_ns < part.first_time < span.to_ns})
+    return [TimeSpan(*pair) for pair in zip([span.from_ns, *cuts], [*cuts, span.to_ns], strict=True)]
 
 
 def read_samples(
     cursor: duckdb.DuckDBPyConnection,
+    reader: PartReader,
     series: Sequence[SeriesInfo],
     span: TimeSpan,
     limit: int,
@@ -24,87 +158,117 @@ def read_samples(
 ) -> Raw:
     """Return at most ``limit`` samples of series that are sorted by key, sorted as they are and by source time."""
     skip = 0
-    resumed = span.from_ns
+    begin = span.from_ns
     if after is not None:
         series = series[bisect_left(series, after[:2], key=lambda one: one.key) :]
-        if series and series[0].key == after[:2]:
-            resumed, skip = max(resumed, after.source_time), after.rows if after.source_time >= resumed else 0
-    wanted = {
-        "series_id": np.array([one.id for one in series], dtype=np.uint32),
-        "place": np.arange(len(series), dtype=np.uint32),
-    }
-    found = cursor.execute(
-        "SELECT place, source_time, received_time, value, quality, status, text FROM sample "
-        "JOIN wanted USING (series_id) WHERE source_time >= $begin AND source_time < $end "
-        "AND (place > 0 OR source_time >= $resumed) "
-        "ORDER BY place, source_time, received_time, value, quality, status, text LIMIT $limit OFFSET $skip",
-        {
-            "begin": span.from_ns,
-            "end": span.to_ns,
-            "resumed": resumed,
-            "limit": limit + 1,
-            "skip": skip,
-        },
-    ).fetchnumpy()
-    del wanted
-    n = len(found["place"])
-    truncated = n > limit
-    if truncated:
-        found = {name: column[:limit] for name, column in found.items()}
-    return _raw(series, found, truncated=truncated)
+        if series and series[0].key == after[:2] and after.source_time >= begin:
+            begin, skip = after.source_time, after.rows
+    question = Question(cursor, reader, series)
+    view = view_of(cursor, span)
+    wanted = limit + skip + 1
+    estimate = question.estimate(view, view.parts, span)
+    places: list[UInt32] = []
+    found: list[Rows] = []
+    got, first, widening = 0, 0, 1.0
+    while first < len(series) and got < wanted:
+        # The estimate assumes even times; where it promised too much, more series are read at once.
+        room = max(1000.0, (wanted - got) * 1.1) * widening
+        chunk = next(chunks(estimate[first:], room))
+        last, whole = first + chunk.stop, span
+        if first == 0 and begin > span.from_ns:
+            last, whole = 1, TimeSpan(begin, span.to_ns)
+        promised, before = float(estimate[first:last].sum()), got
+        alone = last - first == 1 and promised > 2 * room
+        for window in windows(view.parts, whole) if alone else [whole]:
+            place, rows = question.sorted(question.rows(view, question.ids[first:last], window))
+            places.append(place)
+            found.append(rows)
+            got += rows.n
+            if got >= wanted:
+                break
+        if got - before < promised / 2:
+            widening = min(1e6, widening * 4)
+        first = last
+    rows = concat_rows(found).take(slice(skip, wanted))
+    index = np.concatenate(places or [np.empty(0, np.uint32)])[skip:wanted]
+    return raw_of(series, index[:limit], rows.take(slice(0, limit)), truncated=rows.n > limit)
 
 
 def read_before(
-    cursor: duckdb.DuckDBPyConnection, series: Sequence[SeriesInfo], at_ns: int, within_ns: int
+    cursor: duckdb.DuckDBPyConnection,
+    reader: PartReader,
+    series: Sequence[SeriesInfo],
+    at_ns: int,
+    within_ns: int,
 ) -> Raw:
     """Return the newest usable sample of each series before a moment."""
-    wanted = {
-        "series_id": np.array([one.id for one in series], dtype=np.uint32),
-        "place": np.arange(len(series), dtype=np.uint32),
-    }
-    found = cursor.execute(
-        "SELECT place, max_by((source_time, received_time, value, quality, status, text), source_time) AS newest, "
-        "newest[1] AS source_time, newest[2] AS received_time, newest[3] AS value, newest[4] AS quality, "
-        "newest[5] AS status, newest[6] AS text FROM sample JOIN wanted USING (series_id) "
-        "WHERE source_time >= ? AND source_time < ? AND quality < 2 AND (value IS NOT NULL OR text IS NOT NULL) "
-        "GROUP BY place ORDER BY place",
-        [max(-(2**63), at_ns - within_ns), at_ns],
-    ).fetchnumpy()
-    del wanted
-    return _raw(series, found, truncated=False)
+    span = TimeSpan(max(-(2**63), at_ns - within_ns), at_ns)
+    question = Question(cursor, reader, series)
+    view = view_of(cursor, span)
+    places, rows = _last_of_each(question, _usable(question.hot(view, question.ids, span)))
+    newest = np.full(len(series), -(2**63), np.int64)
+    known = np.zeros(len(series), np.bool_)
+    newest[places], known[places] = rows.source_time, True
+    for part in sorted(view.parts, key=lambda one: one.last_time, reverse=True):
+        if part.file is None:
+            continue
+        open_ = np.flatnonzero(~known | (newest <= part.last_time))
+        if not len(open_):
+            continue
+        more = _usable(reader.read(part.file, question.ids[open_], _clip(part, span)))
+        if more.n:
+            places, rows = _last_of_each(question, concat_rows([rows, more]))
+            newest[places], known[places] = rows.source_time, True
+    return raw_of(series, places, rows, truncated=False)
 
 
-def downsample(
-    cursor: duckdb.DuckDBPyConnection, series: Sequence[SeriesInfo], grid: Grid, limit: int
-) -> Buckets:
-    """Return the partial aggregates per series and bucket."""
-    raw = read_samples(cursor, series, grid.span, 2**62)
-    block = raw.block
-    index, bucket, parts = partials_of(
-        block.series_index, block.source_time, block.value, block.quality, grid
+def _usable(rows: Rows) -> Rows:
+    valued = ~np.isnan(rows.value)
+    if rows.text is not None:
+        valued |= np.array([one is not None for one in rows.text], np.bool_)
+    usable = valued & (rows.quality < Quality.BAD)
+    return rows if usable.all() else rows.take(np.flatnonzero(usable))
+
+
+def _last_of_each(question: Question, rows: Rows) -> tuple[UInt32, Rows]:
+    if not rows.n:
+        return np.empty(0, np.uint32), NO_ROWS
+    places, rows = question.sorted(rows)
+    last = np.append(run_starts(places)[1:], rows.n) - 1
+    return places[last], rows.take(last)
+
+
+def raw_of(series: Sequence[SeriesInfo], places: UInt32, rows: Rows, *, truncated: bool) -> Raw:
+    """Return sorted rows as what readers get."""
+    starts = run_starts(places) if len(places) else np.empty(0, np.intp)
+    present = tuple(series[place] for place in places[starts].tolist())
+    lengths = np.diff(np.append(starts, len(places)))
+    text = NO_TEXT
+    if rows.text is not None:
+        text = {row: one for row, one in enumerate(rows.text.tolist()) if one is not None} or NO_TEXT
+    block = SampleBlock(
+        tuple(one.key for one in present),
+        np.repeat(np.arange(len(present), dtype=np.uint32), lengths),
+        np.ascontiguousarray(rows.source_time),
+        np.ascontiguousarray(rows.received_time),
+        np.ascontiguousarray(rows.value),
+        np.ascontiguousarray(rows.quality),
+        np.ascontiguousarray(rows.status),
+        text,
     )
-    truncated = len(index) > limit
-    return Buckets(
-        raw.series,
-        index[:limit].astype(np.uint32),
-        bucket[:limit],
-        grid,
-        parts.take(slice(0, limit)),
-        truncated,
-    )
+    return Raw(present, block, truncated)
 
 
-def newest_rows(cursor: duckdb.DuckDBPyConnection, tolerance_ns: int) -> dict[str, npt.NDArray[Any]]:
-    """Return the newest row of every series as columns, for the start; sums saturate as the live table's do."""
-    return dict(
-        cursor.execute(
-            "SELECT series_id, max_by((source_time, received_time, value, quality, text), "
-            "least(source_time, least(received_time, 9223372036854775807 - $tolerance) + $tolerance)) AS newest, "
-            "newest[1] AS source_time, newest[2] AS received_time, newest[3] AS value, newest[4] AS quality, "
-            "newest[5] AS text FROM sample GROUP BY series_id",
-            {"tolerance": tolerance_ns},
-        ).fetchnumpy()
-    )
+def newest_of_hot(cursor: duckdb.DuckDBPyConnection, tolerance_ns: int) -> Iterator[Rows]:
+    """Yield the newest hot row of every series, by hot table, for the start; sums saturate as the live table's do."""
+    for number in generations(cursor):
+        table = cursor.sql(
+            "SELECT series_id, newest[1], newest[2], newest[3], newest[4], newest[5], newest[6] FROM ("  # noqa: S608
+            "SELECT series_id, max_by((source_time, received_time, value, quality, status, text), "
+            f"least(source_time, least(received_time, 9223372036854775807 - {tolerance_ns}) + {tolerance_ns})) "
+            f"AS newest FROM {hot_table(number)} GROUP BY series_id)"
+        ).to_arrow_table()
+        yield rows_of_arrow(table)
 
 
 def read_runs(cursor: duckdb.DuckDBPyConnection, stream_id: str) -> list[Run]:
@@ -122,38 +286,3 @@ def read_runs(cursor: duckdb.DuckDBPyConnection, stream_id: str) -> list[Run]:
 def answer(cursor: duckdb.DuckDBPyConnection) -> None:
     """Ask the simplest question."""
     cursor.execute("SELECT 1").fetchall()
-
-
-def _raw(series: Sequence[SeriesInfo], found: dict[str, npt.NDArray[Any]], *, truncated: bool) -> Raw:
-    places, index = np.unique(_plain(found["place"], np.int64), return_inverse=True)
-    present = tuple(series[place] for place in places.tolist())
-    block = SampleBlock(
-        tuple(one.key for one in present),
-        index.astype(np.uint32),
-        _plain(found["source_time"], np.int64),
-        _plain(found["received_time"], np.int64),
-        _floats(found["value"]),
-        _plain(found["quality"], np.uint8),
-        _plain(found["status"], np.uint32),
-        _texts(found["text"]),
-    )
-    return Raw(present, block, truncated)
-
-
-def _plain(column: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
-    return np.ascontiguousarray(np.ma.getdata(column), dtype=dtype)
-
-
-def _floats(column: npt.NDArray[Any]) -> Float64:
-    if isinstance(column, np.ma.MaskedArray):
-        filled: Float64 = np.ma.filled(column.astype(np.float64), np.nan)
-        return filled
-    return np.ascontiguousarray(column, dtype=np.float64)
-
-
-def _texts(column: npt.NDArray[Any]) -> dict[int, str] | Any:
-    if isinstance(column, np.ma.MaskedArray):
-        rows = np.flatnonzero(~np.ma.getmaskarray(column))
-        data = column.data
-        return {row: data[row] for row in rows.tolist()} or NO_TEXT
-    return {row: text for row, text in enumerate(column.tolist()) if text is not None} or NO_TEXT

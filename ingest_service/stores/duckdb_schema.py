@@ -1,4 +1,8 @@
-"""The tables of the embedded store, and how its file is opened."""
+"""The tables of the embedded store, and how its file is opened.
+
+Samples arrive in hot tables (``sample_1``, ``sample_2``...: one generation each, the last one takes what comes) and go
+on into Parquet files, which count only while ``part`` names them. `docs/store.md` says it for users.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +11,87 @@ from typing import Final, NamedTuple
 
 import duckdb
 
+from ingest_service.stores.duckdb_rows import Rows, rows_of_arrow
 from shopfloor.asset import parse_asset
 from shopfloor.errors import StoreUnavailable
 from shopfloor.signal import SeriesKey, parse_signal
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+
+PARTIAL_COLUMNS: Final = (
+    *("count", "bad", "minimum", "maximum", "sum", "first", "first_time", "last", "last_time", "area"),
+    "increase",
+)
+"""The columns of `buckets.Partials`, in their order, as table ``rollup`` holds them."""
 
 # No PRIMARY KEY on samples: it makes inserts 7 times slower and the file 7 times larger. The ledger's watermark is
 # what keeps rows unique. A column of NULL text costs next to nothing.
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS store_version (version INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS series (series_id UINTEGER NOT NULL, asset VARCHAR NOT NULL, signal VARCHAR NOT NULL);
-CREATE TABLE IF NOT EXISTS sample (
+_SAMPLE_COLUMNS: Final = """
     series_id UINTEGER NOT NULL, source_time BIGINT NOT NULL, received_time BIGINT NOT NULL,
     value DOUBLE, quality UTINYINT NOT NULL, status UINTEGER NOT NULL, text VARCHAR
-);
+"""
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS series (series_id UINTEGER NOT NULL, asset VARCHAR NOT NULL, signal VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS batch (
     stream_id VARCHAR NOT NULL, agent_id VARCHAR NOT NULL, first_seq BIGINT NOT NULL, last_seq BIGINT NOT NULL,
     stored BIGINT NOT NULL, rejected BIGINT NOT NULL, received_at BIGINT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS generation (number BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS part (
+    part_id BIGINT NOT NULL, run BIGINT NOT NULL, file VARCHAR, keeping VARCHAR NOT NULL, day INTEGER NOT NULL,
+    first_time BIGINT NOT NULL, last_time BIGINT NOT NULL, samples BIGINT NOT NULL, repeats BIGINT NOT NULL,
+    bytes BIGINT NOT NULL, sha256 VARCHAR NOT NULL, minutes BOOLEAN NOT NULL, hours BOOLEAN NOT NULL,
+    made_at BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS rollup (
+    part_id BIGINT NOT NULL, level UTINYINT NOT NULL, series_id UINTEGER NOT NULL, start BIGINT NOT NULL,
+    count BIGINT NOT NULL, bad BIGINT NOT NULL, minimum DOUBLE, maximum DOUBLE, sum DOUBLE, first DOUBLE,
+    first_time BIGINT NOT NULL, last DOUBLE, last_time BIGINT NOT NULL, area DOUBLE, increase DOUBLE
+);
+CREATE TABLE IF NOT EXISTS newest (
+    series_id UINTEGER NOT NULL, source_time BIGINT NOT NULL, received_time BIGINT NOT NULL, value DOUBLE,
+    quality UTINYINT NOT NULL, text VARCHAR
+);
+CREATE TABLE IF NOT EXISTS removed (removed_at BIGINT NOT NULL, day INTEGER NOT NULL, samples BIGINT NOT NULL);
 """
 
 
 class Tuning(NamedTuple):
-    """What of the machine the database may use."""
+    """What of the machine the store may use, and when it rewrites rows as files."""
 
     memory_bytes: int = 1024 * 2**20
     threads: int = 2
     checkpoint_bytes: int = 256 * 2**20
     """Write-ahead log at which a checkpoint runs: larger means fewer slow commits, and a longer start."""
+    reserve_bytes: int = 256 * 2**20
+    """Free bytes of the disk below which nothing more is acknowledged."""
+    hot_rows: int = 4_000_000
+    """Rows at which a hot table is closed and rewritten: what a rewriting holds in memory."""
+    hot_s: float = 600.0
+    """Seconds after which a hot table is closed where it has enough rows for a file worth reading."""
+    part_rows: int = 16_000_000
+    """Rows of a Parquet file at most (one series alone may have more)."""
+    least_rows: int = 10_000
+    """A day with fewer rows stays hot instead of becoming a file, as long as there are few such rows."""
+    compaction_share: float = 0.5
+    """Share of one processor core that rewriting takes as long as it is not behind."""
+    compaction: bool = True
+    """False leaves everything hot until `DuckDBStore.compact` is called."""
+
+
+def hot_table(generation: int) -> str:
+    """Return the name of a generation's table."""
+    return f"sample_{generation}"
+
+
+def create_hot_table(connection: duckdb.DuckDBPyConnection, generation: int) -> None:
+    """Begin a generation, in the caller's transaction."""
+    connection.execute(f"CREATE TABLE {hot_table(generation)} ({_SAMPLE_COLUMNS})")
+    connection.execute("INSERT INTO generation VALUES (?)", [generation])
 
 
 def connect(path: Path, tuning: Tuning) -> duckdb.DuckDBPyConnection:
-    """Open or create the file.
+    """Open or create the file, and bring one of an older version up to date.
 
     Raises:
         StoreUnavailable: another process holds it, the disk refuses, or a newer version wrote it.
@@ -55,18 +107,69 @@ def connect(path: Path, tuning: Tuning) -> duckdb.DuckDBPyConnection:
                 "autoload_known_extensions": "false",
             },
         )
-        # Order of insertion is no promise of ours, and keeping it costs memory in large scans.
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute(_TABLES)
-        versions = connection.execute("SELECT version FROM store_version").fetchall()
-        if not versions:
-            connection.execute("INSERT INTO store_version VALUES (?)", [SCHEMA_VERSION])
-        elif versions[0][0] > SCHEMA_VERSION:
+        try:
+            # Order of insertion is no promise of ours, and keeping it costs memory in large scans.
+            connection.execute("SET preserve_insertion_order = false")
+            _migrate(connection, path)
+        except BaseException:
             connection.close()
-            raise StoreUnavailable(f"{path}: written by a newer version (schema {versions[0][0]})")
+            raise
     except duckdb.Error as error:
         raise StoreUnavailable(f"{path}: {error}") from error
     return connection
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    connection.execute("BEGIN TRANSACTION")
+    connection.execute("CREATE TABLE IF NOT EXISTS store_version (version INTEGER NOT NULL)")
+    versions = connection.execute("SELECT version FROM store_version").fetchall()
+    version = versions[0][0] if versions else None
+    if version is not None and version > SCHEMA_VERSION:
+        raise StoreUnavailable(f"{path}: written by a newer version (schema {version})")
+    connection.execute(_TABLES)
+    if version == 1:
+        # Version 1 had one table for all time: it becomes a generation that waits to be rewritten.
+        connection.execute(f"ALTER TABLE sample RENAME TO {hot_table(1)}")
+        connection.execute("INSERT INTO generation VALUES (1)")
+        create_hot_table(connection, 2)
+        connection.execute("UPDATE store_version SET version = ?", [SCHEMA_VERSION])
+    elif version is None:
+        create_hot_table(connection, 1)
+        connection.execute("INSERT INTO store_version VALUES (?)", [SCHEMA_VERSION])
+    connection.execute("COMMIT")
+
+
+def generations(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    """Return the hot tables that count, oldest first; the last one takes what comes."""
+    return [row[0] for row in connection.execute("SELECT number FROM generation ORDER BY 1").fetchall()]
+
+
+def drop_stale_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop hot tables that no longer count: a process ended between forgetting and dropping them."""
+    known = {hot_table(number) for number in generations(connection)}
+    tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
+    for (name,) in tables:
+        if name.startswith("sample_") and name not in known:
+            connection.execute(f"DROP TABLE {name}")
+
+
+def all_samples_sql(connection: duckdb.DuckDBPyConnection, folder: Path) -> str:
+    """Return a query for every sample of a store that nobody writes to, hot or in files, for checks and exports.
+
+    Args:
+        connection: open on the store's file, reading suffices.
+        folder: where the Parquet files lie.
+    """
+    columns = "series_id, source_time, received_time, value, quality, status, text"
+    selects = [f"SELECT {columns} FROM {hot_table(number)}" for number in generations(connection)]  # noqa: S608 - ours
+    files = connection.execute("SELECT file FROM part WHERE file IS NOT NULL ORDER BY part_id").fetchall()
+    selects += [
+        "SELECT series_id, epoch_ns(source_time), epoch_ns(source_time) + delay * delay_unit, "  # noqa: S608 - ours
+        "coalesce(value, scaled / 10.0 ** scale), quality, status, text "
+        f"FROM read_parquet('{str(folder / name).replace(chr(39), chr(39) * 2)}')"
+        for (name,) in files
+    ]
+    return " UNION ALL ".join(selects)
 
 
 def load_series(connection: duckdb.DuckDBPyConnection) -> list[SeriesKey]:
@@ -86,3 +189,18 @@ def load_stream_agents(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """Return the agent that wrote each stream first."""
     rows = connection.execute("SELECT stream_id, arg_min(agent_id, first_seq) FROM batch GROUP BY 1")
     return dict(rows.fetchall())
+
+
+def load_newest(connection: duckdb.DuckDBPyConnection) -> Rows:
+    """Return the newest sample of each series as it was when rows last became files."""
+    return rows_of_arrow(
+        connection.sql(
+            "SELECT series_id, source_time, received_time, value, quality, 0::UINTEGER AS status, text FROM newest"
+        ).to_arrow_table()
+    )
+
+
+def count_hot(connection: duckdb.DuckDBPyConnection, generation: int) -> int:
+    """Return how many rows a hot table has."""
+    count: int = connection.execute(f"SELECT count(*) FROM {hot_table(generation)}").fetchall()[0][0]  # noqa: S608
+    return count

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Final, NamedTuple
 
 import duckdb
@@ -22,6 +24,7 @@ from ingest_service.stores import (
     Refused,
 )
 from ingest_service.stores.duckdb_group import Group, Plan, plan_batch
+from ingest_service.stores.duckdb_schema import create_hot_table, generations, hot_table
 from ingest_service.stores.series import SeriesIndex
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Batch
@@ -29,6 +32,7 @@ from shopfloor.signal import SeriesKey
 
 MAX_GROUP_ROWS: Final = 200_000
 _RETRY_AFTER_S: Final = 2.0
+_LOOK_AT_DISK_S: Final = 0.5
 _log = logging.getLogger(__name__)
 
 Result = Outcome | StoreUnavailable
@@ -40,6 +44,11 @@ _CONTENT_FAULTS: Final = (
     duckdb.InvalidInputException,
     UnicodeEncodeError,
 )
+
+
+class _Job(NamedTuple):
+    run: Callable[[duckdb.DuckDBPyConnection], None]
+    done: Future[None]
 
 
 class _Waiting(NamedTuple):
@@ -61,7 +70,17 @@ class Writer:
         listeners: list[CommitListener],
         quarantine: QuarantineSink | None,
         observe_commit: Callable[[float, int], None],
+        generation: int,
+        hot_rows: int,
+        free_bytes: Callable[[], int],
+        reserve_bytes: int,
     ) -> None:
+        self.generation = generation
+        """The hot table that takes what comes; changed by this thread alone."""
+        self.hot_rows = hot_rows
+        """Rows that the hot table holds."""
+        self.hot_since = time.monotonic()
+        """When the hot table was begun."""
         self.watermarks = watermarks
         """Written by this thread alone, after the commit; read by any."""
         self.stream_agents = stream_agents
@@ -71,7 +90,11 @@ class Writer:
         self._listeners = listeners
         self._quarantine = quarantine
         self._observe_commit = observe_commit
-        self._waiting: deque[_Waiting] = deque()
+        self._free_bytes = free_bytes
+        self._reserve_bytes = reserve_bytes
+        self._looked_at_disk = -math.inf
+        self._disk_is_full = False
+        self._waiting: deque[_Waiting | _Job] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._broken = False
@@ -89,6 +112,28 @@ class Writer:
             self._wake.notify()
         return [one.future for one in waiting]
 
+    def call(self, run: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
+        """Run something between two commits, on this thread and its connection; raises what it raises."""
+        done: Future[None] = Future()
+        with self._wake:
+            if self._closing:
+                raise StoreUnavailable("the store is closing")
+            self._waiting.append(_Job(run, done))
+            self._wake.notify()
+        done.result()
+
+    def begin_generation(self) -> None:
+        """Let what comes go into a new hot table, so that the present one can be rewritten; returns afterwards."""
+
+        def begin(connection: duckdb.DuckDBPyConnection) -> None:
+            number = self.generation + 1
+            connection.execute("BEGIN TRANSACTION")
+            create_hot_table(connection, number)
+            connection.execute("COMMIT")
+            self.generation, self.hot_rows, self.hot_since = number, 0, time.monotonic()
+
+        self.call(begin)
+
     def close(self) -> None:
         """Write what waits, then end the thread."""
         with self._wake:
@@ -96,19 +141,40 @@ class Writer:
             self._wake.notify()
         self._thread.join()
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[_Waiting] | _Job:
         with self._wake:
             while not self._waiting and not self._closing:
                 self._wake.wait()
             group: list[_Waiting] = []
             rows = 0
             while self._waiting and (not group or rows < MAX_GROUP_ROWS):
-                group.append(self._waiting.popleft())
-                rows += len(group[-1].admitted.batch.block)
+                one = self._waiting[0]
+                if isinstance(one, _Job):
+                    if group:
+                        return group
+                    self._waiting.popleft()
+                    return one
+                self._waiting.popleft()
+                group.append(one)
+                rows += len(one.admitted.batch.block)
             return group
+
+    def _do(self, job: _Job) -> None:
+        try:
+            if self._broken:
+                self._renew()
+            job.run(self._connection)
+        except Exception as error:  # noqa: BLE001 - handed to whoever asked for it
+            self._roll_back(error)
+            job.done.set_exception(error)
+        else:
+            job.done.set_result(None)
 
     def _run(self) -> None:
         while group := self._take():
+            if isinstance(group, _Job):
+                self._do(group)
+                continue
             try:
                 results = self._write([one.admitted for one in group])
             except Exception as error:  # noqa: BLE001 - this thread must outlive any fault; the agents try again
@@ -124,13 +190,31 @@ class Writer:
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(_resolve, pairs)
 
+    def _renew(self) -> None:
+        self._connection = self._reconnect()
+        # Whether the commit that failed had begun a generation, only the database knows.
+        self.generation = generations(self._connection)[-1]
+        self._broken = False
+
+    def _full(self) -> bool:
+        """Tell whether the disk's reserve is reached: what frees space needs some itself."""
+        now = time.monotonic()
+        if now - self._looked_at_disk >= _LOOK_AT_DISK_S:
+            self._looked_at_disk = now
+            full = self._free_bytes() < self._reserve_bytes
+            if full is not self._disk_is_full:
+                _log.warning("the disk %s", "is full, nothing is acknowledged" if full else "has room again")
+            self._disk_is_full = full
+        return self._disk_is_full
+
     def _write(self, admitted: list[Admitted]) -> list[Result]:
+        if self._full():
+            return [StoreUnavailable("the disk is full", retry_after_s=_RETRY_AFTER_S) for _ in admitted]
         if self._broken:
             try:
-                self._connection = self._reconnect()
+                self._renew()
             except StoreUnavailable as error:
                 return [StoreUnavailable(str(error), retry_after_s=_RETRY_AFTER_S) for _ in admitted]
-            self._broken = False
         try:
             return list(self._commit(admitted))
         except _CONTENT_FAULTS as error:
@@ -185,10 +269,11 @@ class Writer:
             group = Group(writing, lambda series, used: self._series.ids(series, used, self._register))
             connection = self._connection
             connection.execute("BEGIN TRANSACTION")
-            group.insert(connection)
+            group.insert(connection, hot_table(self.generation))
             connection.execute("COMMIT")
             # Only now, after the commit, may a later batch count as a repeat.
             self.watermarks.update(marks)
+            self.hot_rows += len(group.committed.series_id)
             for plan in writing:
                 self.stream_agents.setdefault(plan.batch.stream_id, plan.batch.agent_id)
             self._tell(group.committed)

@@ -38,6 +38,7 @@ class SeriesIndex:
         self._selecting = threading.Lock()
         self._selected: dict[Selector, tuple[int, list[SeriesInfo]]] = {}
         self._selected_series = 0
+        self._ranks: UInt32 = np.zeros(1, np.uint32)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -86,6 +87,17 @@ class SeriesIndex:
         if numbers.all():
             self._remember(series, numbers)
         return numbers
+
+    def ranks(self) -> UInt32:
+        """Return uint32[series + 1]: the place of each series id in the order of (asset, signal); ids begin at 1."""
+        with self._selecting:
+            keys = self.keys[: len(self.keys)]
+            if len(self._ranks) != len(keys) + 1:
+                order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+                ranks = np.zeros(len(keys) + 1, np.uint32)
+                ranks[order + 1] = np.arange(len(keys))
+                self._ranks = ranks
+            return self._ranks
 
     def select(self, selector: Selector) -> list[SeriesInfo]:
         """Return the series that a selector means, by (asset, signal); a list of the caller's own.

@@ -88,8 +88,8 @@ class TestDuckDBStore(SampleStoreContract):
         store = DuckDBStore(tmp_path / "s.duckdb", quarantine=lambda *_: pytest.fail("nothing is bad here"))
         insert = duckdb_group.Group.insert
 
-        def full(group: duckdb_group.Group, connection: duckdb.DuckDBPyConnection) -> None:
-            insert(group, connection)
+        def full(group: duckdb_group.Group, connection: duckdb.DuckDBPyConnection, table: str) -> None:
+            insert(group, connection, table)
             raise duckdb.IOException("could not write: no space left on device")
 
         monkeypatch.setattr(duckdb_group.Group, "insert", full)
@@ -112,8 +112,8 @@ class TestDuckDBStore(SampleStoreContract):
         await write(store, batch(1))
         insert = duckdb_group.Group.insert
 
-        def fatal(group: duckdb_group.Group, connection: duckdb.DuckDBPyConnection) -> None:
-            insert(group, connection)
+        def fatal(group: duckdb_group.Group, connection: duckdb.DuckDBPyConnection, table: str) -> None:
+            insert(group, connection, table)
             raise duckdb.FatalException("database has been invalidated")
 
         monkeypatch.setattr(duckdb_group.Group, "insert", fatal)

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from ingest_service.stores.duckdb_schema import all_samples_sql
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock
 from shopfloor.messages import SpanKind
@@ -66,7 +67,8 @@ class Places:
         """Return what the store of a service that does not run holds."""
         with duckdb.connect(str(data / "samples.duckdb"), read_only=True) as database:
             rows = database.execute(
-                "SELECT s.asset, s.signal, p.value, p.source_time, p.quality FROM sample p JOIN series s USING (series_id)"
+                "SELECT s.asset, s.signal, p.value, p.source_time, p.quality "
+                f"FROM ({all_samples_sql(database, data / 'samples')}) p JOIN series s USING (series_id)"
             ).fetchnumpy()
         return self._held(rows["asset"], rows["signal"], rows["value"], rows["source_time"], rows["quality"])
 
