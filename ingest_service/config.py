@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, Field, model_validator
 
 from ingest_service.access.config import AccessConfig, TlsConfig
+from ingest_service.line_protocol.config import LineProtocolConfig
 from ingest_service.store_config import PlantConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath
 
@@ -114,6 +115,8 @@ class IngestConfig(ConfigModel):
     """Bounds of everything."""
     store: StoreConfig = StoreConfig()
     """Tuning of the embedded store."""
+    line_protocol: LineProtocolConfig = LineProtocolConfig()
+    """What Telegraf and other clients of InfluxDB may send, and what it becomes."""
 
     @property
     def host(self) -> str:

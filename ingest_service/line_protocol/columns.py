@@ -1,0 +1,243 @@
+"""Line protocol in bulk: ordinary lines by Arrow's CSV reader and compute kernels, whatever is unusual by `lines`.
+
+An ordinary line is ``key fields time`` (or all of a body without the time) without quotes, backslashes, comments or
+spare blanks, with plain numbers or booleans. A line that turns out not to be one is read again by itself, so that this
+module never decides that a line is wrong. `points.read_slowly` is the same by definition; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from ingest_service.line_protocol.fields import read_fields
+from ingest_service.line_protocol.points import (
+    Bool,
+    Collector,
+    Points,
+    TooManySamples,
+    joined,
+    read_one,
+    read_slowly,
+)
+from shopfloor.block import Int64, UInt8
+
+_SMALL_BYTES: Final = 2048
+"""A body of a few lines is read faster without columns."""
+_UNUSUAL: Final = b'\\"\r\t\0#'
+_NEWLINE, _SPACE, _HASH = b"\n #"
+_BYTE_ORDER_MARK: Final = 0xEF
+"""Its first byte; Arrow leaves such a mark out."""
+_PLAIN_TIME: Final = "^-?[0-9]{1,18}$"
+_KEY: Final = pa.dictionary(pa.int32(), pa.binary())
+
+Readable = Callable[[bytes], bool]
+"""Tells whether `lines.read_key` takes a key; the caller remembers the answers."""
+
+
+class _Unordinary(Exception):
+    """The lines are not all alike."""
+
+
+def read_body(body: bytes, multiplier: int, limit: int, readable: Readable) -> Points:
+    """Read a whole body.
+
+    Args:
+        body: line protocol.
+        multiplier: nanoseconds of one unit of the lines' times.
+        limit: fields of the body, at most.
+        readable: tells whether a key can be read.
+
+    Raises:
+        TooManySamples: the body holds more fields, or faults, than ``limit``.
+    """
+    if len(body) < _SMALL_BYTES:
+        return read_slowly(body, multiplier, limit)
+    if np.count_nonzero(np.frombuffer(body, np.uint8) == _NEWLINE) > 2 * limit + 1024:
+        raise TooManySamples
+    if body.isascii() and not any(sign in body for sign in (b"\\", b'"', b"\r", b"\t", b"\0", b"#")):
+        try:
+            return _read_alike(body, multiplier, limit, readable)
+        except _Unordinary:
+            pass
+    return _read_sorted(body, multiplier, limit, readable)
+
+
+def _read_alike(body: bytes, multiplier: int, limit: int, readable: Readable) -> Points:
+    """Read a body whose lines are all ordinary; raises _Unordinary where one is not."""
+    first = body.find(b"\n")
+    timed = body.count(b" ", 0, first if first >= 0 else len(body)) == 2
+    points, odd = _read_ordinary(
+        body, None, timed=timed, multiplier=multiplier, limit=limit, readable=readable
+    )
+    if len(odd):
+        raise _Unordinary
+    return points
+
+
+def _read_sorted(body: bytes, multiplier: int, limit: int, readable: Readable) -> Points:
+    """Tell ordinary lines from others, and read each kind its way."""
+    data = np.frombuffer(body, np.uint8)
+    start, end = _line_bounds(data)
+    unusual, timed = _unusual_lines(body, data, start, end)
+    careful = Collector(limit)
+    # First what may span several lines: a text with newlines in it.
+    through = 0
+    for number in np.flatnonzero(unusual).tolist():
+        if start[number] >= through:
+            through = _read_line(body, int(start[number]), int(end[number]), number, multiplier, careful)
+            if through > end[number] + 1:
+                unusual[number : int(np.searchsorted(start, through))] = True
+    numbers = np.flatnonzero(~unusual)
+    if not len(numbers):
+        return careful.points()
+    points, odd = _read_ordinary(
+        _picked(body, start, end, numbers),
+        numbers,
+        timed=timed,
+        multiplier=multiplier,
+        limit=limit,
+        readable=readable,
+    )
+    for number in odd.tolist():
+        _read_line(body, int(start[number]), int(end[number]), number, multiplier, careful)
+    return joined([points, careful.points()])
+
+
+def _read_line(body: bytes, start: int, end: int, number: int, multiplier: int, into: Collector) -> int:
+    """Read a physical line, and return where the next one begins (later than the next, after a long text)."""
+    blank = 0
+    while start + blank < end and body[start + blank] in b" \t\0":
+        blank += 1
+    at = start + blank
+    if at >= end or body[at] == _HASH or body[at:end] == b"\r":
+        return end + 1
+    return read_one(body, at, number, multiplier, into) + 1
+
+
+def _line_bounds(data: UInt8) -> tuple[Int64, Int64]:
+    end = np.flatnonzero(data == _NEWLINE)
+    if not len(end) or end[-1] != len(data) - 1:
+        end = np.append(end, len(data))
+    start = np.empty(len(end), np.int64)
+    start[0] = 0
+    start[1:] = end[:-1] + 1
+    return start, end
+
+
+def _unusual_lines(body: bytes, data: UInt8, start: Int64, end: Int64) -> tuple[Bool, bool]:
+    """Return bool[lines], and whether the ordinary ones have a time."""
+    unusual = np.zeros(len(start), np.bool_)
+    for sign in _UNUSUAL:
+        if sign != _HASH and sign in body:
+            unusual[np.searchsorted(end, np.flatnonzero(data == sign))] = True
+    inside = np.flatnonzero(start < len(data))
+    first = data[start[inside]]
+    unusual[inside] |= (first == _HASH) | (first == _BYTE_ORDER_MARK)
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        unusual[np.searchsorted(end, np.flatnonzero(data >= 0x80))] = True
+    spaces = np.flatnonzero(data == _SPACE)
+    count = np.searchsorted(spaces, end) - np.searchsorted(spaces, start)
+    timed = bool(np.count_nonzero(count == 2) >= np.count_nonzero(count == 1))
+    unusual |= count != (2 if timed else 1)
+    return unusual, timed
+
+
+def _picked(body: bytes, start: Int64, end: Int64, numbers: Int64) -> bytes:
+    """Return some lines of a body, joined; those that stand together are copied together."""
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    first = numbers[np.concatenate([[0], breaks])]
+    last = numbers[np.concatenate([breaks - 1, [len(numbers) - 1]])]
+    runs = zip(start[first].tolist(), end[last].tolist(), strict=True)
+    return b"\n".join(body[begin:stop] for begin, stop in runs)
+
+
+def _read_ordinary(
+    body: bytes, numbers: Int64 | None, *, timed: bool, multiplier: int, limit: int, readable: Readable
+) -> tuple[Points, Int64]:
+    """Read lines of two or three columns.
+
+    Returns:
+        The points, and the numbers of the lines that are to be read carefully.
+    """
+    table = _table(body, pa.int64()) if timed else _table(body, None)
+    n = table.num_rows
+    if numbers is None:
+        numbers = np.arange(n)
+    elif n != len(numbers):
+        raise AssertionError("the reader counts lines otherwise than we do")
+    odd = np.zeros(n, np.bool_)
+    time = np.zeros(n, np.int64)
+    if timed:
+        column = table["time"].combine_chunks()
+        if column.type != pa.int64():
+            plain = pc.match_substring_regex(column, pattern=_PLAIN_TIME)
+            odd |= ~plain.to_numpy(zero_copy_only=False)
+            column = pc.cast(pc.if_else(plain, column, "0"), pa.int64())
+        time = column.to_numpy()
+        bound = (2**63 - 1) // multiplier
+        odd |= (time > bound) | (time < -bound)
+        time = np.where(odd, 0, time) * multiplier if odd.any() else time * multiplier
+    coded = table["key"].combine_chunks()
+    keys: list[bytes] = coded.dictionary.to_pylist()
+    key_index = coded.indices.to_numpy().astype(np.int64)
+    wrong = np.array([key[:1] == b"#" or not readable(key) for key in keys], np.bool_)
+    if wrong.any():
+        odd |= wrong[key_index]
+    read = read_fields(table["fields"].combine_chunks(), odd, limit)
+    odd = read.odd
+    good = slice(None) if not odd.any() else ~odd
+    points = Points(
+        keys,
+        read.names,
+        key_index[good],
+        time[good],
+        np.full(int(n - np.count_nonzero(odd)), timed),
+        numbers[good],
+        read.field_line,
+        read.name_index,
+        read.value,
+    )
+    return points, numbers[odd]
+
+
+def _table(body: bytes, time: pa.DataType | None) -> pa.Table:
+    names = ["key", "fields"] if time is None else ["key", "fields", "time"]
+    types = {"key": _KEY, "fields": pa.string()}
+    if time is not None:
+        # Arrow takes hexadecimal numbers for integers.
+        types["time"] = pa.string() if _may_be_hexadecimal(body) else time
+    try:
+        return csv.read_csv(
+            pa.py_buffer(body),
+            csv.ReadOptions(use_threads=False, column_names=names, block_size=len(body) + 1),
+            csv.ParseOptions(
+                delimiter=" ",
+                quote_char=False,
+                double_quote=False,
+                escape_char=False,
+                newlines_in_values=False,
+                ignore_empty_lines=False,
+            ),
+            csv.ConvertOptions(
+                column_types=types, null_values=[], strings_can_be_null=False, check_utf8=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        if time is None or time == pa.string():
+            raise _Unordinary from error
+        if body.count(b" ") != 2 * (body.count(b"\n") + (not body.endswith(b"\n"))):
+            raise _Unordinary from error
+        return _table(body, pa.string())
+
+
+def _may_be_hexadecimal(body: bytes) -> bool:
+    # One letter is found much faster than three, and most bodies have none of it.
+    return (b"x" in body and b" 0x" in body) or (b"X" in body and b" 0X" in body)

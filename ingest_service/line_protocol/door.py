@@ -1,0 +1,257 @@
+"""What a request in line protocol becomes: unpacked, read, placed, numbered, durable. Knows no web framework."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from prometheus_client import Counter
+
+from ingest_service.admission import NotYours
+from ingest_service.auth import Identity
+from ingest_service.line_protocol.columns import read_body
+from ingest_service.line_protocol.config import LineProtocolConfig
+from ingest_service.line_protocol.mapping import LineMapping
+from ingest_service.line_protocol.numbering import Instance, TokenStream
+from ingest_service.line_protocol.placing import Places
+from ingest_service.line_protocol.points import Fault
+from ingest_service.line_protocol.samples import Built, build
+from ingest_service.service import Service
+from shopfloor.errors import StoreUnavailable
+from shopfloor.messages import SeriesDeclaration, SeriesDeclarations
+from shopfloor.signal import SeriesKey
+
+_THREADS: Final = 2
+_REMEMBERED_TOKENS: Final = 1000
+_REMEMBERED_BODIES: Final = 100_000
+_SHOWN_FAULTS: Final = 10
+_MAX_MEMBERS: Final = 100
+"""Of a gzip body: what follows each is copied."""
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+class BodyTooLarge(Exception):
+    """A body holds more bytes than are taken, unpacked."""
+
+
+class NotGzip(Exception):
+    """A body that says so is no gzip, or ends before its end."""
+
+
+class Taken(NamedTuple):
+    """What became of a body that is durable now."""
+
+    faults: tuple[Fault, ...]
+    """The first lines that could not be read."""
+    unreadable: int
+    """How many there were."""
+    homeless: int
+    """Lines, or fields of them, that lie in quarantine because no rule says what they are."""
+    lines: int
+    """All lines, blank ones and comments left out."""
+
+
+class _Read(NamedTuple):
+    """A body as samples."""
+
+    built: Built
+    taken: Taken
+    units: dict[SeriesKey, str]
+    """Of series that were met for the first time."""
+    digest: bytes | None
+    """None where a line has no time: the same body would mean something new."""
+
+
+class _Body(NamedTuple):
+    """A body that was here before."""
+
+    until: float
+    taken: Taken
+    durable: asyncio.Future[None]
+
+
+class _Token:
+    """What is kept of one token."""
+
+    def __init__(self, places: Places, stream: TokenStream) -> None:
+        self.places = places
+        self.stream = stream
+        self.undeclared: dict[SeriesKey, str] = {}
+        self.reading = threading.Lock()
+
+
+class LineProtocol:
+    """Takes bodies of line protocol. Belongs to the event loop; reads on threads of its own."""
+
+    def __init__(
+        self, config: LineProtocolConfig, service: Service, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.config = config
+        self._service = service
+        self._clock = clock
+        self._mapping = LineMapping(config.mapping)
+        self._threads = ThreadPoolExecutor(_THREADS, "line-protocol")
+        self._instance = Instance(service.config.data / "line_protocol.instance")
+        self._tokens: OrderedDict[tuple[int, str], _Token] = OrderedDict()
+        self._bodies: OrderedDict[tuple[int, bytes], _Body] = OrderedDict()
+        registry = service.metrics.registry
+        self._lines = Counter(
+            "shopfloor_ingest_lines", "Lines of line protocol that were read", registry=registry
+        )
+        self._repeats = Counter(
+            "shopfloor_ingest_line_repeats", "Bodies of line protocol that came again", registry=registry
+        )
+
+    async def close(self) -> None:
+        """Wait for what is being written, then end the threads; call it before the store closes."""
+        for token in self._tokens.values():
+            await token.stream.close()
+        self._threads.shutdown()
+        self._instance.close()
+
+    async def write(self, body: bytes, identity: Identity, multiplier: int, *, gzip: bool = False) -> Taken:
+        """Make what a body says durable.
+
+        Args:
+            body: as it travelled.
+            identity: whose it is.
+            multiplier: nanoseconds of one unit of the lines' times.
+            gzip: whether it is packed.
+
+        Raises:
+            BodyTooLarge: more than ``unpacked_bytes``.
+            TooManySamples: more fields than a batch may have samples.
+            NotGzip: it can't be unpacked.
+            NotYours: everything in it lies outside of the token's asset path.
+            StoreUnavailable: nothing of it is promised.
+        """
+        token = self._token(identity)
+        read = await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._read, token, body, multiplier, gzip
+        )
+        now = self._clock()
+        key = (identity.token_id, read.digest or b"")
+        before = self._bodies.get(key) if read.digest else None
+        if before is not None and now < before.until:
+            self._repeats.inc()
+            await asyncio.shield(before.durable)
+            return before.taken
+        if read.built.all_foreign:
+            raise NotYours(f"nothing in it lies in {identity.asset}, which is all that the token reaches")
+        durable = token.stream.write(identity, read.built.block, read.built.refused)
+        if read.digest:
+            self._remember(key, _Body(now + self.config.repeat_s, read.taken, durable), now)
+        await asyncio.shield(durable)
+        block = read.built.block
+        book = self._service.book
+        book.take_batch(token.stream.agent_id, block.series, identity.asset)
+        book.take_write(token.stream.agent_id, self._service.clock_ns(), int(self.config.contact_s * 1e9))
+        token.undeclared.update(read.units)
+        if token.undeclared:
+            await self._declare(token)
+        return read.taken
+
+    def _token(self, identity: Identity) -> _Token:
+        key = (identity.token_id, identity.asset)
+        token = self._tokens.get(key)
+        if token is None:
+            name = f"line-protocol.{identity.token_id}"
+            stream = TokenStream(
+                f"{name}.{self._instance.name}",
+                name,
+                self._service.admission,
+                self._service.store,
+                self._service.plant,
+            )
+            token = self._tokens[key] = _Token(Places(self._mapping, identity.asset), stream)
+            for old in list(self._tokens)[: max(0, len(self._tokens) - _REMEMBERED_TOKENS)]:
+                if self._tokens[old].stream.idle:
+                    del self._tokens[old]
+        self._tokens.move_to_end(key)
+        return token
+
+    def _read(self, token: _Token, body: bytes, multiplier: int, gzip: bool) -> _Read:  # noqa: FBT001
+        """Unpack, read and place a body; on a thread."""
+        limit = self.config.unpacked_bytes
+        if gzip:
+            body = unpacked(body, limit)
+        elif len(body) > limit:
+            raise BodyTooLarge
+        body = body.removeprefix(_BYTE_ORDER_MARK)
+        digest = hashlib.sha256(b"%d " % multiplier)
+        digest.update(body)
+        places = token.places
+        with token.reading:
+            places.trim()
+            points = read_body(body, multiplier, self._service.config.limits.batch_samples, places.readable)
+            built = build(points, body, places, self._service.clock_ns())
+            units, places.undeclared = places.undeclared, {}
+        faults = points.faults
+        lines = len(points) + len(faults)
+        self._lines.inc(lines)
+        taken = Taken(tuple(faults[:_SHOWN_FAULTS]), len(faults), len(built.refused) - len(faults), lines)
+        again = bool(points.timed.all()) and self.config.repeat_s > 0
+        return _Read(built, taken, units, digest.digest() if again else None)
+
+    def _remember(self, key: tuple[int, bytes], body: _Body, now: float) -> None:
+        bodies = self._bodies
+        bodies[key] = body
+        bodies.move_to_end(key)
+        while len(bodies) > _REMEMBERED_BODIES or (bodies and next(iter(bodies.values())).until <= now):
+            bodies.popitem(last=False)
+
+        def forget_failure(durable: asyncio.Future[None]) -> None:
+            kept = bodies.get(key)
+            if (durable.cancelled() or durable.exception()) and kept is not None and kept.durable is durable:
+                del bodies[key]
+
+        body.durable.add_done_callback(forget_failure)
+
+    async def _declare(self, token: _Token) -> None:
+        """Keep the units of new series; what is written is durable already, so that a failure is for later."""
+        new, token.undeclared = token.undeclared, {}
+        agent = token.stream.agent_id
+        series = tuple(SeriesDeclaration(str(key.asset), key.signal, unit, "") for key, unit in new.items())
+        service = self._service
+        try:
+            await service.plant.run(service.plant.put_declarations, SeriesDeclarations(agent, "", series))
+        except StoreUnavailable:
+            token.undeclared = new | token.undeclared
+            return
+        for one in series:
+            service.declared[one.asset, one.signal] = (one.unit, one.description)
+
+
+def unpacked(body: bytes, limit: int) -> bytes:
+    """Return what a gzip body of one or several members (RFC 1952) holds.
+
+    Raises:
+        BodyTooLarge: more than ``limit`` bytes; no more than that is ever unpacked.
+        NotGzip: it is none.
+    """
+    parts: list[bytes] = []
+    size = 0
+    rest = body
+    for _ in range(_MAX_MEMBERS):
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            part = member.decompress(rest, limit - size + 1)
+        except zlib.error as error:
+            raise NotGzip(str(error)) from error
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge
+        if not member.eof:
+            raise NotGzip("it ends before its end")
+        rest = member.unused_data.lstrip(b"\0")
+        if not rest:
+            return b"".join(parts)
+    raise NotGzip(f"more than {_MAX_MEMBERS} members")

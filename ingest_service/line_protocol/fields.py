@@ -1,0 +1,186 @@
+"""The fields of ordinary lines, as columns: names by their dictionary, numbers by Arrow's kernels."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingest_service.line_protocol.points import Bool, TooManySamples
+from shopfloor.block import Float64, Int64, UInt8
+
+_EQUALS, _COMMA, _PLUS = b"=,+"
+_FLOAT, _INTEGER, _UNSIGNED, _WORD = range(4)
+_BOOLEANS: Final = {
+    **dict.fromkeys((b"t", b"T", b"true", b"True", b"TRUE"), 1.0),
+    **dict.fromkeys((b"f", b"F", b"false", b"False", b"FALSE"), 0.0),
+}
+_ALIKE_NAME_BYTES: Final = 64
+
+
+def _signs(text: bytes) -> Bool:
+    table = np.zeros(256, np.bool_)
+    table[list(text)] = True
+    return table
+
+
+_KIND: Final = np.full(256, _WORD, np.uint8)
+_KIND[list(b"0123456789.")] = _FLOAT
+_KIND[list(b"i")] = _INTEGER
+_KIND[list(b"u")] = _UNSIGNED
+
+
+class _Number(NamedTuple):
+    """How the numbers of one kind are read."""
+
+    type: pa.DataType
+    signs: Bool
+    """bool[256]: Arrow would take more than line protocol has (hexadecimal numbers, words)."""
+    plain: str
+    """What is read for sure, where one of a body is not."""
+
+
+_NUMBERS: Final = {
+    _FLOAT: _Number(pa.float64(), _signs(b"0123456789.+-eE"), r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"),
+    _INTEGER: _Number(pa.int64(), _signs(b"0123456789-"), "^-?[0-9]{1,18}$"),
+    _UNSIGNED: _Number(pa.uint64(), _signs(b"0123456789"), "^[0-9]{1,18}$"),
+}
+
+
+class Fields(NamedTuple):
+    """``m`` fields of the ``k`` lines that were read, and which of the ``n`` lines were not."""
+
+    names: list[str]
+    field_line: Int64
+    """int64[m], positions among the lines that were read."""
+    name_index: Int64
+    value: Float64
+    odd: Bool
+    """bool[n], the lines that are to be read carefully."""
+
+
+class _Odd(Exception):
+    """Some lines are not ordinary."""
+
+    def __init__(self, lines: Bool | Int64) -> None:
+        super().__init__()
+        self.lines = lines
+
+
+def read_fields(column: pa.Array, odd: Bool, limit: int) -> Fields:
+    """Read the field sections of lines.
+
+    Args:
+        column: string[n], such as ``usage=0.5,count=3i``.
+        odd: bool[n], lines to leave out.
+        limit: fields in all, at most.
+
+    Raises:
+        TooManySamples: there are more.
+    """
+    while True:
+        left = np.flatnonzero(~odd)
+        if not len(left):
+            nothing = np.empty(0, np.int64)
+            return Fields([], nothing, nothing, np.empty(0), odd)
+        try:
+            # Each round leaves out whatever one check finds: there are only a handful of checks.
+            chosen = column if len(left) == len(odd) else column.take(pa.array(left))
+            return _read(chosen, limit)._replace(odd=odd)
+        except _Odd as found:
+            odd = odd.copy()
+            odd[left[found.lines]] = True
+
+
+def _read(column: pa.Array, limit: int) -> Fields:
+    n = len(column)
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + n + 1]
+    content = column.buffers()[2]
+    data = np.frombuffer(content if content is not None else b"", np.uint8)[offsets[0] : offsets[-1]]
+    bound: Int64 = offsets.astype(np.int64) - int(offsets[0])
+    equals, comma = np.flatnonzero(data == _EQUALS), np.flatnonzero(data == _COMMA)
+    start, end, line = bound[:-1], bound[1:], np.arange(n)
+    if len(comma):
+        count = np.diff(np.searchsorted(comma, bound)) + 1
+        start = np.sort(np.concatenate([start, comma + 1]), kind="stable")
+        end = np.sort(np.concatenate([comma, end]), kind="stable")
+        line = np.repeat(line, count)
+    if len(start) > limit:
+        raise TooManySamples
+    if len(equals) != len(start):
+        wanted = np.bincount(line, minlength=n)
+        raise _Odd(np.diff(np.searchsorted(equals, bound)) != wanted)
+    wrong = (equals <= start) | (equals + 1 >= end)
+    if wrong.any():
+        raise _Odd(line[wrong])
+    names, name_index = _names(data, start, equals)
+    return Fields(names, line, name_index, _values(data, equals + 1, end, line), np.empty(0, np.bool_))
+
+
+def _names(data: UInt8, start: Int64, end: Int64) -> tuple[list[str], Int64]:
+    length = int(end[0] - start[0])
+    if length <= _ALIKE_NAME_BYTES and bool((end - start == length).all()):
+        first = data[: end[0]][start[0] :]
+        if all(bool((data[start + place] == sign).all()) for place, sign in enumerate(first.tolist())):
+            return [first.tobytes().decode()], np.zeros(len(start), np.int64)
+    coded = _cut(data, start, end).dictionary_encode()
+    return [name.decode() for name in coded.dictionary.to_pylist()], coded.indices.to_numpy().astype(np.int64)
+
+
+def _values(data: UInt8, start: Int64, end: Int64, line: Int64) -> Float64:
+    kind = _KIND[data[end - 1]]
+    plus = data[start] == _PLUS
+    if plus.any():
+        raise _Odd(line[plus])
+    if not kind.any():
+        return _numbers(data, start, end, line, _NUMBERS[_FLOAT])
+    value = np.empty(len(start))
+    for number, how in _NUMBERS.items():
+        rows = np.flatnonzero(kind == number)
+        if len(rows):
+            stop = end[rows] - (number != _FLOAT)
+            value[rows] = _numbers(data, start[rows], stop, line[rows], how)
+    rows = np.flatnonzero(kind == _WORD)
+    if len(rows):
+        coded = _cut(data, start[rows], end[rows]).dictionary_encode()
+        known = np.array([_BOOLEANS.get(word, np.nan) for word in coded.dictionary.to_pylist()])
+        value[rows] = known[coded.indices.to_numpy()]
+        unknown = np.isnan(value[rows])
+        if unknown.any():
+            raise _Odd(line[rows[unknown]])
+    return value
+
+
+def _numbers(data: UInt8, start: Int64, end: Int64, line: Int64, how: _Number) -> Float64:
+    empty = start >= end
+    if empty.any():
+        raise _Odd(line[empty])
+    words = _cut(data, start, end)
+    signs = np.frombuffer(words.buffers()[2], np.uint8)
+    if not how.signs[signs].all():
+        foreign = np.flatnonzero(~how.signs[signs])
+        bound = np.frombuffer(words.buffers()[1], np.int32)
+        raise _Odd(line[np.searchsorted(bound, foreign, "right") - 1])
+    text = words.view(pa.string())
+    try:
+        value: Float64 = pc.cast(text, how.type).to_numpy().astype(np.float64, copy=False)
+    except pa.ArrowInvalid:
+        plain = pc.match_substring_regex(text, pattern=how.plain).to_numpy(zero_copy_only=False)
+        raise _Odd(line if plain.all() else line[~plain]) from None
+    beyond = np.isinf(value)
+    if beyond.any():
+        raise _Odd(line[beyond])
+    return value
+
+
+def _cut(data: UInt8, start: Int64, end: Int64) -> Any:
+    """Return binary[m] of the bytes from each start to its end; they ascend and don't touch."""
+    inside = np.zeros(len(data) + 1, np.int8)
+    inside[start] = 1
+    inside[end] = -1
+    picked = data[np.cumsum(inside[:-1], dtype=np.int8).view(np.bool_)]
+    bound = np.zeros(len(start) + 1, np.int32)
+    np.cumsum(end - start, out=bound[1:])
+    return pa.Array.from_buffers(pa.binary(), len(start), [None, pa.py_buffer(bound), pa.py_buffer(picked)])

@@ -1,0 +1,195 @@
+"""Where the lines of one token belong: keys and fields looked up once, then by number."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from ingest_service.line_protocol.lines import LineFault, read_key
+from ingest_service.line_protocol.mapping import LineMapping, Rule, Unplaceable
+from ingest_service.line_protocol.points import Points
+from ingest_service.stores import below
+from shopfloor.asset import AssetPath, parse_asset
+from shopfloor.block import Int64, UInt8
+from shopfloor.signal import SeriesKey
+
+PLACED, UNMAPPED, UNPLACEABLE, DISCARDED, UNREADABLE = range(5)
+"""What may be said of a key."""
+LEFT_OUT: Final = -1
+QUALITY: Final = -2
+STATUS: Final = -3
+NO_NAME: Final = -4
+"""What a field may be, where it is no series."""
+FOREIGN: Final = 2**40
+"""Numbers of series from here on are of series outside of the token's asset path."""
+_REMEMBERED_KEYS: Final = 200_000
+_REMEMBERED_SERIES: Final = 100_000
+_DENSE_PAIRS: Final = 1_000_000
+
+
+class _Place:
+    """What a key means; by far most keys have few fields."""
+
+    __slots__ = ("asset", "rule", "series", "state")
+
+    def __init__(self, state: int, rule: Rule | None = None, asset: AssetPath | None = None) -> None:
+        self.state = state
+        self.rule = rule
+        self.asset = asset
+        self.series: dict[str, int] = {}
+
+
+_UNREADABLE: Final = _Place(UNREADABLE)
+_UNMAPPED: Final = _Place(UNMAPPED)
+_UNPLACEABLE: Final = _Place(UNPLACEABLE)
+_DISCARDED: Final = _Place(DISCARDED)
+
+
+class Places:
+    """What the keys and fields of one token mean. One thread at a time may use it.
+
+    Its series have numbers of their own, so that all bodies of a token share one table: whatever is remembered by the
+    identity of a table of series (scopes, the store's numbers) is then found again with every body.
+    """
+
+    def __init__(self, mapping: LineMapping, asset: str) -> None:
+        self.asset = asset
+        """The token's asset path."""
+        self.undeclared: dict[SeriesKey, str] = {}
+        """Units of series that were met for the first time; whoever uses this takes them."""
+        self._mapping = mapping
+        self._keys: dict[bytes, _Place] = {}
+        self._numbers: dict[SeriesKey, int] = {}
+        self._series: list[SeriesKey] = []
+        self._foreign: list[SeriesKey] = []
+        self._table: tuple[SeriesKey, ...] = ()
+
+    @property
+    def table(self) -> tuple[SeriesKey, ...]:
+        """All series so far; the same object as long as there is no new one."""
+        if len(self._table) != len(self._series):
+            self._table = tuple(self._series)
+        return self._table
+
+    def trim(self) -> None:
+        """Forget everything where it has become too much; only between two bodies."""
+        if len(self._keys) > _REMEMBERED_KEYS or len(self._numbers) > _REMEMBERED_SERIES:
+            self._keys, self._numbers, self._series, self._foreign, self._table = {}, {}, [], [], ()
+
+    def own_table(self, numbers: Int64) -> tuple[tuple[SeriesKey, ...], Int64]:
+        """Return a table of just some series, and the positions in it.
+
+        Series whose samples are refused never get a number in the store. In the table that all bodies share they would
+        keep the store from remembering it.
+        """
+        used, index = np.unique(numbers, return_inverse=True)
+        series, foreign = self._series, self._foreign
+        table = tuple(
+            foreign[number - FOREIGN] if number >= FOREIGN else series[number] for number in used.tolist()
+        )
+        return table, index
+
+    def readable(self, key: bytes) -> bool:
+        """Tell whether a key can be read at all."""
+        place = self._keys.get(key)
+        return (place if place is not None else self._learn(key)).state != UNREADABLE
+
+    def states(self, keys: list[bytes]) -> UInt8:
+        """Return uint8[keys]: placed, unmapped and so on."""
+        return np.array([self._place(key).state for key in keys], np.uint8)
+
+    def fields(self, points: Points) -> Int64:
+        """Return int64[m]: for each field the number of its series, or what else it is."""
+        names, keys = points.names, points.keys
+        if len(names) == 1:
+            alike = np.array([self._field(self._place(key), key, names[0]) for key in keys], np.int64)
+            return alike[points.key_index[points.field_line]]
+        pair: Int64 = points.key_index[points.field_line] * len(names) + points.name_index
+        if len(keys) * len(names) <= _DENSE_PAIRS:
+            used = np.zeros(len(keys) * len(names), np.bool_)
+            used[pair] = True
+            pairs = np.flatnonzero(used)
+            table = np.empty(len(used), np.int64)
+            table[pairs] = self._pairs(pairs, keys, names)
+            return table[pair]
+        pairs, inverse = np.unique(pair, return_inverse=True)
+        return self._pairs(pairs, keys, names)[inverse]
+
+    def null_series(self, key: bytes) -> int:
+        """Return the series of a line without a value, if its rule makes one sample of a line; else LEFT_OUT."""
+        place = self._place(key)
+        if place.rule is None or not place.rule.single:
+            return LEFT_OUT
+        return self._field(place, key, place.rule.config.value)
+
+    def _pairs(self, pairs: Int64, keys: list[bytes], names: list[str]) -> Int64:
+        places = [self._place(key) for key in keys]
+        count = len(names)
+        return np.array(
+            [
+                self._field(places[number // count], keys[number // count], names[number % count])
+                for number in pairs.tolist()
+            ],
+            np.int64,
+        )
+
+    def _place(self, key: bytes) -> _Place:
+        place = self._keys.get(key)
+        return place if place is not None else self._learn(key)
+
+    def _learn(self, key: bytes) -> _Place:
+        place = self._keys[key] = self._look_up(key)
+        return place
+
+    def _look_up(self, raw: bytes) -> _Place:
+        try:
+            key = read_key(raw)
+        except LineFault:
+            return _UNREADABLE
+        rule = self._mapping.rule(key)
+        if rule is None:
+            return _UNMAPPED
+        if rule.config.discard:
+            return _DISCARDED
+        try:
+            return _Place(PLACED, rule, rule.asset(key))
+        except Unplaceable:
+            return _UNPLACEABLE
+
+    def _field(self, place: _Place, key: bytes, name: str) -> int:
+        number = place.series.get(name)
+        if number is None:
+            if place.rule is None:
+                return LEFT_OUT
+            number = place.series[name] = self._series_of(place, place.rule, key, name)
+        return number
+
+    def _series_of(self, place: _Place, rule: Rule, key: bytes, name: str) -> int:
+        if name == rule.config.quality:
+            return QUALITY
+        if name == rule.config.status:
+            return STATUS
+        if not rule.wants(name):
+            return LEFT_OUT
+        try:
+            signal = rule.signal(read_key(key), name)
+        except Unplaceable:
+            return NO_NAME
+        assert place.asset is not None
+        series = SeriesKey(place.asset, signal)
+        number = self._numbers.get(series)
+        if number is None:
+            inside = below(series.asset, self.asset)
+            among = self._series if inside else self._foreign
+            number = self._numbers[series] = len(among) + (0 if inside else FOREIGN)
+            among.append(series)
+            unit = rule.unit(name)
+            if unit and inside:
+                self.undeclared[series] = unit
+        return number
+
+
+def line_series(asset: str) -> SeriesKey:
+    """Return the series under which lines lie in quarantine that belong to no other."""
+    return SeriesKey(parse_asset(asset or "unplaced"), "line_protocol")
