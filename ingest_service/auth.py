@@ -144,13 +144,14 @@ def make_token(
     *,
     expires_at: int | None = None,
     certificate: str = "",
+    text: str | None = None,
 ) -> tuple[str, TokenRow]:
-    """Make a token as `create_token` does; return it and what administrators see of it."""
+    """Make a token as `create_token` does, of `new_token` or that one; return it and what administrators see of it."""
     if len(name) > 200 or len(certificate) > 255:
         raise InvalidName("the name of a token has at most 200 characters, that of a certificate 255")
     if not name.isprintable() or not certificate.isprintable():
         raise InvalidName("a name consists of printable characters")
-    text = _PREFIX + secrets.token_urlsafe(32)
+    text = text or new_token()
     row = TokenRow(0, str(role), parse_reach(asset), name, time.time_ns(), None, expires_at, certificate)
     values = {**row._asdict(), "sha256": digest(text)}
     del values["token_id"]
@@ -161,6 +162,11 @@ def make_token(
         key = result.inserted_primary_key
     assert key is not None
     return text, row._replace(token_id=key[0])
+
+
+def new_token() -> str:
+    """Return a text that nobody guesses: 256 random bits."""
+    return _PREFIX + secrets.token_urlsafe(32)
 
 
 def list_tokens(engine: sa.Engine) -> list[TokenRow]:

@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import signal
 import socket
+import threading
+from typing import Final
 
 import uvicorn
 
+from ingest_service.access.first_token import ensure_administrator
 from ingest_service.app import create_app
+from ingest_service.certificates import Certificates
 from ingest_service.config import IngestConfig
+from ingest_service.connection import Doorkeeper
 from ingest_service.service import Service
 
-_KEEP_ALIVE_S = 75
-_GRACE_S = 10
+_KEEP_ALIVE_S: Final = 75
+_GRACE_S: Final = 10
+_LOOK_TICKS: Final = 20
+"""uvicorn ticks ten times a second; so often the files of the certificates are looked at."""
+_log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """Ends the open live pages before it waits for requests to end: theirs would last for ever."""
+    """Ends the open live pages before it waits for requests to end: theirs would last for ever.
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    Certificates are read again on HUP and when their files change; connections that are open stay open.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, service: Service, certificates: Certificates | None = None
+    ) -> None:
         super().__init__(config)
         self._service = service
+        self._certificates = certificates
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop."""
+        loop = asyncio.get_running_loop()
+        # Without certificates HUP ends the process, as it always does: its terminal is gone.
+        listens = self._certificates is not None and threading.current_thread() is threading.main_thread()
+        if listens and self._certificates is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._certificates.reload)
+        try:
+            await super().serve(sockets)
+        finally:
+            if listens:
+                loop.remove_signal_handler(signal.SIGHUP)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is due ten times a second."""
+        if self._certificates is not None and counter % _LOOK_TICKS == 0:
+            self._certificates.reload_if_changed()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop serving."""
@@ -34,17 +70,16 @@ def make_server(config: IngestConfig) -> Server:
         StoreUnavailable: a database can't be opened.
         OSError: the data folder or a TLS file can't be used; it names which.
     """
-    if config.tls:
-        # ssl itself would not say which of the two it could not open.
-        for file in (config.tls.certificate, config.tls.key):
-            file.open("rb").close()
+    certificates = Certificates(config.tls) if config.tls else None
     service = Service(config)
+    if config.read_access != "open" and (file := ensure_administrator(service.plant.engine, config.data)):
+        _log.warning("no token existed yet: %s holds one of an administrator; take it out of there", file)
     settings = uvicorn.Config(
         create_app(service),
         host=config.host,
         port=config.port,
         loop="auto",
-        http="httptools",
+        http=Doorkeeper(config.access, config.limits.body_timeout_s).protocol(),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -53,7 +88,6 @@ def make_server(config: IngestConfig) -> Server:
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
-        ssl_certfile=config.tls.certificate if config.tls else None,
-        ssl_keyfile=config.tls.key if config.tls else None,
+        ssl_context_factory=(lambda *_: certificates.context) if certificates else None,
     )
-    return Server(settings, service)
+    return Server(settings, service, certificates)
