@@ -151,7 +151,7 @@ class HttpUplink:
         if answer.content_type.partition(";")[0].strip() == REFUSAL_MEDIA_TYPE:
             try:
                 refusal = msgspec.json.decode(answer.content, type=Refusal)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise UplinkUnavailable(f"a refusal that can't be read: {error}") from error
             raise BatchRefused(refusal.refused)
         self._judge(answer, "/v1/batches")
@@ -209,6 +209,6 @@ def _retry_after_s(text: str, now_s: float) -> float | None:
 def _decode(answer: Answer, kind: type[Message]) -> Message:
     try:
         return msgspec.json.decode(answer.content, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         # A captive portal answers 200 to everything: nothing is deleted on its word.
         raise UplinkUnavailable(f"HTTP {answer.status} that is no {kind.__name__}: {error}") from error

@@ -179,7 +179,7 @@ def decode_batch(message: bytes, limits: Limits = DEFAULT_LIMITS) -> Batch:
     body = _open(_BATCH, message, limits)
     try:
         packed = _batch_decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a batch: {error}") from error
     for name, text in (("agent", packed.agent_id), ("stream", packed.stream_id)):
         if not _ID.fullmatch(text):
@@ -202,7 +202,7 @@ def decode_block(message: bytes, limits: Limits = DEFAULT_LIMITS) -> SampleBlock
     body = _open(_BLOCK, message, limits)
     try:
         packed = _block_decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a block: {error}") from error
     return _unpack(packed, limits)
 

@@ -120,7 +120,7 @@ def _told(answer: Answer, config: Config, middle: int, took: int) -> Iterator[Fi
         return
     try:
         told = msgspec.json.decode(answer.content, type=TokenInfo)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         yield failure(
             f"{url} answers, but not as our service does (HTTP {answer.status}): {error}: {answer.content[:80]!r}",
             "is this the service's address, or a proxy or portal in between?",

@@ -220,6 +220,14 @@ def test_each_lie_is_named(changes: dict[str, object], message: str) -> None:
         wire.decode_batch(_message(_body(**changes)))
 
 
+def test_a_text_that_is_no_utf_8_is_an_error() -> None:
+    series = (SeriesKey(AssetPath("acme/hk01/m"), "note"),)
+    whole = wire.encode_block(make_block(series, [0], 0, 0, [np.nan], text={0: "abc"}))
+    body = zstandard.ZstdDecompressor().decompress(whole[4:]).replace(b"\xa3abc", b"\xa3a\xf8c")
+    with pytest.raises(WireError, match="not a block"):
+        wire.decode_block(whole[:4] + zstandard.ZstdCompressor(write_content_size=True).compress(body))
+
+
 def test_a_bomb_is_refused_before_it_unfolds() -> None:
     bomb = b"SFB\x01" + zstandard.compress(b"\0" * (200 * 2**20))
     unsized = zstandard.ZstdCompressor(write_content_size=False).compress(b"\0" * (200 * 2**20))

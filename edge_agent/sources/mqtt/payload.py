@@ -33,7 +33,7 @@ def decode_json(payload: bytes) -> Any:
         return _decode(payload)
     except RecursionError:
         raise UnusablePayload("nested too deeply") from None
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         pass
     # Only payloads that the fast, strict parser refused come here: many machines print NaN.
     try:

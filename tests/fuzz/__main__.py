@@ -1,0 +1,88 @@
+"""Coverage-guided fuzzing of what decodes foreign bytes: ``python -m tests.fuzz batch -runs=1000000``.
+
+What stands behind the target goes to libFuzzer: ``-runs``, ``-max_total_time``, ``-seed``, a folder that keeps what it
+finds. It ends with an exception, and keeps the bytes, where a decoder raises what it does not promise, or takes in what
+it can't give back. Only where atheris has been built for this computer.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import atheris
+
+with atheris.instrument_imports(
+    include=["shopfloor", "ingest_service", "edge_agent"], enable_loader_override=False
+):
+    import numpy as np
+    import zstandard
+
+    from shopfloor import wire
+    from shopfloor.block import SampleBlock, make_block
+    from shopfloor.errors import WireError
+    from shopfloor.messages import Batch, Lane
+    from shopfloor.signal import SeriesKey
+
+_LIMITS: Final = wire.Limits(compressed_bytes=2**16, decompressed_bytes=2**20, samples=10_000, series=1_000)
+_compressor: Final = zstandard.ZstdCompressor(level=1, write_content_size=True)
+_SEALED: Final = b"SFB\x01"
+
+
+def _same(one: SampleBlock, other: SampleBlock) -> bool:
+    names = ("series_index", "source_time", "received_time", "quality", "status")
+    return (
+        one.series == other.series
+        and one.text == other.text
+        and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+        and np.array_equal(one.value, other.value, equal_nan=True)
+    )
+
+
+def batch(data: bytes) -> None:
+    """Decode a batch: bytes as they are, or sealed first, so that the fuzzer gets past the compression."""
+    message = data[1:] if data[:1] == b"\0" else _SEALED + _compressor.compress(data[1:])
+    try:
+        found = wire.decode_batch(message, _LIMITS)
+    except WireError:
+        return
+    again = wire.decode_batch(wire.encode_batch(found))
+    assert (again.agent_id, again.stream_id, again.lane, again.first_seq) == (
+        found.agent_id,
+        found.stream_id,
+        found.lane,
+        found.first_seq,
+    )
+    assert _same(again.block, found.block)
+
+
+def _example() -> bytes:
+    """Return a batch as the fuzzer may begin with it, unsealed."""
+    series = (SeriesKey("acme/hk01/m", "a"), SeriesKey("acme/hk01/m", "b"))  # type: ignore[arg-type]
+    block = make_block(
+        series, [0, 1, 0, 1], np.arange(4) * 10**9, np.arange(4), [1.5, 2, np.nan, 4], text={2: "x"}
+    )
+    sealed = wire.encode_batch(Batch("agent", "stream", Lane.LIVE, 1, block))
+    return b"\1" + zstandard.ZstdDecompressor().decompress(sealed[4:])
+
+
+TARGETS: Final[dict[str, tuple[Callable[[bytes], None], bytes]]] = {"batch": (batch, _example())}
+"""What is fuzzed, each with an example to begin with."""
+
+
+def main() -> None:
+    """Run libFuzzer on one target."""
+    name, *options = sys.argv[1:]
+    target, example = TARGETS[name]
+    target(example)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "example").write_bytes(example)
+        atheris.Setup([sys.argv[0], *options, folder], target)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
