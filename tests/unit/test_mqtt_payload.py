@@ -37,7 +37,7 @@ def test_json_as_machines_print_it() -> None:
         (b"{'a': 1}", "at character"),
         (b'{"a": 1', "at character"),
         (b"\xff\xfe{}x", "UTF|utf|at character"),
-        (b"{\"machine\": \"Gr\xfcn\"}", "not UTF-8 at byte 15"),
+        (b'{"machine": "Gr\xfcn"}', "not UTF-8 at byte 15"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b"[NaN, " + b"9" * 5000 + b"]", "too many digits"),
