@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from simulators.demo import command
 from simulators.demo.broker import BrokerUnavailable, mosquitto_command, nats_command, parse_address
 from simulators.demo.command import add_arguments, main, parse_duration
 from simulators.demo.report import Report
@@ -100,6 +102,21 @@ def test_a_folder_of_somebody_else_ends_the_demo_with_a_message(
     out, err = capsys.readouterr()
     assert out == ""
     assert "holds something that no demo put there" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(("words", "status"), [((), 0), (("--for", "1s"), 130)])
+def test_all_signals_that_mean_an_end_end_it_alike(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    words: tuple[str, ...],
+    status: int,
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(command, "prepare", lambda *_: signal.raise_signal(number))
+    assert main(arguments("--data", str(tmp_path / "data"), *words)) == status
+    assert signal.getsignal(number) == before
 
 
 def test_a_clean_run_has_no_shortcomings_and_is_one_line() -> None:
