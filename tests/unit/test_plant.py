@@ -143,12 +143,12 @@ async def test_a_kill_before_anything_was_said_does_not_begin_other_lives(
     assert kept["life_ms"] == (T0 - H_NS // 4) // MS
 
 
-async def test_a_site_that_was_off_for_days_lived_on_and_is_soon_back(tmp_path: Path) -> None:
+async def test_a_site_that_was_off_for_a_day_lived_on_and_is_soon_back(tmp_path: Path) -> None:
     site = plant(tmp_path, T0)
     now_ns = await live(site, T0, 0.05)
     site.log.close()
     before = read_series(emission_folder(tmp_path, site.site))
-    back_ns = now_ns + 72 * H_NS
+    back_ns = now_ns + 26 * H_NS
     site = plant(tmp_path, back_ns)
     end_ns = await live(site, back_ns, 0.05)
     await site.stop()
