@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from ingest_service import agent_views
+from ingest_service.agent_record import AgentRecord, is_complete, pending_of
+from ingest_service.ledger import Edge
 from ingest_service.plant.agents import AgentRow
-from shopfloor.messages import NO_CONTACT_AFTER_S, Heartbeat, SourceReport, SourceState
+from ingest_service.stores import below
+from shopfloor.messages import Heartbeat, SourceReport, SourceState
 from shopfloor.signal import SeriesKey
 
-_NO_CONTACT_NS: Final = int(NO_CONTACT_AFTER_S * 1e9)
 _MAX_AGENTS: Final = 20_000
 _REMEMBERED_TABLES: Final = 4096
 _MAX_WRITTEN_ASSETS: Final = 200_000
@@ -26,23 +29,15 @@ class Contact(NamedTuple):
     """The serving agent's clock minus ours, about."""
 
 
-@dataclass(slots=True)
-class _Agent:
-    agent_id: str
-    asset: str
-    last_contact: int | None = None
-    heartbeat: Heartbeat | None = None
-    declared_hash: str = ""
-    clock_offset_ns: int = 0
-    quiet_ns: int = _NO_CONTACT_NS
-    """Without a word for so long, it has no contact."""
-
-
 class AgentBook:
     """All agents, in memory; `changed_rows` gives what the PlantStore should keep."""
 
-    def __init__(self, rows: Iterable[AgentRow] = ()) -> None:
-        self._agents = {row.agent_id: _Agent(*row) for row in rows}
+    def __init__(self, rows: Iterable[AgentRow] = (), clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._clock_ns = clock_ns
+        known = list(rows)
+        self._agents = {row.agent_id: AgentRecord(*row[:6]) for row in known if row.retired_at is None}
+        self._retired = {row.agent_id: row.asset for row in known if row.retired_at is not None}
+        self._departed: list[AgentRow] = []
         self._unsaved: set[str] = set()
         self._speakers: dict[str, list[tuple[str, str]]] = {}
         self._spoken_for: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
@@ -68,14 +63,22 @@ class AgentBook:
         """Return the ids of all agents."""
         return list(self._agents)
 
-    def take_heartbeat(self, heartbeat: Heartbeat, now_ns: int) -> bool:
-        """Note a heartbeat; tell whether the configuration's declarations are still to be sent."""
+    def take_heartbeat(self, heartbeat: Heartbeat, now_ns: int, outside: Iterable[str] = ()) -> bool:
+        """Note a heartbeat; tell whether the configuration's declarations are still to be sent.
+
+        Args:
+            heartbeat: as far as its token reaches.
+            now_ns: UTC ns.
+            outside: assets that were left out of it.
+        """
         agent = self._agents.get(heartbeat.agent_id)
         if agent is None:
             agent = self._new(heartbeat.agent_id, heartbeat.asset)
         agent.asset = heartbeat.asset
         agent.last_contact = now_ns
+        agent.notepending_of(heartbeat)
         agent.heartbeat = heartbeat
+        agent.outside = tuple(outside)
         agent.clock_offset_ns = heartbeat.sent - now_ns
         self._unsaved.add(agent.agent_id)
         self._index_sources(agent)
@@ -135,69 +138,113 @@ class AgentBook:
     def describe(self, agent_id: str, now_ns: int) -> dict[str, Any]:
         """Return the JSON of an agent as live pages see it."""
         agent = self._agents[agent_id]
-        heartbeat = agent.heartbeat
-        return {
-            "id": agent.agent_id,
-            "asset": agent.asset,
-            "contact": self.has_contact(agent_id, now_ns),
-            "last_contact": None if agent.last_contact is None else agent.last_contact // 1_000_000,
-            "sources": [
-                {"name": one.name, "protocol": one.protocol, "state": one.state, "message": one.message}
-                for one in (heartbeat.sources if heartbeat else ())
-            ],
-        }
+        contact = self.has_contact(agent_id, now_ns)
+        return agent_views.describe(
+            agent_id, agent.asset, agent.last_contact, agent.heartbeat, contact=contact
+        )
 
     def details(self, agent_id: str, now_ns: int) -> dict[str, Any]:
         """Return the JSON of an agent with its buffer, lag and versions."""
         agent = self._agents[agent_id]
-        described = self.describe(agent_id, now_ns)
-        heartbeat = agent.heartbeat
-        if heartbeat is None:
-            return {**described, "version": "", "buffer": None, "lag_s": None, "clock_offset_ms": None}
-        buffer = heartbeat.buffer
-        oldest = buffer.oldest_pending_time
         return {
-            **described,
-            "version": heartbeat.version,
-            "config_hash": heartbeat.config_hash,
-            "config_valid": heartbeat.config_valid,
-            "config_message": heartbeat.config_message,
-            "source_events": {one.name: one.events for one in heartbeat.sources if one.events},
-            "started": heartbeat.started // 1_000_000,
-            "buffer": {
-                "streams": buffer.streams,
-                "pending_samples": buffer.pending_samples,
-                "used_bytes": buffer.used_bytes,
-                "limit_bytes": buffer.limit_bytes,
-                "hours_left": buffer.hours_left,
-                "dropped_samples": buffer.dropped_samples,
-                "quarantined_samples": buffer.quarantined_samples,
-            },
-            "lag_s": 0.0 if oldest is None else max(0.0, (heartbeat.sent - oldest) / 1e9),
-            "clock_offset_ms": agent.clock_offset_ns // 1_000_000,
+            **self.describe(agent_id, now_ns),
+            **agent_views.report(agent.heartbeat, agent.clock_offset_ns),
+            "first_seen": None if agent.first_seen is None else agent.first_seen // 1_000_000,
+            "outside": list(agent.outside),
         }
+
+    def heartbeat_of(self, agent_id: str) -> Heartbeat | None:
+        """Return the newest heartbeat of an agent."""
+        agent = self._agents.get(agent_id)
+        return agent.heartbeat if agent else None
+
+    def asset_ever(self, agent_id: str) -> str | None:
+        """Return the asset that an agent serves or, retired, served; None for an unknown one."""
+        return self.asset_of(agent_id) or self._retired.get(agent_id)
+
+    def below(self, path: str) -> list[str]:
+        """Return the ids of the agents, retired ones included, that serve a path or what lies below it."""
+        known = self._retired | {one.agent_id: one.asset for one in self._agents.values()}
+        return [agent_id for agent_id, asset in known.items() if below(asset, path)]
+
+    def edges(self) -> dict[str, tuple[str, Edge]]:
+        """Return stream -> (agent, what its newest heartbeat says) for the streams that heartbeats name."""
+        return {
+            stream.stream_id: (
+                agent.agent_id,
+                Edge(
+                    agent.last_contact or 0, (stream.first_seq, stream.last_seq), is_complete(agent.heartbeat)
+                ),
+            )
+            for agent in self._agents.values()
+            if agent.heartbeat
+            for stream in agent.heartbeat.buffer.pending or ()
+        }
+
+    def edge_of(self, agent_id: str) -> Edge | None:
+        """Return what an agent's newest heartbeat says of a stream that it does not name."""
+        agent = self._agents.get(agent_id)
+        if agent is None or agent.heartbeat is None:
+            return None
+        return Edge(agent.last_contact or 0, None, is_complete(agent.heartbeat))
+
+    def take_vanished(self, agent_id: str) -> dict[str, int]:
+        """Return stream -> highest number that waited at an agent and, as it says without a word why, does not any more.
+
+        The store may have it by now. While loss records are on their way to us nothing counts as vanished.
+        """
+        agent = self._agents.get(agent_id)
+        if agent is None or not agent.unexplained or not is_complete(agent.heartbeat):
+            return {}
+        vanished, agent.unexplained = agent.unexplained, {}
+        return vanished
+
+    def keep_unexplained(self, agent_id: str, vanished: Mapping[str, int]) -> None:
+        """Take back what `take_vanished` returned and could not be noted."""
+        agent = self._agents.get(agent_id)
+        if agent is not None:
+            agent.unexplained = {**vanished, **agent.unexplained}
+
+    def retire(self, agent_id: str, now_ns: int) -> dict[str, int]:
+        """Forget an agent but for whose streams were its; return stream -> highest number that waited at it.
+
+        Raises:
+            KeyError: there is no such agent.
+        """
+        agent = self._agents.pop(agent_id)
+        self._retired[agent_id] = agent.asset
+        self._unsaved.discard(agent_id)
+        self._departed.append(agent.row(now_ns))
+        pending = {one.stream_id: one.last_seq for one in pending_of(agent.heartbeat)}
+        agent.heartbeat = None
+        self._index_sources(agent)
+        del self._spoken_for[agent_id]
+        for asset in [asset for asset, writer in self._writer.items() if writer == agent_id]:
+            del self._writer[asset]
+        self._tables.clear()
+        return agent.unexplained | pending
 
     def changed_rows(self) -> list[AgentRow]:
         """Return the agents that changed since the last call."""
-        rows = [
-            AgentRow(one.agent_id, one.asset, one.last_contact, one.heartbeat, one.declared_hash)
-            for one in (self._agents[agent_id] for agent_id in self._unsaved)
-        ]
+        departed = {row.agent_id: row for row in self._departed if row.agent_id not in self._agents}
+        rows = [*departed.values(), *(self._agents[agent_id].row() for agent_id in self._unsaved)]
         self._unsaved.clear()
+        self._departed.clear()
         return rows
 
-    def _new(self, agent_id: str, asset: str) -> _Agent:
+    def _new(self, agent_id: str, asset: str) -> AgentRecord:
         if len(self._agents) >= _MAX_AGENTS:
             # Random ids must not fill the memory; an agent that never sent a heartbeat is the first to go.
             silent = next((key for key, one in self._agents.items() if one.heartbeat is None), None)
             self._agents.pop(silent or next(iter(self._agents)))
-        agent = _Agent(agent_id, asset)
+        agent = AgentRecord(agent_id, asset, first_seen=self._clock_ns())
         self._agents[agent_id] = agent
+        self._retired.pop(agent_id, None)
         self._unsaved &= self._agents.keys()
         self._unsaved.add(agent_id)
         return agent
 
-    def _index_sources(self, agent: _Agent) -> None:
+    def _index_sources(self, agent: AgentRecord) -> None:
         reports: tuple[SourceReport, ...] = agent.heartbeat.sources if agent.heartbeat else ()
         claims = tuple((one.name, one.assets) for one in reports)
         if self._spoken_for.get(agent.agent_id) == claims:

@@ -12,23 +12,13 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ingest_service.plant.discards import Discard, Fate
+from ingest_service.plant.spans import Loss
 from ingest_service.stores import Run, TimeSpan
 from shopfloor.messages import SpanKind
 
 ALWAYS: Final = TimeSpan(-(2**63), 2**63 - 1)
 NEVER_CAME: Final = "never came"
 VANISHED: Final = "waited at the edge, and does not any more"
-
-
-class Loss(NamedTuple):
-    """A loss record of numbers of a stream."""
-
-    first_seq: int
-    last_seq: int
-    kind: SpanKind
-    reason: str
-    recorded_at: int
-    """When the service learned of it, UTC ns."""
 
 
 class Edge(NamedTuple):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Self
 
 import numpy as np
@@ -22,6 +22,7 @@ from ingest_service.live import LiveHub
 from ingest_service.live_events import PING_S, EventWriter
 from ingest_service.metrics import Metrics
 from ingest_service.parts import WATCHED, CounterSample, Watch, midnight_ns
+from ingest_service.plant import stream_notes
 from ingest_service.plant.store import PlantStore
 from ingest_service.stores import Selector, TimeSpan
 from ingest_service.stores.duckdb import DuckDBStore
@@ -61,7 +62,7 @@ class Service:
         index = self.store.index
         self._watch = Watch(index)
         self.store.listeners.append(self._watch)
-        self.book = AgentBook(self.plant.load_agents())
+        self.book = AgentBook(self.plant.load_agents(), clock_ns)
         self.declared = {
             (one.asset, one.signal): (one.unit, one.description) for one in self.plant.load_declarations()
         }
@@ -128,6 +129,28 @@ class Service:
         """Return the agent that first wrote a stream."""
         return self.store.stream_agent(stream_id)
 
+    async def settle_vanished(self, agent_id: str, vanished: Mapping[str, int]) -> None:
+        """Note numbers that waited at an agent and do not any more, as far as the store does not have them."""
+        try:
+            marks = {stream: await self.store.watermark(stream) for stream in vanished}
+            lost = {
+                stream: through
+                for stream, through in vanished.items()
+                if through > marks[stream].received_through
+            }
+            if lost:
+                await self.plant.run(
+                    stream_notes.put_vanished, self.plant.engine, agent_id, lost, self.clock_ns()
+                )
+        except StoreUnavailable:
+            self.book.keep_unexplained(agent_id, vanished)
+
+    async def retire(self, agent_id: str) -> None:
+        """Take an agent out of the registry; what still waited at it is missing from now on; raises StoreUnavailable."""
+        pending = self.book.retire(agent_id, self.clock_ns())
+        await self.settle_vanished(agent_id, pending)
+        await self.plant.run(self.plant.save_agents, self.book.changed_rows())
+
     def unit(self, key: SeriesKey) -> str:
         """Return the declared unit of a series, empty where none is."""
         return self.declared.get((str(key.asset), key.signal), ("", ""))[0]
@@ -190,7 +213,9 @@ class Service:
         agents = self.book.changed_rows()
         states = {asset: self.floor.states[asset] for asset in self.floor.unsaved_states}
         self.floor.unsaved_states.clear()
+        repeated = self.admission.take_repeated()
         await self.plant.run(self.plant.save_agents, agents)
+        await self.plant.run(stream_notes.add_repeated, self.plant.engine, repeated)
         await self.plant.run(self.plant.save_machine_states, states)
 
     async def _load_counters(self) -> None:

@@ -208,6 +208,8 @@ class HeartbeatReply(msgspec.Struct, frozen=True):
     """UTC ns by the service's clock."""
     declarations_wanted: bool = False
     """The service does not know this configuration's series yet: send a SeriesDeclarations."""
+    outside: tuple[str, ...] = ()
+    """Assets of sources that the token does not reach, or that are no asset paths: left out; at most a hundred."""
 
 
 class TokenInfo(msgspec.Struct, frozen=True):

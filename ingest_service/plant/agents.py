@@ -22,6 +22,9 @@ class AgentRow(NamedTuple):
     """UTC ns by our clock."""
     heartbeat: Heartbeat | None
     declared_hash: str
+    first_seen: int | None = None
+    retired_at: int | None = None
+    """When an operator took it out of the registry."""
 
 
 def load(engine: sa.Engine) -> list[AgentRow]:
@@ -34,6 +37,8 @@ def load(engine: sa.Engine) -> list[AgentRow]:
                 row.last_contact,
                 msgspec.json.decode(row.heartbeat, type=Heartbeat) if row.heartbeat else None,
                 row.declared_hash,
+                row.first_seen,
+                row.retired_at,
             )
             for row in connection.execute(sa.select(agent))
         ]

@@ -56,6 +56,16 @@ def seqs_above(engine: sa.Engine, stream_id: str, mark: int) -> Int64:
         return np.array(connection.scalars(query).all(), np.int64)
 
 
+def lying(engine: sa.Engine, stream_id: str, first_seq: int, last_seq: int) -> tuple[int, int]:
+    """Return how many of these numbers wait in quarantine, and how many were re-admitted from it."""
+    query = sa.select(sa.func.count(), sa.func.count(table.c.readmitted_at)).where(
+        table.c.stream_id == stream_id, table.c.seq >= first_seq, table.c.seq <= last_seq
+    )
+    with engine.connect() as connection:
+        total, readmitted = connection.execute(query).one()
+    return total - readmitted, readmitted
+
+
 def count(engine: sa.Engine) -> int:
     """Return how many samples lie in quarantine."""
     with engine.connect() as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from ingest_service.auth import Identity
@@ -13,6 +14,8 @@ from ingest_service.routes import (
     json_response,
     known,
     message_of,
+    note,
+    operator,
     reader,
     service_of,
     writer,
@@ -27,6 +30,9 @@ router = APIRouter(tags=["agents"])
 Writer = Annotated[Identity, Depends(writer)]
 Reader = Annotated[Identity, Depends(reader)]
 Known = Annotated[Identity, Depends(known)]
+Operator = Annotated[Identity, Depends(operator)]
+_NAMED: Final = 100
+"""Things that were left out and are named, at most."""
 
 
 def _json_body(example: object) -> dict[str, Any]:
@@ -85,17 +91,16 @@ _SPAN: Final = {
     },
 )
 async def post_heartbeat(request: Request, identity: Writer) -> Response:
-    """Take a heartbeat and answer with our clock."""
+    """Take a heartbeat, as far as its token reaches, and answer with our clock."""
     service = service_of(request)
     heartbeat = await message_of(request, Heartbeat)
     check_asset(_asset(heartbeat.asset), identity)
     _check_agent(service, heartbeat.agent_id, identity)
-    for source in heartbeat.sources:
-        for asset in source.assets:
-            check_asset(_asset(asset), identity)
+    heartbeat, outside = _inside(heartbeat, identity)
     now = service.clock_ns()
-    wanted = service.book.take_heartbeat(heartbeat, now)
-    return json_response(HeartbeatReply(now, wanted))
+    wanted = service.book.take_heartbeat(heartbeat, now, outside)
+    await service.settle_vanished(heartbeat.agent_id, service.book.take_vanished(heartbeat.agent_id))
+    return json_response(HeartbeatReply(now, wanted, outside))
 
 
 @router.post("/v1/spans", status_code=204, openapi_extra=_json_body([_SPAN]))
@@ -105,12 +110,12 @@ async def post_spans(request: Request, identity: Writer) -> Response:
     spans = await message_of(request, list[SpanRecord])
     by_agent: dict[str, list[SpanRecord]] = {}
     for span in spans:
-        owner = service.stream_agent(span.stream_id) if span.stream_id else None
-        if owner is not None:
+        owner = (service.stream_agent(span.stream_id) if span.stream_id else None) or span.agent_id
+        if owner:
             _check_agent(service, owner, identity)
         if span.last_seq < span.first_seq:
             raise Refused(400, {"error": f"span {span.record_id}: last_seq lies before first_seq"})
-        by_agent.setdefault(owner or "", []).append(span)
+        by_agent.setdefault(owner, []).append(span)
     try:
         for agent_id, records in by_agent.items():
             await service.plant.run(service.plant.put_spans, agent_id, records)
@@ -138,22 +143,25 @@ async def post_spans(request: Request, identity: Writer) -> Response:
     ),
 )
 async def put_declarations(request: Request, identity: Writer) -> Response:
-    """Keep units and descriptions of an agent's series."""
+    """Keep units and descriptions of an agent's series: of those that its token reaches; 200 names the others."""
     service = service_of(request)
     declarations = await message_of(request, SeriesDeclarations)
     _check_agent(service, declarations.agent_id, identity)
-    for one in declarations.series:
-        check_asset(_asset(one.asset), identity)
-        try:
-            parse_signal(one.signal)
-        except InvalidName as error:
-            raise Refused(400, {"error": str(error)}) from error
     if len(declarations.series) > service.config.limits.series:
         raise Refused(413, {"error": "too many series"})
+    faults = {}
+    for number, one in enumerate(declarations.series):
+        fault = _fault(one.asset, identity, one.signal)
+        if fault:
+            faults[number] = fault
+    taken = tuple(one for number, one in enumerate(declarations.series) if number not in faults)
     try:
-        await service.declare(declarations, identity.asset)
+        await service.declare(msgspec.structs.replace(declarations, series=taken), identity.asset)
     except StoreUnavailable as error:
         raise _busy() from error
+    if faults:
+        named = [{"place": number, "error": fault} for number, fault in list(faults.items())[:_NAMED]]
+        return json_response({"taken": len(taken), "left_out": len(faults), "first": named})
     return Response(status_code=204)
 
 
@@ -185,6 +193,43 @@ async def get_agents(request: Request, identity: Reader) -> Response:
         if (asset := service.book.asset_of(agent_id)) is not None and identity.covers(asset)
     ]
     return json_response({"agents": shown})
+
+
+@router.delete("/v1/agents/{agent_id}", status_code=204)
+async def delete_agent(request: Request, identity: Operator, agent_id: str) -> Response:
+    """Retire an agent: it leaves the registry; its streams keep their ledger. If it still sends, it comes back."""
+    service = service_of(request)
+    note(request, "agent.retire", agent_id[:100])
+    asset = service.book.asset_of(agent_id)
+    if asset is None or not identity.covers(asset):
+        raise Refused(404, {"error": f"there is no agent {agent_id[:100]}"})
+    await service.retire(agent_id)
+    return Response(status_code=204)
+
+
+def _inside(heartbeat: Heartbeat, identity: Identity) -> tuple[Heartbeat, tuple[str, ...]]:
+    """Return a heartbeat without the assets that a token does not reach, and those."""
+    outside: dict[str, None] = {}
+    for source in heartbeat.sources:
+        outside.update(dict.fromkeys(asset for asset in source.assets if _fault(asset, identity)))
+    if not outside:
+        return heartbeat, ()
+    sources = tuple(
+        msgspec.structs.replace(source, assets=tuple(one for one in source.assets if one not in outside))
+        for source in heartbeat.sources
+    )
+    return msgspec.structs.replace(heartbeat, sources=sources), tuple(outside)[:_NAMED]
+
+
+def _fault(asset: str, identity: Identity, signal: str | None = None) -> str:
+    """Return why an asset, or a signal of it, is not taken; empty where it is."""
+    try:
+        parse_asset(asset)
+        if signal is not None:
+            parse_signal(signal)
+    except InvalidName as error:
+        return str(error)
+    return "" if identity.covers(asset) else f"the token does not reach {asset}"
 
 
 def _asset(text: str) -> str:

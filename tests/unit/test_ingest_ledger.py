@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_service.ledger import ALWAYS, Account, Edge, Facts, Gap, Loss, account
+from ingest_service.ledger import ALWAYS, Account, Edge, Facts, Gap, account
 from ingest_service.plant.discards import Discard, Fate
+from ingest_service.plant.spans import Loss
 from ingest_service.stores import Run, TimeSpan
 from shopfloor.messages import SpanKind
 

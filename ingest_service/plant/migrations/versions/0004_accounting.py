@@ -56,6 +56,7 @@ def upgrade() -> None:
     op.create_index("quarantine_by_readmission", "quarantine", ["readmit_stream", "readmit_seq"])
     op.add_column("agent", sa.Column("first_seen", sa.BigInteger))
     op.add_column("agent", sa.Column("retired_at", sa.BigInteger))
+    op.execute("UPDATE agent SET first_seen = last_contact")
     # What had no room in quarantine was a loss record, over numbers of which some are stored.
     span, discard = sa.table("span", *_columns(_SPAN)), sa.table("discard", *_columns(_DISCARD))
     full = span.c.reason.like(_FULL)
