@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from edge_agent.config import Config as AgentConfig
+from edge_agent.sources.opcua.profile import ProfileFile
 from ingest_service.config import IngestConfig
 from shopfloor.configdoc import describe
 from simulators.scenario import Scenario
@@ -21,6 +22,7 @@ def render() -> str:
             "`${ENVIRONMENT_VARIABLE}` or `file:PATH`; relative paths start at the file's own folder.",
             "",
             describe(AgentConfig, "agent.yaml"),
+            describe(ProfileFile, "profile.yaml"),
             describe(IngestConfig, "ingest.yaml"),
             describe(Scenario, "scenario.yaml"),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +102,31 @@ async def test_a_change_of_the_address_space_is_searched_at_once(plant: Plant, m
         await changed.trigger()
         await sink.until(lambda: newest(sink, "late") == 7.0)
     assert sink.counts["address_space_changed"] == 1
+
+
+async def test_machines_are_told_apart_by_their_types(plant: Plant, tmp_path: Path) -> None:
+    assert plant.server is not None
+    objects, base = plant.server.nodes.objects, plant.server.nodes.base_object_type
+    press = await base.add_object_type(plant.index, "PressType")
+    for name, kind in (
+        ("M_1", await press.add_object_type(plant.index, "BigPressType")),
+        ("M_2", await base.add_object_type(plant.index, "RobotType")),
+        ("M_3", press),
+    ):
+        machine = await objects.add_object(plant.index, name, objecttype=kind.nodeid)
+        await machine.add_variable(plant.index, "Force", 1.0)
+    (tmp_path / "presses.yaml").write_text(
+        f"title: Presses\nnamespaces: {{p: '{URI}'}}\n"
+        "machine: {path: '/p:M_{machine}', type: 'p:PressType'}\n"
+        "variables: [{path: 'p:Force', signal: clamp.force}]\n"
+    )
+    sink = MemorySink()
+    profiles = [{"profile": "presses", "asset": "acme/hk01/m{machine}"}]
+    source = searching(plant, globs=(), profiles=profiles, profile_folder=str(tmp_path))
+    async with running(source, sink):
+        await sink.until(lambda: len(series(sink)) == 2)
+    assert series(sink) == {"acme/hk01/m1:clamp.force", "acme/hk01/m3:clamp.force"}
+    assert source.assets == ("acme/hk01/m1", "acme/hk01/m3")
 
 
 async def test_units_ranges_and_names_of_enumerations_are_the_servers(plant: Plant) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from asyncua import ua
 
 from edge_agent.sources.opcua import browsing
 from edge_agent.sources.opcua import walk as walking
-from edge_agent.sources.opcua.browsing import Child, Problem
+from edge_agent.sources.opcua.browsing import Child
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig
 from edge_agent.sources.opcua.discovery import Discovery
 from edge_agent.sources.opcua.event_config import EventConfig
@@ -21,44 +19,7 @@ from edge_agent.sources.opcua.machine_events import machine_events
 from edge_agent.sources.opcua.patterns import Rule
 from edge_agent.sources.opcua.session import Session
 from edge_agent.sources.opcua.walk import Walk, walk
-
-URI = "urn:test"
-OBJECTS = ua.NodeId(ua.Int32(85))
-Tree = Mapping[str, Any]
-"""Name to what lies below: a mapping for an object, anything else for a variable; ``.`` begins a property's name."""
-
-
-def node(path: str) -> ua.NodeId:
-    return ua.NodeId(ua.String(path), ua.Int16(2))
-
-
-class Played:
-    """A server whose address space is a mapping."""
-
-    def __init__(self, tree: Tree) -> None:
-        self.namespaces = {"http://opcfoundation.org/UA/": 0, URI: 2}
-        self.below: dict[ua.NodeId, list[Child] | Problem] = {}
-        self.asked: list[int] = []
-        self._place(OBJECTS, "", tree)
-
-    def _place(self, parent: ua.NodeId, path: str, tree: Tree) -> None:
-        children: list[Child] = []
-        for name, content in tree.items():
-            here = f"{path}/{name}"
-            shown = name.lstrip(".")
-            space, _, plain = shown.rpartition(":")
-            is_object = isinstance(content, dict)
-            children.append(
-                Child(node(here), plain, int(space or 2), not is_object, is_property=name.startswith("."))
-            )
-            self._place(node(here), here, content if is_object else {})
-        self.below[parent] = children
-
-    async def children_of(self, _session: Any, nodes: Sequence[ua.NodeId]) -> list[list[Child] | Problem]:
-        await asyncio.sleep(0)
-        self.asked.append(len(nodes))
-        return [self.below.get(each, []) for each in nodes]
-
+from tests.unit.opcua_address_space import URI, Played, Tree, node
 
 PLANT = {
     "DeviceSet": {

@@ -135,6 +135,18 @@ def test_a_profile_that_extends_another_adds_and_overrules(tmp_path: Path) -> No
             "mine.yaml:2:17: machine.path: 'IMM_{machine}' is not a",
         ),
         (
+            HEAD + 'machine: {path: "/IMM_{machine}", type: "x:Press"}\nnamespaces: {y: urn:y}\n',
+            "mine.yaml:2:41: machine.type: ",
+        ),
+        (
+            HEAD + MACHINE + VARIABLES.replace("}", ", type: A/B}"),
+            "mine.yaml:4:5: variables.0: type: 'A/B' is a path",
+        ),
+        (
+            HEAD + MACHINE + VARIABLES.replace("}", ", type: Press, required: true}"),
+            "variables.0.required: machines of another type can't be missed for it",
+        ),
+        (
             HEAD + MACHINE + VARIABLES.replace("status.mode", "Status"),
             "mine.yaml:4:5: variables.0: signal 'Status' must be names of",
         ),

@@ -24,7 +24,10 @@ _MAX_CHILDREN: Final = 100_000
 _NODES_A_REQUEST: Final = 100
 """At most: the answer to more holds up everything else while it is decoded."""
 _RESULT_MASK: Final = (
-    ua.BrowseResultMask.ReferenceTypeId | ua.BrowseResultMask.BrowseName | ua.BrowseResultMask.NodeClass
+    ua.BrowseResultMask.ReferenceTypeId
+    | ua.BrowseResultMask.BrowseName
+    | ua.BrowseResultMask.NodeClass
+    | ua.BrowseResultMask.TypeDefinition
 )
 
 
@@ -45,6 +48,8 @@ class Child(NamedTuple):
     """Else it is an object."""
     is_property: bool
     """Whether a HasProperty reference leads to it."""
+    kind: ua.NodeId | None = None
+    """TypeDefinition of an object, None of variables."""
 
 
 async def children_of(session: Session, nodes: Sequence[ua.NodeId]) -> list[list[Child] | Problem]:
@@ -112,12 +117,14 @@ def _of_size(results: Sequence[Any], size: int) -> Sequence[Any]:
 
 
 def _child(reference: ua.ReferenceDescription) -> Child:
+    is_variable = reference.NodeClass == ua.NodeClass.Variable
     return Child(
         plain(reference.NodeId),
         str(reference.BrowseName.Name),
         int(reference.BrowseName.NamespaceIndex),
-        reference.NodeClass == ua.NodeClass.Variable,
+        is_variable,
         reference.ReferenceTypeId == _HAS_PROPERTY,
+        None if is_variable else plain(reference.TypeDefinition),
     )
 
 

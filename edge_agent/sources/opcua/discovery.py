@@ -39,6 +39,8 @@ class Place(NamedTuple):
     start: str
     path: str
     is_object: bool
+    types: str = ""
+    """Those that the rule wanted the machine to be of, as text."""
 
 
 class Machine(NamedTuple):
@@ -79,7 +81,7 @@ class Discovery:
         for place, path in records:
             for number in candidates(path[-1].name):
                 rule = self._rules[number]
-                if (_start_text(rule), rule.objects) != (place.start, place.is_object):
+                if place != _place(rule, place.path):
                     continue
                 found = match_path(rule.steps, path)
                 if found is not None and not any(match_path(other, path) for other in rule.excluded):
@@ -95,7 +97,7 @@ class Discovery:
             if hit.node in known:
                 continue
             rule = self._rules[hit.rule]
-            place = Place(_start_text(rule), path_text(hit.found.path), rule.objects)
+            place = _place(rule, path_text(hit.found.path))
             if place not in self._places:
                 nodes += self._want(hit.rule, place, hit.found)
         self._problems = list(walk.problems)
@@ -110,7 +112,7 @@ class Discovery:
         first = self._unsaved_from // _CHUNK
         change: State = {}
         for start in range(first * _CHUNK, len(places), _CHUNK):
-            chunk = places[start : start + _CHUNK]
+            chunk = [place if place.types else place[:-1] for place in places[start : start + _CHUNK]]
             change[f"{_PREFIX}{start // _CHUNK}"] = zlib.compress(json.dumps(chunk).encode())
         last = (len(places) - 1) // _CHUNK
         change |= {key: b"" for key in state if key.startswith(_PREFIX) and _chunk_number(key) > last}
@@ -212,8 +214,8 @@ def _records(key: str, raw: bytes) -> list[tuple[Place, tuple[Step, ...]]]:
         return []
     try:
         places = [
-            Place(str(start), str(path), bool(is_object))
-            for start, path, is_object in json.loads(zlib.decompress(raw))
+            Place(str(start), str(path), bool(is_object), *map(str, types[:1]))
+            for start, path, is_object, *types in json.loads(zlib.decompress(raw))
         ]
         records = [(place, parse_address(place.path).path) for place in places]
     except (ValueError, TypeError, InvalidName, zlib.error) as error:
@@ -222,8 +224,9 @@ def _records(key: str, raw: bytes) -> list[tuple[Place, tuple[Step, ...]]]:
     return [(place, path) for place, path in records if path]
 
 
-def _start_text(rule: Rule) -> str:
-    return "" if rule.start is None else address_text(rule.start)
+def _place(rule: Rule, path: str) -> Place:
+    start = "" if rule.start is None else address_text(rule.start)
+    return Place(start, path, rule.objects, path_text(rule.types) if rule.types else "")
 
 
 def _chunk_number(key: str) -> int:

@@ -9,16 +9,15 @@ from typing import Final, NamedTuple
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
-from asyncua.ua.status_codes import StatusCodes
 
 from edge_agent.sources.opcua.address import Step
 from edge_agent.sources.opcua.browsing import Problem, children_of
 from edge_agent.sources.opcua.event_config import EventTypeName
+from edge_agent.sources.opcua.object_types import types_beside
 from edge_agent.sources.opcua.patterns import legal
-from edge_agent.sources.opcua.session import NO, YES, ServiceFault, Session, standard_node, status_name
+from edge_agent.sources.opcua.session import Session, standard_node
 
 _BASE: Final = standard_node(ObjectIds.BaseEventType)
-_HAS_SUBTYPE: Final = standard_node(ObjectIds.HasSubtype)
 _MAX_TYPES: Final = 1_000
 _MAX_PATHS: Final = 5_000
 _MAX_DEPTH: Final = 5
@@ -61,14 +60,6 @@ class TypeTree:
     paths: list[Path] = field(default_factory=list)
 
 
-class TypeNode(NamedTuple):
-    """A type beside another one."""
-
-    node: ua.NodeId
-    name: str
-    namespace: int
-
-
 async def find_type(session: Session, name: EventTypeName) -> ua.NodeId | Problem:
     """Return the NodeId of an event type in the session's namespace table, or why there is none."""
     if name.address is not None:
@@ -88,7 +79,7 @@ async def find_type(session: Session, name: EventTypeName) -> ua.NodeId | Proble
     matches: set[ua.NodeId] = set()
     while level and seen < _MAX_TYPES:
         seen += len(level)
-        types = [each for found in await _types_beside(session, level, inverse=False) for each in found]
+        types = [each for found in await types_beside(session, level, inverse=False) for each in found]
         matches |= {
             each.node for each in types if each.name == step.name and namespace in {None, each.namespace}
         }
@@ -103,13 +94,13 @@ async def type_tree(session: Session, root: ua.NodeId) -> TypeTree:
     tree = TypeTree(root)
     level = [root]
     while level and len(tree.subtypes) < _MAX_TYPES:
-        found = await _types_beside(session, level, inverse=False)
+        found = await types_beside(session, level, inverse=False)
         level = [each.node for types in found for each in types if each.node not in tree.subtypes]
         tree.subtypes.extend(dict.fromkeys(level))
     above: list[ua.NodeId] = []
     here = root
     while here != _BASE and len(above) < _MAX_DEPTH * 4:
-        (parents,) = await _types_beside(session, [here], inverse=True)
+        (parents,) = await types_beside(session, [here], inverse=True)
         if not parents:
             break
         here = parents[0].node
@@ -265,51 +256,3 @@ def _namespace(session: Session, step: Step) -> int | Problem | None:
         return step.namespace
     index = session.namespaces.get(step.namespace)
     return Problem(f"the server has no namespace {step.namespace}") if index is None else index
-
-
-async def _types_beside(
-    session: Session, nodes: Sequence[ua.NodeId], *, inverse: bool
-) -> list[list[TypeNode]]:
-    """Return the subtypes of each type, or with ``inverse`` what it is a subtype of."""
-    found: list[list[TypeNode]] = []
-    size = min(session.limits.browse, 100)
-    for start in range(0, len(nodes), size):
-        request = ua.BrowseRequest()
-        request.Parameters.NodesToBrowse = [
-            ua.BrowseDescription(
-                NodeId=node,
-                BrowseDirection=ua.BrowseDirection.Inverse if inverse else ua.BrowseDirection.Forward,
-                ReferenceTypeId=_HAS_SUBTYPE,
-                IncludeSubtypes=YES,
-                NodeClassMask=ua.UInt32(ua.NodeClass.ObjectType),
-                ResultMask=ua.UInt32(ua.BrowseResultMask.BrowseName),
-            )
-            for node in nodes[start : start + size]
-        ]
-        results = (await session.ask(request, ua.BrowseResponse)).Results
-        found += [await _all_references(session, result) for result in results]
-    return found
-
-
-async def _all_references(session: Session, result: ua.BrowseResult) -> list[TypeNode]:
-    types: list[TypeNode] = []
-    while result.StatusCode.is_good():
-        types.extend(
-            TypeNode(
-                ua.NodeId(each.NodeId.Identifier, each.NodeId.NamespaceIndex, each.NodeId.NodeIdType),
-                str(each.BrowseName.Name),
-                int(each.BrowseName.NamespaceIndex),
-            )
-            for each in result.References or ()
-        )
-        if not result.ContinuationPoint:
-            return types
-        more = ua.BrowseNextRequest()
-        more.Parameters.ReleaseContinuationPoints = YES if len(types) > _MAX_TYPES else NO
-        more.Parameters.ContinuationPoints = [result.ContinuationPoint]
-        (result,) = (await session.ask(more, ua.BrowseNextResponse)).Parameters.Results
-        if len(types) > _MAX_TYPES:
-            return types
-    if result.StatusCode.value == StatusCodes.BadNodeIdUnknown:
-        raise ServiceFault("Browse", result.StatusCode.value)
-    raise ServiceFault(f"Browse: {status_name(result.StatusCode.value)}", result.StatusCode.value)

@@ -278,6 +278,10 @@ class Rule(NamedTuple):
     """Whether it is objects that are found: the machines of a profile."""
     required: bool = False
     """Whether every machine of a profile should have it."""
+    types: tuple[Step, ...] = ()
+    """Names of ObjectTypes: the machine is of all of them, or of types that come from them."""
+    machine_steps: int = 0
+    """How many of the steps lead to the machine."""
 
     def asset_of(self, found: Found) -> str:
         """Return the asset path of what was found; raises InvalidName."""

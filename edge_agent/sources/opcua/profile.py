@@ -40,6 +40,9 @@ class ProfileVariable(ConfigModel):
     """The value is raw x scale; default 1."""
     required: bool = False
     """Report machines that do not have it; default false."""
+    type: str | None = None
+    """Only of machines of this type: browse name of the ObjectType, such as ``own:PressType``; those that come from it
+    are of it as well. Default: of all."""
 
 
 class ProfileEvent(ConfigModel):
@@ -66,6 +69,9 @@ class MachinePath(ConfigModel):
     path: str
     """Browse path from the Objects folder with the wildcard ``{machine}``, which tells one from another, and any
     others: ``/di:DeviceSet/IMM_{manufacturer}_{machine}``."""
+    type: str | None = None
+    """Only objects of this type are such machines: browse name of the ObjectType, such as ``imm:IMM_MES_InterfaceType``;
+    those that come from it are of it as well. Default: objects of any type."""
 
 
 class ProfileFile(ConfigModel):
@@ -102,6 +108,8 @@ class Profile(NamedTuple):
     namespaces: Mapping[str, str]
     machine: str
     """Pattern of the machines' paths."""
+    type: Step | None
+    """The ObjectType that all machines are of."""
     variables: tuple[ProfileVariable, ...]
     events: tuple[ProfileEvent, ...]
     """Their names with namespace URIs instead of letters."""
@@ -123,11 +131,11 @@ def load_profile(name: str, folder: Path | None = None) -> Profile:
         files.append((path, configfile.load(path, ProfileFile)))
         wanted = files[-1][1].extends
     namespaces = {letter: uri for _, file in reversed(files) for letter, uri in file.namespaces.items()}
-    machine = next(file.machine.path for _, file in files if file.machine is not None)
+    machine = next(file.machine for _, file in files if file.machine is not None)
     problems = [
         f"{path}:{line}:{column}: {'.'.join(map(str, where))}: {reason}"
         for path, file in files
-        for where, reason in _problems(file, machine, namespaces)
+        for where, reason in _problems(file, machine.path, namespaces)
         for line, column in [configfile.locate(path, where)]
     ]
     if problems:
@@ -136,7 +144,8 @@ def load_profile(name: str, folder: Path | None = None) -> Profile:
         name,
         files[0][1].title,
         namespaces,
-        machine,
+        machine.path,
+        _machine_type(machine, namespaces),
         tuple(variable for _, file in files for variable in file.variables),
         tuple(_spelled_out(event, namespaces) for _, file in files for event in file.events),
         tuple(alarms for _, file in files for alarms in file.alarms),
@@ -165,6 +174,10 @@ def _problems(
                 )
         except InvalidName as error:
             yield ("machine", "path"), str(error)
+        try:
+            _machine_type(file.machine, namespaces)
+        except InvalidName as error:
+            yield ("machine", "type"), str(error)
     for number, variable in enumerate(file.variables):
         try:
             rule = _rule(variable, machine, namespaces, "x/{machine}")
@@ -172,6 +185,8 @@ def _problems(
                 yield ("variables", number, "required"), "only a path without wildcards can be required"
         except InvalidName as error:
             yield ("variables", number), str(error)
+        if variable.required and variable.type is not None:
+            yield ("variables", number, "required"), "machines of another type can't be missed for it"
     for number, event in enumerate(file.events):
         try:
             _spelled_out(event, namespaces)
@@ -193,7 +208,7 @@ def profile_rules(profile: Profile, config: ProfileConfig, label: str) -> list[R
     steps = parse_pattern(profile.machine, profile.namespaces)
     asset = Template(config.asset, asset=True, names=captured_names(steps))
     machines = Rule(
-        label=f"{label} ({profile.machine})",
+        label=f"{label} ({profile.machine}{'' if profile.type is None else f', {profile.type.name}'})",
         start=None,
         steps=steps,
         excluded=(),
@@ -204,14 +219,19 @@ def profile_rules(profile: Profile, config: ProfileConfig, label: str) -> list[R
         assets=config.assets,
         profile=label,
         objects=True,
+        types=() if profile.type is None else (profile.type,),
+        machine_steps=len(steps),
     )
     rules = [machines]
     for variable in profile.variables:
         rule = _rule(variable, profile.machine, profile.namespaces, config.asset)
-        settings = {**rule.settings, "group": config.group, "enum": config.enum}
         rules.append(
             rule._replace(
-                label=f"{label}: {variable.path}", settings=settings, assets=config.assets, profile=label
+                label=f"{label}: {variable.path}",
+                settings={**rule.settings, "group": config.group, "enum": config.enum},
+                assets=config.assets,
+                profile=label,
+                types=(*machines.types, *rule.types),
             )
         )
     return rules
@@ -230,7 +250,22 @@ def _rule(variable: ProfileVariable, machine: str, namespaces: Mapping[str, str]
         settings={"unit": variable.unit, "description": variable.description, "scale": variable.scale},
         max_nodes=_MAX_NODES,
         required=variable.required,
+        types=() if variable.type is None else (_type(variable.type, namespaces),),
+        machine_steps=depth,
     )
+
+
+def _type(text: str, namespaces: Mapping[str, str]) -> Step:
+    """Return the browse name of an ObjectType; raises InvalidName."""
+    steps = split_path(f"/{text}", namespaces)
+    if len(steps) != 1:
+        raise InvalidName(f"type: {text[:200]!r} is a path; give the browse name of an ObjectType")
+    (name, namespace), *_ = steps
+    return Step(unescape(name), namespace)
+
+
+def _machine_type(machine: MachinePath, namespaces: Mapping[str, str]) -> Step | None:
+    return None if machine.type is None else _type(machine.type, namespaces)
 
 
 def _depth(path: str) -> int:

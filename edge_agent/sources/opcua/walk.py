@@ -10,6 +10,7 @@ from asyncua.ua.object_ids import ObjectIds
 
 from edge_agent.sources.opcua.address import Step
 from edge_agent.sources.opcua.browsing import Browser, Child
+from edge_agent.sources.opcua.object_types import ObjectTypes, TypeName
 from edge_agent.sources.opcua.patterns import (
     Found,
     Match,
@@ -55,6 +56,8 @@ class _State(NamedTuple):
     match: Match
     path: tuple[Step, ...]
     below_variable: bool
+    typed: bool = False
+    """Whether here is the machine, whose type matters."""
 
 
 async def walk(session: Session, rules: Sequence[Rule]) -> Walk:
@@ -68,18 +71,19 @@ async def walk(session: Session, rules: Sequence[Rule]) -> Walk:
     """
     problems: list[str] = []
     steps: dict[int, list[PatternStep]] = {}
+    types: dict[int, list[TypeName]] = {}
     places: dict[ua.NodeId, list[_State]] = {}
     for number, rule in enumerate(rules):
         prepared = _prepare(session, rule)
         if isinstance(prepared, Problem):
             problems.append(f"{rule.profile or rule.label}: {prepared.reason}")
             continue
-        start, steps[number] = prepared
+        start, steps[number], types[number] = prepared
         places.setdefault(start, []).extend(
             _State(number, match, (), False) for match in begin(steps[number])
         )
     uris: dict[int, str | int] = {index: uri for uri, index in session.namespaces.items() if index}
-    browser = Browser(session)
+    browser, object_types = Browser(session), ObjectTypes(session)
     seen: set[tuple[int, int, ua.NodeId]] = set()
     hits: dict[int, dict[ua.NodeId, Found]] = {number: {} for number in steps}
     for _ in range(MAX_DEPTH):
@@ -93,27 +97,31 @@ async def walk(session: Session, rules: Sequence[Rule]) -> Walk:
         except ServiceFault as fault:
             problems.append(f"the server can't be searched: {fault}")
             break
-        below: dict[ua.NodeId, list[_State]] = {}
+        reached: list[tuple[Child, _State]] = []
         for node, states in places.items():
             children = browser.children(node)
             if isinstance(children, Problem):
                 problems.append(f"{_named(states[0].path)}: {children.reason}")
                 continue
             for child in children:
-                for state in _next(child, states, steps, uris, seen):
-                    if is_whole(steps[state.rule], state.match):
-                        _take(rules[state.rule], child, state, hits[state.rule])
-                    else:
-                        below.setdefault(child.node, []).append(state)
-        places = below
+                reached += [(child, state) for state in _next(child, states, rules, steps, uris, seen)]
+        await object_types.learn(child.kind for child, state in reached if state.typed and child.kind)
+        places = {}
+        for child, state in reached:
+            if state.typed and not all(object_types.is_of(child.kind, each) for each in types[state.rule]):
+                continue
+            if is_whole(steps[state.rule], state.match):
+                _take(rules[state.rule], child, state, hits[state.rule])
+            else:
+                places.setdefault(child.node, []).append(state)
     else:
         problems.append(f"the search ended at a depth of {MAX_DEPTH} names")
     matched = frozenset(number for number, found in hits.items() if found)
     return Walk(_sorted_out(rules, hits, problems), list(dict.fromkeys(problems)), matched)
 
 
-def _prepare(session: Session, rule: Rule) -> tuple[ua.NodeId, list[PatternStep]] | Problem:
-    """Return a rule's start and steps with the namespaces that the server has now."""
+def _prepare(session: Session, rule: Rule) -> tuple[ua.NodeId, list[PatternStep], list[TypeName]] | Problem:
+    """Return a rule's start, steps and types with the namespaces that the server has now."""
     start = None if rule.start is None else node_id(session, rule.start)
     if isinstance(start, Problem):
         return start
@@ -123,12 +131,19 @@ def _prepare(session: Session, rule: Rule) -> tuple[ua.NodeId, list[PatternStep]
         if isinstance(index, Problem):
             return index
         steps.append(step._replace(namespace=index))
-    return standard_node(ObjectIds.ObjectsFolder) if start is None else start, steps
+    types = []
+    for kind in rule.types:
+        index = None if kind.namespace is None else namespace_index(session, kind.namespace)
+        if isinstance(index, Problem):
+            return index
+        types.append(TypeName(kind.name, index))
+    return standard_node(ObjectIds.ObjectsFolder) if start is None else start, steps, types
 
 
 def _next(
     child: Child,
     states: Iterable[_State],
+    rules: Sequence[Rule],
     steps: Mapping[int, Sequence[PatternStep]],
     uris: Mapping[int, str | int],
     seen: set[tuple[int, int, ua.NodeId]],
@@ -148,7 +163,9 @@ def _next(
             seen.add(key)
             if path is None or path[:-1] != state.path:
                 path = (*state.path, Step(child.name, uris.get(child.namespace, child.namespace)))
-            reached.append(_State(state.rule, match, path, child.is_variable))
+            rule = rules[state.rule]
+            typed = bool(rule.types) and state.match.position < rule.machine_steps <= match.position
+            reached.append(_State(state.rule, match, path, child.is_variable, typed))
     return reached
 
 
