@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,8 +34,11 @@ from ingest_service.stores import (
     Watermark,
 )
 from ingest_service.stores import duckdb_reader as reader
-from ingest_service.stores.duckdb_catalog import Pins, remove_stray_files
+from ingest_service.stores.duckdb_catalog import Pins, next_part_id, remove_stray_files
+from ingest_service.stores.duckdb_compaction import Workshop
+from ingest_service.stores.duckdb_compactor import Backlog, Compactor
 from ingest_service.stores.duckdb_downsample import downsample
+from ingest_service.stores.duckdb_keeping import Classes, Rule
 from ingest_service.stores.duckdb_ledger import read_ledger
 from ingest_service.stores.duckdb_part_reader import PartReader
 from ingest_service.stores.duckdb_schema import (
@@ -57,6 +62,10 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 
+def _nothing(_step: str) -> None:
+    return None
+
+
 def _ignore(_seconds: float, _rows: int) -> None:
     return None
 
@@ -69,6 +78,9 @@ class DuckDBStore:
         tuning: memory, threads, checkpoints.
         quarantine: where rows go that the database itself refuses; without it their batch stays unwritten.
         observe_commit: told the seconds and rows of each commit.
+        rules: retention; the first rule that means a series counts for it.
+        clock_ns: UTC ns.
+        at: told of each step of rewriting, for tests.
 
     Raises:
         StoreUnavailable: the file can't be opened.
@@ -81,6 +93,9 @@ class DuckDBStore:
         *,
         quarantine: QuarantineSink | None = None,
         observe_commit: Callable[[float, int], None] = _ignore,
+        rules: Sequence[Rule] = (),
+        clock_ns: Callable[[], int] = time.time_ns,
+        at: Callable[[str], None] = _nothing,
     ) -> None:
         self._path = path
         self._tuning = tuning or Tuning()
@@ -113,6 +128,27 @@ class DuckDBStore:
             count_hot(self._connection, generation),
             lambda: shutil.disk_usage(path.parent).free,
             self._tuning.reserve_bytes,
+        )
+
+        ids = itertools.count(next_part_id(self._connection))
+        self._compactor = Compactor(
+            lambda rest: Workshop(
+                self.folder,
+                self.index,
+                self.newest,
+                self._files,
+                Classes(rules, self.index),
+                self._tuning.part_rows,
+                self._tuning.least_rows,
+                lambda: next(ids),
+                clock_ns,
+                at,
+                rest,
+            ),
+            self._cursor,
+            self._writer,
+            self._pins,
+            self._tuning,
         )
 
     @property
@@ -188,6 +224,14 @@ class DuckDBStore:
         """Raise StoreUnavailable where the database does not answer."""
         await self._query(reader.answer)
 
+    async def compact(self) -> None:
+        """Rewrite all there is now as files: no hot row stays, and each day becomes as few files as there can be."""
+        await asyncio.wrap_future(self._compactor.ask(self._compactor.settle))
+
+    def backlog(self) -> Backlog:
+        """Return what waits to be rewritten."""
+        return self._compactor.backlog()
+
     async def close(self) -> None:
         """See `SampleStore.close`."""
         if self._closed:
@@ -196,6 +240,7 @@ class DuckDBStore:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        self._compactor.close()
         self._writer.close()
         self._readers.shutdown()
         with self._lock:

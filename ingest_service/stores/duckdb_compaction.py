@@ -1,0 +1,326 @@
+"""Rewriting: hot rows become parts, small parts larger ones. Every step is one transaction; a crash undoes it.
+
+A file is durable before the transaction that names it begins, and counts with that transaction's commit, which forgets
+at the same time what the file replaces. What nobody names is removed at the next start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import duckdb
+import numpy as np
+
+from ingest_service.stores.duckdb_catalog import DAY_NS, Part, delete_parts, insert_parts
+from ingest_service.stores.duckdb_keeping import Classes
+from ingest_service.stores.duckdb_part import PartWriter, Units, slices_of, units_of
+from ingest_service.stores.duckdb_part_reader import PartReader
+from ingest_service.stores.duckdb_reader import hot_rows
+from ingest_service.stores.duckdb_rollup import HOUR, MINUTE, Rolled, Roller, insert_rollups
+from ingest_service.stores.duckdb_rows import Rows, concat_rows, order_of, repeats_in
+from ingest_service.stores.duckdb_schema import hot_table
+from ingest_service.stores.latest import LatestTable
+from ingest_service.stores.series import SeriesIndex
+from ingest_service.stores.shapes import TimeSpan
+from shopfloor.block import Int64, UInt32
+
+PIECE_ROWS: Final = 500_000
+MOST_CARRIED: Final = 200_000
+"""Rows of days with few of them that may stay hot together."""
+_ALWAYS: Final = TimeSpan(-(2**63), 2**63 - 1)
+
+
+class Written(NamedTuple):
+    """A part that does not count yet."""
+
+    part: Part
+    levels: dict[int, Rolled]
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What rewriting needs."""
+
+    folder: Path
+    index: SeriesIndex
+    newest: LatestTable
+    files: PartReader
+    classes: Classes
+    part_rows: int
+    least_rows: int
+    next_id: Callable[[], int]
+    clock_ns: Callable[[], int]
+    at: Callable[[str], None]
+    """Told of each step, for tests that end the process there."""
+    rest: Callable[[float], None]
+    """Told the seconds that a piece of work took; may sleep."""
+
+
+class Absorbed(NamedTuple):
+    """A generation's rows as they are to be."""
+
+    generation: int
+    written: list[Written]
+    carried: Rows
+    """Rows that stay hot."""
+
+
+def absorb(
+    shop: Workshop, cursor: duckdb.DuckDBPyConnection, generation: int, *, everything: bool
+) -> Absorbed:
+    """Write the rows of a hot table, which nobody writes to any more, as parts; `commit_absorbed` lets them count.
+
+    Args:
+        shop: the workshop.
+        cursor: reads.
+        generation: which hot table.
+        everything: write also days with few rows.
+    """
+    started = time.monotonic()
+    rows = hot_rows(cursor, [generation], None, _ALWAYS)
+    order = order_of(shop.index.ranks()[rows.series_id], rows)
+    if order is not None:
+        rows = rows.take(order)
+    shop.at("absorb: sorted")
+    shop.rest(time.monotonic() - started)
+    group = _day_of(rows.source_time) * len(shop.classes.names) + shop.classes.of_series()[rows.series_id]
+    numbers, counts = np.unique(group, return_counts=True)
+    few = counts < (0 if everything else shop.least_rows)
+    if int(counts[few].sum()) > MOST_CARRIED:
+        few[:] = False
+    written: list[Written] = []
+    try:
+        for number in numbers[~few].tolist():
+            day, keeping = divmod(number, len(shop.classes.names))
+            chosen = rows if len(numbers) == 1 else rows.take(np.flatnonzero(group == number))
+            pieces = slices_of(chosen, PIECE_ROWS)
+            name = shop.classes.names[keeping]
+            written += write_run(shop, pieces, units_of(chosen), name, day, 0)
+    except BaseException:
+        discard(shop, written)
+        raise
+    carried = rows.take(np.flatnonzero(np.isin(group, numbers[few])))
+    return Absorbed(generation, written, carried)
+
+
+def commit_absorbed(shop: Workshop, cursor: duckdb.DuckDBPyConnection, absorbed: Absorbed, into: int) -> None:
+    """Let a generation's parts count and the generation no more; rows that stay hot go into another one."""
+    # Newest values stand in memory only after their commit: so what is kept here is durable, or hot as well.
+    newest = shop.newest.of(np.arange(1, len(shop.index) + 1))
+    shop.at("absorb: before commit")
+    cursor.execute("BEGIN TRANSACTION")
+    try:
+        _insert_written(cursor, absorbed.written)
+        insert_rows(cursor, hot_table(into), absorbed.carried)
+        ids = newest.series_id.astype(np.uint32)
+        numbers = {
+            "series_id": ids,
+            "source_time": newest.source_time,
+            "received_time": newest.received_time,
+            "value": newest.value,
+            "quality": newest.quality,
+        }
+        cursor.execute("DELETE FROM newest")
+        cursor.execute("INSERT INTO newest SELECT *, NULL FROM numbers")
+        if newest.text:
+            texts = {
+                "series_id": np.array(list(newest.text), np.uint32),
+                "text": np.array(list(newest.text.values()), object),
+            }
+            cursor.execute(
+                "UPDATE newest SET text = texts.text FROM texts WHERE newest.series_id = texts.series_id"
+            )
+            del texts
+        del numbers
+        cursor.execute("DELETE FROM generation WHERE number = ?", [absorbed.generation])
+        shop.at("absorb: in commit")
+        cursor.execute("COMMIT")
+    except BaseException:
+        _roll_back(cursor)
+        discard(shop, absorbed.written)
+        raise
+    shop.at("absorb: committed")
+
+
+def insert_rows(cursor: duckdb.DuckDBPyConnection, table: str, rows: Rows) -> None:
+    """Insert rows into a hot table, in the caller's transaction."""
+    if not rows.n:
+        return
+    columns = dict(zip(Rows._fields[:6], rows[:6], strict=True))
+    text = np.full(rows.n, None, object) if rows.text is None else rows.text
+    columns["text"] = text
+    cursor.execute(f"INSERT INTO {table} SELECT * FROM columns")  # noqa: S608 - a name of ours
+    del columns
+
+
+def write_run(
+    shop: Workshop, pieces: Iterable[Rows], units: Units, keeping: str, day: int, repeats: int
+) -> list[Written]:
+    """Write sorted samples of one day and one retention rule as the parts of one run.
+
+    Args:
+        shop: the workshop.
+        pieces: sorted samples; a series stands in one piece only.
+        units: exact for all.
+        keeping: the rule's name.
+        day: UTC day since 1970.
+        repeats: rows that are known to have been left out of them.
+
+    Raises:
+        OSError: the disk refuses; nothing is left behind.
+    """
+    run = shop.next_id()
+    written: list[Written] = []
+    writer: PartWriter | None = None
+    roller = Roller()
+    left_out = repeats
+    number = run
+
+    def finish(writer: PartWriter) -> None:
+        nonlocal left_out
+        info = writer.finish()
+        levels = roller.finish()
+        part = Part(
+            part_id=number,
+            run=run,
+            file=f"{writer.path.parent.name}/{writer.path.name}",
+            keeping=keeping,
+            day=day,
+            first_time=info.first_time,
+            last_time=info.last_time,
+            samples=info.samples,
+            repeats=left_out,
+            bytes=info.bytes,
+            sha256=info.sha256,
+            minutes=MINUTE in levels,
+            hours=HOUR in levels,
+            made_at=shop.clock_ns(),
+        )
+        left_out = 0
+        written.append(Written(part, levels))
+        shop.at("file written")
+
+    try:
+        for piece in pieces:
+            started = time.monotonic()
+            repeated = repeats_in(piece)
+            left_out += int(np.count_nonzero(repeated))
+            rows = piece.take(np.flatnonzero(~repeated)) if repeated.any() else piece
+            if writer is not None and writer.samples + rows.n > shop.part_rows:
+                finish(writer)
+                writer = None
+            if writer is None:
+                number = run if not written else shop.next_id()
+                writer = PartWriter(
+                    shop.folder / _day_name(day) / f"{number:08}.parquet", units, shop.index.keys
+                )
+                roller = Roller()
+                shop.at("file begun")
+            writer.write(rows)
+            roller.add(rows)
+            shop.rest(time.monotonic() - started)
+        if writer is not None:
+            finish(writer)
+    except BaseException:
+        if writer is not None:
+            writer.discard()
+        discard(shop, written)
+        raise
+    return written
+
+
+def discard(shop: Workshop, written: Sequence[Written]) -> None:
+    """Remove files that will not count."""
+    for one in written:
+        if one.part.file is not None:
+            (shop.folder / one.part.file).unlink(missing_ok=True)
+
+
+def merge_parts(shop: Workshop, cursor: duckdb.DuckDBPyConnection, parts: Sequence[Part]) -> list[Part]:
+    """Rewrite parts of one day as one run for each retention rule, and let it count instead; return the new parts.
+
+    Raises:
+        StoreUnavailable: a file can't be read; nothing is changed.
+        OSError: the disk refuses; nothing is changed.
+    """
+    units: Units | None = None
+    for part in parts:
+        assert part.file is not None
+        one = shop.files.units(part.file)
+        units = one if units is None else units.finest(one)
+    assert units is not None
+    repeats = sum(part.repeats for part in parts)
+    written: list[Written] = []
+    try:
+        for keeping, ids, counts in _series_by_rule(shop, parts):
+            pieces = _merged(shop, parts, ids, counts)
+            written += write_run(shop, pieces, units, keeping, parts[0].day, repeats)
+            repeats = 0
+        shop.at("merge: before commit")
+        cursor.execute("BEGIN TRANSACTION")
+        delete_parts(cursor, list(parts))
+        _insert_written(cursor, written)
+        shop.at("merge: in commit")
+        cursor.execute("COMMIT")
+    except BaseException:
+        _roll_back(cursor)
+        discard(shop, written)
+        raise
+    shop.at("merge: committed")
+    return [one.part for one in written]
+
+
+def _insert_written(cursor: duckdb.DuckDBPyConnection, written: Sequence[Written]) -> None:
+    insert_parts(cursor, [one.part for one in written])
+    for one in written:
+        insert_rollups(cursor, one.part.part_id, one.levels)
+
+
+def _series_by_rule(shop: Workshop, parts: Sequence[Part]) -> Iterator[tuple[str, UInt32, Int64]]:
+    """Yield each rule with its series, in the order of their keys, and how many rows each has."""
+    counts = np.zeros(len(shop.index) + 1, np.int64)
+    for part in parts:
+        assert part.file is not None
+        index = shop.files.index(part.file)
+        counts[index.ids] += np.diff(index.starts)
+    ids = np.flatnonzero(counts)
+    ids = ids[np.argsort(shop.index.ranks()[ids], kind="stable")]
+    classes = shop.classes.of_series()[ids]
+    for number in np.unique(classes).tolist():
+        chosen = ids[classes == number]
+        yield shop.classes.names[number], chosen.astype(np.uint32), counts[chosen]
+
+
+def _merged(shop: Workshop, parts: Sequence[Part], ids: UInt32, counts: Int64) -> Iterator[Rows]:
+    ends = np.cumsum(counts)
+    begin = 0
+    ranks = shop.index.ranks()
+    while begin < len(ids):
+        done = int(ends[begin - 1]) if begin else 0
+        end = max(begin + 1, int(np.searchsorted(ends, done + PIECE_ROWS, side="right")))
+        chosen = ids[begin:end]
+        rows = concat_rows([shop.files.read(part.file, chosen) for part in parts if part.file is not None])
+        order = order_of(ranks[rows.series_id], rows)
+        yield rows if order is None else rows.take(order)
+        begin = end
+
+
+def _day_of(time_ns: Int64) -> Int64:
+    days: Int64 = time_ns // DAY_NS
+    return days
+
+
+def _day_name(day: int) -> str:
+    return str(np.datetime64(day, "D"))
+
+
+def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    try:
+        cursor.execute("ROLLBACK")
+    except duckdb.Error:
+        # The failed statement ended the transaction already, or nothing more can be said on this connection.
+        return
