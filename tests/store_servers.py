@@ -18,6 +18,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from ingest_service.plant.engine import connect
 from tests.ports import free_port
 
 PASSWORD = "of the tests"
@@ -97,9 +98,23 @@ class PostgresServer(StoreServer):
     """A PostgreSQL; `database` makes an empty one."""
 
     _made = 0
+    _shared: sa.URL | None = None
 
     def address(self, name: str) -> sa.URL:
         return sa.URL.create("postgresql+psycopg", "shopfloor", PASSWORD, "127.0.0.1", self.port, name)
+
+    def emptied(self) -> sa.URL:
+        """A database that the code has made its tables in, without any row: quicker than a new one."""
+        if self._shared is None:
+            self._shared = self.database()
+            connect(self._shared).dispose()
+        with psycopg.connect(_conninfo(self.port, str(self._shared.database)), autocommit=True) as connection:
+            tables = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+            ).fetchall()
+            names = ", ".join(f'"{name}"' for (name,) in tables)
+            connection.execute(f"TRUNCATE {names} RESTART IDENTITY")
+        return self._shared
 
     def database(self) -> sa.URL:
         self._made += 1

@@ -1,0 +1,54 @@
+"""What stores on servers keep in the PlantStore: numbers of series, watermarks, the ledger, and what they can't hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table
+
+from ingest_service.plant.engine import ExactText
+from ingest_service.plant.schema import metadata
+
+series: Final = Table(
+    "series",
+    metadata,
+    Column("series_id", Integer, primary_key=True, autoincrement=False),
+    Column("asset", String(400), nullable=False),
+    Column("signal", String(600), nullable=False),
+    Index("series_by_name", "asset", "signal", unique=True),
+)
+stream: Final = Table(
+    "stream",
+    metadata,
+    Column("stream_id", String(64), primary_key=True),
+    # Who wrote it first.
+    Column("agent_id", String(64), nullable=False),
+    # The watermark. Its row is locked while the points above it are being written.
+    Column("through", BigInteger, nullable=False),
+)
+ledger: Final = Table(
+    "ledger",
+    metadata,
+    Column("stream_id", String(64), primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("agent_id", String(64), nullable=False),
+    Column("stored", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Index("ledger_by_time", "received_at"),
+)
+kept_sample: Final = Table(
+    "kept_sample",
+    metadata,
+    Column("stream_id", String(64), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("series_id", Integer, nullable=False),
+    Column("source_time", BigInteger, nullable=False),
+    Column("received_time", BigInteger, nullable=False),
+    Column("value", Float(53)),
+    Column("quality", Integer, nullable=False),
+    Column("status", BigInteger, nullable=False),
+    Column("text", ExactText),
+    Index("kept_sample_by_series", "series_id", "source_time"),
+)

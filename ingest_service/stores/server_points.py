@@ -1,0 +1,78 @@
+"""What a database server does for a store: take points, and give them back. All of it blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest_service.stores import Capabilities, TimeSpan
+from shopfloor.block import Int64, SampleBlock, UInt32
+from shopfloor.signal import SeriesKey
+
+
+class Turned(NamedTuple):
+    """Rows that the server turned away for what they are, and why; all others are there."""
+
+    rows: Int64
+    reason: str
+
+
+NOTHING_TURNED = Turned(np.empty(0, np.int64), "")
+
+
+class Fetched(NamedTuple):
+    """Samples of some series."""
+
+    block: SampleBlock
+    """Its series are those that were asked for, in their order; its rows lie by (series, source time)."""
+    more: frozenset[int]
+    """Places of series of which there may be more than were asked for."""
+
+
+class PointStore(Protocol):
+    """One database server. Raises StoreUnavailable where it does not answer as it should."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `SampleStore.capabilities`; what is said there holds with what the PlantStore keeps."""
+        ...
+
+    def unfit(self, ids: UInt32, block: SampleBlock) -> npt.NDArray[np.bool_]:
+        """Return bool[n]: the rows that would not come back as they are, so that the PlantStore has to keep them."""
+        ...
+
+    def write(self, keys: Sequence[SeriesKey], ids: UInt32, block: SampleBlock) -> Turned:
+        """Make rows durable; writing them again changes nothing.
+
+        Args:
+            keys: all series; series ``i + 1`` stands at ``i``.
+            ids: uint32[n], the rows' series; those of the block are not looked at.
+            block: the rows.
+        """
+        ...
+
+    def fetch(
+        self, keys: Sequence[SeriesKey], span: TimeSpan, limit: int, *, newest_first: bool = False
+    ) -> Fetched:
+        """Return the oldest, or the newest, ``limit`` samples of each series in a span."""
+        ...
+
+    def check(self) -> None:
+        """Raise StoreUnavailable where the server does not answer."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        ...
+
+
+def repeated_times(ids: UInt32, source_time: Int64) -> npt.NDArray[np.bool_]:
+    """Return bool[n]: rows whose series and time stood in an earlier row already. A point has one value."""
+    order = np.lexsort((source_time, ids))
+    same = (ids[order][1:] == ids[order][:-1]) & (source_time[order][1:] == source_time[order][:-1])
+    repeated = np.zeros(len(ids), np.bool_)
+    repeated[order[1:]] = same
+    return repeated
