@@ -17,7 +17,7 @@ async def begin(
 ) -> tuple[dict[str, Any], str]:
     stream = plant.hub.watch(scope, last_event_id)
     chunk = (await anext(stream)).decode()
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     *blocks, mark = chunk.strip().split("\n\n")
     found = {}
     for block in blocks:
