@@ -32,6 +32,7 @@ class _Look:
     problem: str = ""
     value: ua.DataValue | None = None
     unit: str = ""
+    """As the server has it."""
     history: str = ""
     """``yes``, ``no``, or why it can't be read though the node says that it has one."""
     granted: GrantedItem | None = None
@@ -163,10 +164,12 @@ def _finding(look: _Look) -> Finding:
     status = look.value.StatusCode
     code = 0 if status is None else int(status.value)
     shown = "Good" if code == 0 else status_name(code)
-    value, kind = plain(look.value), _kind(look.value)
+    value, unit, kind = *_stored(look, look.value), _kind(look.value)
     remarks = [*([f"its status is {shown}"] if code >> 30 else []), *look.remarks]
-    figures |= {"status": shown, "type": kind, "value": value if _is_json(value) else str(value)[:200]}
-    figures |= {"unit": look.unit, "history": look.history, "remarks": remarks}
+    figures |= {"status": shown, "type": kind, "value": _shown(value)}
+    if node.is_scaled:
+        figures |= {"server_value": _shown(plain(look.value)), "server_unit": look.unit}
+    figures |= {"unit": unit, "history": look.history, "remarks": remarks}
     if granted is not None and not granted.refused:
         figures |= {"sampling_interval_ms": granted.sampling_interval_ms, "queue_size": granted.queue_size}
     cells = (
@@ -174,7 +177,7 @@ def _finding(look: _Look) -> Finding:
         shown,
         kind,
         cut(str(value), _SHOWN),
-        node.unit or look.unit or "-",
+        unit or "-",
         "-" if granted is None or granted.refused else f"{granted.sampling_interval_ms:g}",
         "-" if granted is None or granted.refused else str(granted.queue_size),
         "yes" if look.history == "yes" else "no",
@@ -182,6 +185,18 @@ def _finding(look: _Look) -> Finding:
     refused = granted is not None and bool(granted.refused)
     verdict = Verdict.FAILURE if refused else Verdict.WARNING if remarks else Verdict.OK
     return Finding(text=f"{node.label}: {'; '.join(remarks)}", verdict=verdict, figures=figures, cells=cells)
+
+
+def _stored(look: _Look, value: ua.DataValue) -> tuple[Any, str]:
+    """Return a node's value and unit as the agent stores them."""
+    node, raw = look.config, plain(value)
+    if not node.is_scaled:
+        return raw, node.unit or look.unit
+    return (raw * node.scale + node.offset if isinstance(raw, int | float) else raw), node.unit
+
+
+def _shown(value: Any) -> Any:
+    return value if _is_json(value) else str(value)[:200]
 
 
 def _kind(value: ua.DataValue) -> str:

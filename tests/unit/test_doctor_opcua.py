@@ -9,7 +9,7 @@ import pytest
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
-from edge_agent.doctor.opcua_nodes import _shortfall
+from edge_agent.doctor.opcua_nodes import _finding, _Look, _shortfall
 from edge_agent.doctor.opcua_trial import GrantedItem, GrantedSubscription, try_subscription
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig, SubscribeGroup
 from edge_agent.sources.opcua.limits import Limits
@@ -125,3 +125,30 @@ def test_what_is_less_than_was_asked_for(group: dict[str, Any], item: GrantedIte
     granted = GrantedSubscription(250.0, 10, 100)
     found = "; ".join(_shortfall(SubscribeGroup.model_validate(group), granted, item))
     assert (said in found, bool(found)) == (True, bool(said))
+
+
+@pytest.mark.parametrize(
+    ("options", "value", "unit", "said"),
+    [
+        ({}, 2500.0, "ms", {}),
+        ({"unit": "s"}, 2500.0, "s", {}),
+        ({"scale": 0.001, "unit": "s"}, 2.5, "s", {"server_value": 2500.0, "server_unit": "ms"}),
+        ({"scale": 0.001}, 2.5, "", {"server_value": 2500.0, "server_unit": "ms"}),
+        ({"offset": -500.0}, 2000.0, "", {"server_value": 2500.0, "server_unit": "ms"}),
+    ],
+)
+def test_value_and_unit_are_those_that_are_stored(
+    options: dict[str, Any], value: float, unit: str, said: dict[str, Any]
+) -> None:
+    node = NodeConfig.model_validate({"node": "i=1", "asset": "acme/hk", "signal": "cycle.time", **options})
+    found = _finding(_Look(node, value=ua.DataValue(ua.Variant(2500.0)), unit="ms"))
+    figures = found.figures
+    assert (figures["value"], figures["unit"]) == (value, unit)
+    assert {key: figures[key] for key in figures if key.startswith("server_")} == said
+    assert found.cells[3:5] == (str(value), unit or "-")
+
+
+def test_a_text_is_not_scaled() -> None:
+    node = NodeConfig.model_validate({"node": "i=1", "asset": "acme/hk", "signal": "name", "scale": 2.0})
+    found = _finding(_Look(node, value=ua.DataValue(ua.Variant("A")), unit="ms"))
+    assert (found.figures["value"], found.figures["unit"]) == ("A", "")

@@ -130,7 +130,7 @@ class NodeConfig(ConfigModel):
                 raise PydanticCustomError("opcua_node", "{reason}", {"reason": str(error)}) from error
             if not self.node.startswith("/"):
                 raise PydanticCustomError("opcua_node", "start: node is no browse path, it begins nowhere")
-        if self.enum != "value" and (self.scale, self.offset) != (1.0, 0.0):
+        if self.enum != "value" and self.is_scaled:
             raise PydanticCustomError("opcua_node", "enum: a text can't be scaled")
         return compacted(self)
 
@@ -139,6 +139,11 @@ class NodeConfig(ConfigModel):
         """The parsed ``node``, from its ``start``."""
         address = parse_address(self.node)
         return address if self.start is None else address.below(parse_address(self.start))
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether values are stored as others than the server has, so that its unit is not theirs."""
+        return (self.scale, self.offset) != (1.0, 0.0)
 
     @property
     def label(self) -> str:

@@ -72,8 +72,7 @@ class Described:
             unit, text = "", ""
             if self._said:
                 unit, text = self._said.get(series_id(node.asset, node.signal), ("", ""))
-            plain = (node.scale, node.offset) == (1.0, 0.0)
-            known.append((node.unit or (unit if plain else ""), node.description or text))
+            known.append((node.unit or ("" if node.is_scaled else unit), node.description or text))
             if number not in nodes.expansion.elements:
                 # Thousands of nodes share one asset: so do their declarations.
                 asset = assets.setdefault(node.asset, str(node.asset))
