@@ -1,4 +1,4 @@
-"""``shopfloor ingest serve``."""
+"""``shopfloor ingest serve``, and what else there is to do with the service's data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ingest_service import audit_command
 from ingest_service.config import IngestConfig
 from ingest_service.server import make_server
 from shopfloor import logs
@@ -18,10 +19,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="ingest_command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="take batches from agents and show what they say")
     serve.add_argument("config", type=Path, help="ingest.yaml")
+    serve.set_defaults(run=_serve)
+    audit_command.add_arguments(commands)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Serve until TERM or Ctrl-C; return the exit status (2 for mistakes in the configuration)."""
+    """Run the sub-command; return the exit status (2 for mistakes in the configuration)."""
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    """Serve until TERM or Ctrl-C."""
     logs.set_up()
     try:
         config = load(arguments.config, IngestConfig)
