@@ -124,8 +124,9 @@ def _rejected(found: Account, run: Run, discards: Iterable[Discard], lying: Lyin
     for one in discards:
         if one.first_seq > run.last_seq or one.last_seq < run.first_seq:
             continue
-        # One record may reach over several runs: none counts more of it than it has rejected.
-        taken = max(0, min(left, one.samples))
+        is_inside = run.first_seq <= one.first_seq and one.last_seq <= run.last_seq
+        # A batch that was cut in two after a failed attempt may lie in two runs.
+        taken = one.samples if is_inside else max(0, min(left, one.samples))
         left -= taken
         if one.fate is Fate.READMITTED:
             readmitted += taken

@@ -16,6 +16,7 @@ from ingest_service.access.gate import Access
 from ingest_service.admission import Admission
 from ingest_service.agents import AgentBook
 from ingest_service.backpressure import Backpressure
+from ingest_service.companions import FOLLOW_S, Companions
 from ingest_service.config import IngestConfig
 from ingest_service.floor import Floor
 from ingest_service.live import LiveHub
@@ -23,10 +24,11 @@ from ingest_service.live_events import PING_S, EventWriter
 from ingest_service.metrics import Metrics
 from ingest_service.parts import WATCHED, CounterSample, Watch, midnight_ns
 from ingest_service.plant import stream_notes
+from ingest_service.plant.leader import Leader
 from ingest_service.plant.store import PlantStore
+from ingest_service.readmission import Readmission
 from ingest_service.stores import Selector, TimeSpan
-from ingest_service.stores.duckdb import DuckDBStore
-from ingest_service.stores.duckdb_schema import Tuning
+from ingest_service.stores.opening import open_store
 from shopfloor.block import Quality
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import SeriesDeclarations
@@ -48,14 +50,8 @@ class Service:
         self.metrics = Metrics()
         config.data.mkdir(parents=True, exist_ok=True)
         self.plant = PlantStore(config.plant_address)
-        tuning = Tuning(config.store.memory_bytes, config.store.threads, config.store.checkpoint_bytes)
         try:
-            self.store = DuckDBStore(
-                config.data / "samples.duckdb",
-                tuning,
-                quarantine=self.plant.put_quarantine,
-                observe_commit=self.metrics.observe_commit,
-            )
+            self.store = open_store(config, self.plant, WATCHED, self.metrics.observe_commit)
         except StoreUnavailable:
             self.plant.close()
             raise
@@ -66,6 +62,8 @@ class Service:
         self.declared = {
             (one.asset, one.signal): (one.unit, one.description) for one in self.plant.load_declarations()
         }
+        self.companions = Companions(self.plant, self.book, self.declared)
+        self.leader = Leader(self.plant.engine)
         self.floor = Floor(
             index,
             self.store.newest,
@@ -93,6 +91,7 @@ class Service:
             quarantine_limit=config.limits.quarantine_samples,
             clock_ns=clock_ns,
         )
+        self.readmission = Readmission(self.store, self.plant, self.admission, clock_ns)
         self._ticking: asyncio.Task[None] | None = None
         self._agent_contact: dict[str, tuple[bool, object]] = {}
         self._connect_gauges()
@@ -114,6 +113,7 @@ class Service:
         with contextlib.suppress(StoreUnavailable):
             await self._save()
         await self.store.close()
+        self.leader.close()
         self.access.close()
         self.plant.close()
 
@@ -177,8 +177,9 @@ class Service:
                 due_refresh = now + _REFRESH_S if now >= due_refresh else due_refresh
                 due_ping = now + PING_S if now >= due_ping else due_ping
                 if now >= due_save:
-                    due_save = now + _SAVE_S
+                    due_save = now + (FOLLOW_S if self.companions.shared else _SAVE_S)
                     await self._save()
+                    await self.companions.follow()
             except StoreUnavailable as error:
                 _log.warning("agents and machine states are not saved: %s", error)
             except Exception:  # noqa: BLE001 - one odd value must not end the pages for all
@@ -216,7 +217,9 @@ class Service:
         repeated = self.admission.take_repeated()
         await self.plant.run(self.plant.save_agents, agents)
         await self.plant.run(stream_notes.add_repeated, self.plant.engine, repeated)
-        await self.plant.run(self.plant.save_machine_states, states)
+        if await self.plant.run(self.leader.leads):
+            await self.readmission.resume()
+            await self.plant.run(self.plant.save_machine_states, states)
 
     async def _load_counters(self) -> None:
         now = self.clock_ns()
