@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from shopfloor.block import Int64, Quality
 from shopfloor.messages import SpanKind
-from tests.faults.evidence import STRIDE, Held, Ledger, Loss, Permits, Said, Window
+from tests.faults.evidence import EVER, STRIDE, Held, Ledger, Loss, Permits, Said, Window
 
 Mask = npt.NDArray[np.bool_]
 _EXAMPLES: Final = 20
@@ -42,8 +42,6 @@ class Accounts:
     """Numbers that are nowhere, as the fault log permits and a record (not for QoS 0) says."""
     permitted_by: Mapping[str, int] = field(default_factory=dict)
     """The same by reason: ``gap``, ``qos_0``, ``damage``; one may have several."""
-    forgotten: int = 0
-    """Numbers that are stored twice because a damaged page held the memory of them; not among ``duplicated``."""
     examples: tuple[str, ...] = ()
 
     @property
@@ -82,8 +80,7 @@ def account(
     say.rows("wrong in quarantine", quarantined, wrong_aside)
     times = np.bincount(found, minlength=len(keys)) + np.bincount(aside, minlength=len(keys))
     more = np.maximum(times - 1, 0)
-    forgotten = (times == 2) & _within(said.real_time, permits.forgotten)
-    say.said("duplicated", (times > 1) & ~forgotten)
+    say.said("duplicated", times > 1)
 
     holes = ledger.holes if ledger is not None else ()
     gaps = [loss for loss in losses if loss.kind is SpanKind.SOURCE_GAP]
@@ -111,11 +108,10 @@ def account(
         gaps_recorded=len(gaps),
         gaps_unexplained=explained.count(False) + len(holes),
         missing=int(missing.sum()),
-        duplicated=int(more[~forgotten].sum()),
+        duplicated=int(more.sum()),
         wrong=int(wrong.sum() + wrong_aside.sum()),
         permitted=int(permitted.sum()),
         permitted_by={reason: int((nowhere & mask).sum()) for reason, mask in permits_by.items()},
-        forgotten=int(forgotten.sum()),
         examples=tuple(say.lines),
     )
 
@@ -154,6 +150,8 @@ def _is_explained(gap: Loss, permits: Permits) -> bool:
     if gap.source != "plain":
         return False
     windows = permits.windows.get("plain", ())
+    if EVER in windows:
+        return True
     steps = list(permits.clock_steps) or [(0, 0)]
     for number, (since, ahead_ns) in enumerate(steps):
         until = steps[number + 1][0] + _STEP_SETTLES_NS if number + 1 < len(steps) else 2**62

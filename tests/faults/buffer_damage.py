@@ -21,8 +21,8 @@ _NEEDLE = 48
 def damage(folder: Path, dice: random.Random, position: Callable[[SeriesKey], int]) -> tuple[Damaged, str]:
     """Overwrite a page that holds samples which are not delivered; nothing happens where none are.
 
-    A page may hold what was delivered as well, and what was on its way: of that it costs the memory of repeats, which is
-    outside of the promise (docs/specs/delivery.md).
+    A page may hold what was delivered as well, and what was on its way: of that it costs the memory of repeats, but for
+    the second copy (docs/specs/delivery.md).
 
     Args:
         folder: the agent's data folder; the agent must not run.

@@ -69,6 +69,9 @@ class Window(NamedTuple):
     end: int
 
 
+EVER: Final = Window(-(2**62), 2**62)
+
+
 @dataclass(frozen=True, slots=True)
 class Damaged:
     """What lay undelivered in a buffer when a page of it was overwritten; ``n`` samples."""
@@ -88,9 +91,6 @@ class Permits:
     clock_steps: Sequence[tuple[int, int]] = ()
     """The plain server's clock: from when (real UTC ns) it was how many ns ahead."""
     damaged: Sequence[Damaged] = ()
-    forgotten: Sequence[Window] = ()
-    """What was said then may be stored twice: a damaged page may have held the memory of it, and sources hand it over
-    again (docs/specs/delivery.md, "outside of the promise")."""
     overlap_ns: int = 0
     """By how much earlier than what may be lost a gap of the plain server begins, at most."""
 

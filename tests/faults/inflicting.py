@@ -23,8 +23,6 @@ from tests.faults.schedule import Fault, Kind
 
 _MAX_DELAY_S: Final = 1.2
 _RESTART_S: Final = 0.5
-_ENDING_S: Final = 20.0
-"""How long it may take until a process that found no room on its disk has ended."""
 
 
 @dataclass(slots=True)
@@ -39,8 +37,8 @@ class Inflictor:
     """Of each process with a clock of its own: from when on (true UTC ns) it was how many ns ahead."""
     crashed: list[str] = field(default_factory=list)
     """Names of processes that ended by themselves, for no good reason."""
-    _no_room_s: float = -_ENDING_S
-    """When the agent's disk was full the last time."""
+    _without_room: set[int] = field(default_factory=set)
+    """Process ids of agents whose disk was full at some time: those may end by themselves."""
     _held: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def inflict(self, fault: Fault) -> None:
@@ -116,7 +114,6 @@ class Inflictor:
         end_s = time.monotonic() + fault.hold_s
         while time.monotonic() < end_s:
             self._limit_files(limit)
-            self._no_room_s = time.monotonic()
             await asyncio.sleep(0.05)
         self._limit_files(psutil.RLIM_INFINITY)
         return f"at {limit} bytes"
@@ -124,6 +121,7 @@ class Inflictor:
     def _limit_files(self, limit: int) -> None:
         with suppress(psutil.NoSuchProcess):
             agent = psutil.Process(self.plant.actors["agent"].pid)
+            self._without_room.add(agent.pid)
             agent.rlimit(psutil.RLIMIT_FSIZE, (limit, psutil.RLIM_INFINITY))
 
     async def keep_running(self) -> Never:
@@ -131,7 +129,7 @@ class Inflictor:
         while True:
             for name, actor in self.plant.actors.items():
                 if actor.ended:
-                    if name != "agent" or time.monotonic() - self._no_room_s > _ENDING_S:
+                    if actor.pid not in self._without_room:
                         self.crashed.append(name)
                     actor.start()
             await asyncio.sleep(_RESTART_S)

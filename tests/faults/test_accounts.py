@@ -9,6 +9,7 @@ import numpy as np
 from shopfloor.messages import SpanKind
 from tests.faults.accounts import Accounts, account, uncovered
 from tests.faults.evidence import Damaged, Held, Ledger, Loss, Permits, Said, Window
+from tests.faults.permitting import at_any_time
 from tests.faults.watch import Look, loss_window
 
 SECOND = 1_000_000_000
@@ -96,16 +97,6 @@ def test_a_value_that_is_stored_twice_is_duplicated() -> None:
     again = held(log, (log.series == 2) & (log.number == 7))
     found = verdict(joined(held(log), again, again))
     assert (found.duplicated, found.missing, found.wrong) == (2, 0, 0)
-
-
-def test_a_damaged_page_may_let_what_was_said_before_it_come_twice_and_not_three_times() -> None:
-    log = said()
-    again = held(log, (log.series == 0) & np.isin(log.number, (20, 30, 41)))
-    permits = Permits(forgotten=[Window(at(25), at(40))])
-    found = verdict(joined(held(log), again), permits=permits)
-    assert (found.duplicated, found.forgotten) == (2, 1)
-    found = verdict(joined(held(log), again, again), permits=permits)
-    assert (found.duplicated, found.forgotten) == (6, 0)
 
 
 def test_a_value_that_is_stored_and_in_quarantine_is_duplicated() -> None:
@@ -201,6 +192,16 @@ def test_a_gap_is_told_by_the_machines_clock_and_a_fault_by_the_true_one() -> No
 def test_qos_0_may_lose_while_the_way_is_broken_and_at_no_other_time() -> None:
     assert verdict(without("lossy", 45), permits=BROKEN).permitted == 1
     assert verdict(without("lossy", 60), permits=BROKEN).missing == 1
+
+
+def test_where_time_decides_nothing_what_is_recorded_does() -> None:
+    ever = at_any_time(Permits(clock_steps=[(0, 0), (at(60), 5 * SECOND)]))
+    assert verdict(without("plain", 45), gap("plain", 40, 50), permits=ever).clean
+    assert verdict(without("plain", 45), permits=ever).missing == 1
+    assert verdict(without("lossy", 45), permits=ever).clean
+    for source in ("history", "kept"):
+        found = verdict(without(source, 45), gap(source, 40, 50), permits=ever)
+        assert (found.missing, found.gaps_unexplained) == (1, 1)
 
 
 def test_damage_permits_what_lay_in_the_buffer_and_is_recorded_as_lost() -> None:

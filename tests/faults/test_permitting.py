@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.evidence import Damaged, Window
 from tests.faults.permitting import Happened, permits_of
-from tests.faults.plant_config import MQTT_SOURCE, OVERLAP_S
+from tests.faults.plant_config import MQTT_SOURCE
 from tests.faults.schedule import TARGETS, Fault, Kind
 from tests.faults.watch import Look
 
@@ -45,5 +45,4 @@ def test_damage_permits_what_the_buffer_held_and_clocks_are_handed_on() -> None:
     held = Damaged(["a"], EMPTY, EMPTY, EMPTY)
     permits = permits_of([happened(Kind.DAMAGE, "agent", held)], [(50 * SECOND, -SECOND)], LOOKS)
     assert permits.damaged == [held]
-    assert permits.forgotten == [Window(round((100 - OVERLAP_S - 15) * SECOND), 100 * SECOND)]
     assert permits.clock_steps == [(0, 0), (50 * SECOND, -SECOND)]

@@ -1,8 +1,10 @@
-"""The buffer against a model: whatever the order of appends, deliveries, restarts and crashes, each sample is
-numbered once, delivered under that number, and never forgotten."""
+"""The buffer against a model: whatever the order of appends, refusals, deliveries, restarts, crashes and damaged pages,
+each sample is numbered once, delivered under that number, and never forgotten."""
 
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from edge_agent.buffer import Parcel, bounds, merging
-from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
+from edge_agent.buffer.sqlite import FILE_NAME, BufferLimits, SqliteBuffer
+from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Lane
 from tests.contract.buffer_contract import samples
 
+PAGE = 4_096
 LIMITS = BufferLimits(disk_reserve_bytes=0, repeat_window_samples=1_000)
 
 
@@ -82,6 +86,35 @@ class BufferMachine(RuleBasedStateMachine):
         self.folder = copy
         self.buffer = SqliteBuffer(self.folder, LIMITS, "agent")
 
+    @rule(place=st.floats(0, 1, exclude_max=True), running=st.booleans())
+    def damage_a_page(self, place: float, running: bool) -> None:
+        """Overwrite any page: of rows that wait or were delivered, of streams, of state, the first one."""
+        if not running:
+            self.crash()
+        path = self.folder / FILE_NAME
+        self.buffer._holding.file.close()
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        page = int(place * path.stat().st_size) // PAGE
+        with path.open("r+b") as file:
+            file.seek(page * PAGE)
+            file.write(b"\xa5" * PAGE)
+        if running:
+            # What it does when SQLite meets the page.
+            self.buffer._holding._repair("damaged")
+            self.buffer._holding.new_stream()
+        else:
+            self.buffer = SqliteBuffer(self.folder, LIMITS, "agent")
+
+    @rule(series=st.integers(0, 3), times=st.lists(st.integers(0, 60), min_size=1, max_size=6))
+    def be_refused(self, series: int, times: list[int]) -> None:
+        """A full disk takes nothing, and nothing of it is called a repeat later."""
+        database = self.buffer._holding.file._db
+        database.execute("PRAGMA query_only = 1")
+        with pytest.raises(StoreUnavailable):
+            self.buffer.append([Parcel(samples(times, series), "s", {"last": b"never"})])
+        database.execute("PRAGMA query_only = 0")
+
     @invariant()
     def figures_add_up(self) -> None:
         if hasattr(self, "buffer"):
@@ -110,4 +143,4 @@ class BufferMachine(RuleBasedStateMachine):
 
 
 TestBuffer = BufferMachine.TestCase
-TestBuffer.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBuffer.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

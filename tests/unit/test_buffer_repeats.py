@@ -69,6 +69,35 @@ def test_both_admit_the_same_readings_at_the_same_times(history: list[list[Readi
         assert len(got.block) + got.repeats == len(rows)
 
 
+@given(blocks, blocks, blocks)
+@settings(max_examples=100)
+def test_what_is_undone_leaves_the_index_as_it_was(
+    before: list[list[Reading]], refused: list[list[Reading]], after: list[list[Reading]]
+) -> None:
+    index, other = RepeatIndex(30), RepeatIndex(30)
+    for rows in before:
+        for each in (index, other):
+            each.admit(_block(rows))
+            each.settle()
+    for rows in refused:
+        index.admit(_block(rows))
+    index.undo()
+    mine, its = index.newest(), other.newest()
+    assert mine[0] == its[0]
+    assert [each.tolist() for each in mine[1:]] == [each.tolist() for each in its[1:]]
+    for rows in after:
+        got, expected = index.admit(_block(rows)), other.admit(_block(rows))
+        assert [*got.block.rows()] == [*expected.block.rows()] or _has_nan(rows)
+        assert got[1:] == expected[1:]
+        assert got.block.source_time.tolist() == expected.block.source_time.tolist()
+        index.settle()
+        other.settle()
+
+
+def _has_nan(rows: list[Reading]) -> bool:
+    return any(math.isnan(value) for *_, value in rows)
+
+
 def test_a_history_read_again_is_recognised_whole() -> None:
     index = RepeatIndex(200_000)
     count = 50_000
