@@ -120,6 +120,9 @@ class Admission:
             StoreUnavailable: nothing was acknowledged.
         """
         outside = self._verdicts.outside(identity.asset, batch.block.series)
+        if self._agents.stream_agent(batch.stream_id) is None:
+            # It may have come to another process so far: the store looks it up.
+            await self._store.watermark(batch.stream_id)
         self._check_owner(batch, identity, outside)
         try:
             outcome = await self._write(batch, identity, outside, refused)

@@ -84,6 +84,34 @@ class AgentBook:
         self._index_sources(agent)
         return agent.declared_hash != heartbeat.config_hash
 
+    def last_contacts(self) -> dict[str, int]:
+        """Return when each agent was last heard of, 0 for never."""
+        return {agent_id: one.last_contact or 0 for agent_id, one in self._agents.items()}
+
+    def declared_hashes(self) -> dict[str, str]:
+        """Return the configuration of each agent whose series are known."""
+        return {agent_id: one.declared_hash for agent_id, one in self._agents.items()}
+
+    def take_rows(self, rows: Iterable[AgentRow]) -> None:
+        """Take what another process heard of agents."""
+        for row in rows:
+            if row.retired_at is not None:
+                self._agents.pop(row.agent_id, None)
+                self._retired[row.agent_id] = row.asset
+                self._unsaved.discard(row.agent_id)
+                continue
+            agent = self._agents.get(row.agent_id)
+            if agent is None:
+                agent = self._new(row.agent_id, row.asset)
+                self._unsaved.discard(row.agent_id)
+            agent.asset, agent.last_contact = row.asset, row.last_contact
+            agent.declared_hash, agent.first_seen = row.declared_hash, row.first_seen
+            if row.heartbeat is not None:
+                agent.notepending_of(row.heartbeat)
+                agent.heartbeat = row.heartbeat
+                agent.clock_offset_ns = row.heartbeat.sent - (row.last_contact or row.heartbeat.sent)
+            self._index_sources(agent)
+
     def take_batch(self, agent_id: str, series: tuple[SeriesKey, ...], asset: str) -> None:
         """Note who writes which assets; ``asset`` is the token's, for an agent that was never heard of."""
         if agent_id not in self._agents and asset:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ingest_service.access.config import AccessConfig, TlsConfig
 from ingest_service.line_protocol.config import LineProtocolConfig
-from ingest_service.store_config import PlantConfig
+from ingest_service.store_config import InfluxDBStoreConfig, PlantConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath
 
 _BUILT_PAGE: Final = Path(__file__).resolve().parent.parent / "dashboards" / "live" / "dist"
@@ -80,12 +80,21 @@ class LimitsConfig(ConfigModel):
 class StoreConfig(ConfigModel):
     """The embedded store's share of the machine."""
 
+    kind: Literal["duckdb"] = "duckdb"
+    """Which store: ``duckdb``, embedded, where nothing else stands here; ``influxdb`` and ``victoriametrics`` are servers."""
     memory_bytes: int = Field(default=1024 * 2**20, ge=128 * 2**20)
     """Bytes of memory that it may use."""
     threads: int = Field(default=2, ge=1, le=64)
     """Threads of a query."""
     checkpoint_bytes: int = Field(default=256 * 2**20, ge=2**20)
     """Bytes of write-ahead log after which a checkpoint runs: more make commits smoother and starts slower."""
+
+
+def _with_kind(store: object) -> object:
+    return {"kind": "duckdb", **store} if isinstance(store, dict) else store
+
+
+Store = Annotated[StoreConfig | InfluxDBStoreConfig, Field(discriminator="kind"), BeforeValidator(_with_kind)]
 
 
 class IngestConfig(ConfigModel):
@@ -113,8 +122,8 @@ class IngestConfig(ConfigModel):
     """Values of ``status.standstill_reason`` that mean planned downtime; any other is unplanned."""
     limits: LimitsConfig = LimitsConfig()
     """Bounds of everything."""
-    store: StoreConfig = StoreConfig()
-    """Tuning of the embedded store."""
+    store: Store = StoreConfig()
+    """Where samples lie."""
     line_protocol: LineProtocolConfig = LineProtocolConfig()
     """What Telegraf and other clients of InfluxDB may send, and what it becomes."""
 

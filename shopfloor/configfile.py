@@ -210,6 +210,7 @@ class _Document:
     def find(self, location: Location, *, of_key: bool = False) -> tuple[int, int]:
         """Return line and column (from 1) of a value, or its key, or the nearest thing around it."""
         tables = (self._keys, self._values) if of_key else (self._values, self._keys)
+        location = self._written(location)
         while True:
             for table in tables:
                 if location in table:
@@ -218,6 +219,14 @@ class _Document:
             if not location:
                 return 1, 1
             location = location[:-1]
+
+    def _written(self, location: Location) -> Location:
+        """Leave out the names of kinds that pydantic puts between a key and what stands under it."""
+        at: Location = ()
+        for place, step in enumerate(location):
+            if (*at, step) in self._values or place == len(location) - 1:
+                at = (*at, step)
+        return at
 
     def _build(self, node: yaml.Node, at: Location) -> Any:
         self._built += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -27,8 +27,11 @@ class AgentRow(NamedTuple):
     """When an operator took it out of the registry."""
 
 
-def load(engine: sa.Engine) -> list[AgentRow]:
-    """Return all agents ever seen."""
+def load(engine: sa.Engine, ids: Sequence[str] | None = None) -> list[AgentRow]:
+    """Return all agents ever seen, or some of them."""
+    query = sa.select(agent)
+    if ids is not None:
+        query = query.where(agent.c.agent_id.in_(ids))
     with engine.connect() as connection:
         return [
             AgentRow(
@@ -40,7 +43,7 @@ def load(engine: sa.Engine) -> list[AgentRow]:
                 row.first_seen,
                 row.retired_at,
             )
-            for row in connection.execute(sa.select(agent))
+            for row in connection.execute(query)
         ]
 
 

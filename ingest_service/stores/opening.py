@@ -1,0 +1,72 @@
+"""The store that the configuration names, opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ingest_service.config import IngestConfig, StoreConfig
+from ingest_service.plant.store import PlantStore
+from ingest_service.store_config import InfluxDBStoreConfig
+from ingest_service.stores import CommitListener, SampleStore
+from ingest_service.stores.duckdb import DuckDBStore
+from ingest_service.stores.duckdb_schema import Tuning
+from ingest_service.stores.influxdb import InfluxDB
+from ingest_service.stores.latest import LatestTable
+from ingest_service.stores.series import SeriesIndex
+from ingest_service.stores.server_store import ServerStore
+
+
+class ServiceStore(SampleStore, Protocol):
+    """What the service asks of its store beside samples."""
+
+    index: SeriesIndex
+    newest: LatestTable
+    listeners: list[CommitListener]
+
+    def stream_agent(self, stream_id: str) -> str | None:
+        """Return the agent that first wrote a stream, where that is known without asking a database."""
+        ...
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable where the store does not answer."""
+        ...
+
+
+def open_store(
+    config: IngestConfig,
+    plant: PlantStore,
+    watched: frozenset[str],
+    observe_commit: Callable[[float, int], None],
+) -> ServiceStore:
+    """Open the store.
+
+    Args:
+        config: the service's.
+        plant: where what a store can't hold goes.
+        watched: signals of which every sample matters, also one that another process stored.
+        observe_commit: told the seconds and rows of each commit.
+
+    Raises:
+        StoreUnavailable: it can't be opened.
+    """
+    store = config.store
+    if isinstance(store, StoreConfig):
+        return DuckDBStore(
+            config.data / "samples.duckdb",
+            Tuning(store.memory_bytes, store.threads, store.checkpoint_bytes),
+            quarantine=plant.put_quarantine,
+            observe_commit=observe_commit,
+        )
+    return ServerStore(
+        _points(store),
+        plant.engine,
+        patience_s=2 * store.timeout_s,
+        watched=watched,
+        quarantine=plant.put_quarantine,
+        observe_commit=observe_commit,
+    )
+
+
+def _points(config: InfluxDBStoreConfig) -> InfluxDB:
+    return InfluxDB(config)
