@@ -31,7 +31,7 @@ from simulators.truth_run import DAY_MS, write_truth
 from tests.integration.mqtt_brokers import MemorySink, mosquitto, until
 from tests.ports import free_port
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 SCENARIO = """
 seed: 5
@@ -77,7 +77,7 @@ async def simulated(folder: Path, broker_port: int, *options: str) -> AsyncItera
 
 
 async def written(path: Path, process: Process) -> Any:
-    await until(lambda: path.exists() or process.returncode is not None, f"{path.name} is written")
+    await until(lambda: path.exists() or process.returncode is not None, f"{path.name} is written", 120)
     assert process.returncode is None, (await process.communicate())[1].decode()
     return json.loads(path.read_text())
 
