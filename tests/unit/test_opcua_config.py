@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.sources.opcua.address import NodeAddress, Step, parse_address
-from edge_agent.sources.opcua.config import HistoryConfig, NodeConfig, OpcUaConfig, PollGroup, SubscribeGroup
+from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig, PollGroup, SubscribeGroup
+from edge_agent.sources.opcua.request_config import HistoryConfig
 from edge_agent.sources.opcua.security import SecurityConfig
 from shopfloor.configfile import ConfigModel, parse
 from shopfloor.errors import ConfigError, InvalidName

@@ -21,7 +21,7 @@ from edge_agent.sources.opcua.pattern_config import (
 )
 from edge_agent.sources.opcua.patterns import Rule
 from edge_agent.sources.opcua.profile import Profile, load_profile, profile_rules
-from edge_agent.sources.opcua.request_config import DeadbandConfig, LimitsConfig
+from edge_agent.sources.opcua.request_config import DeadbandConfig, HistoryConfig, LimitsConfig
 from edge_agent.sources.opcua.security import SecurityConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath, Secret, Signal, compacted
 from shopfloor.errors import ConfigError, InvalidName
@@ -61,22 +61,6 @@ class PollGroup(ConfigModel):
 
 
 Group = Annotated[SubscribeGroup | PollGroup, Field(discriminator="mode")]
-
-
-class HistoryConfig(ConfigModel):
-    """How gaps are closed from the server's own history (HistoryRead of raw values)."""
-
-    backfill_h: Annotated[float, Field(ge=0, le=24 * 366)] = 1.0
-    """How far back a node is read when it is seen for the first time, in hours; default 1, 0 reads nothing."""
-    overlap_s: Annotated[float, Field(ge=0, le=3_600)] = 5.0
-    """Margin on both sides of a gap, in seconds; default 5. It covers values that reach the server late, and
-    clocks of devices behind the server that differ from the server's. What is read twice is stored once."""
-    settle_s: Annotated[float, Field(ge=0, le=3_600)] = 1.0
-    """How old a value has to be, in seconds, before it is expected in the server's history; default 1."""
-    slice_h: Annotated[float, Field(gt=0, le=24 * 31)] = 1.0
-    """A long gap is read in slices of this many hours, oldest first for all nodes; default 1."""
-    page_values: Annotated[int, Field(ge=10, le=1_000_000)] = 10_000
-    """Values asked for in one request, over all of its nodes; default 10000. Bounds the memory of a backfill."""
 
 
 class NodeConfig(ConfigModel):
