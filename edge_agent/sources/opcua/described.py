@@ -85,17 +85,25 @@ class Described:
 
     async def keep_asking(self, live: Live) -> Never:
         """Ask once a session about every node that works; others are not held up by it."""
-        asked: set[int] = set()
+        # A byte a node: a set of ten thousand takes half a megabyte.
+        asked = bytearray()
         while True:
             live.attached.clear()
             try:
-                while numbers := [number for number in self._nodes.ids if number not in asked][:_BATCH]:
-                    asked.update(numbers)
+                while numbers := self._next(asked):
                     await self._ask(live.session, numbers)
                 await self.save(live)
             except ServiceFault as fault:
                 log.info("source %s: the server does not describe its variables: %s", live.config.name, fault)
             await live.attached.wait()
+
+    def _next(self, asked: bytearray) -> list[int]:
+        """Return nodes that are still to be asked about, and note that they are."""
+        asked.extend(bytes(len(self._nodes.configs) - len(asked)))
+        numbers = [number for number in self._nodes.ids if not asked[number]][:_BATCH]
+        for number in numbers:
+            asked[number] = True
+        return numbers
 
     async def _ask(self, session: Session, numbers: Sequence[int]) -> None:
         ids = self._nodes.ids
