@@ -77,7 +77,10 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     },
     401: {"description": "No valid token"},
     403: {"description": "The token does not write, or nothing lies in its asset path"},
+    404: {"description": "The configuration turns line protocol off"},
+    408: {"description": "The body took too long"},
     413: {"description": "Too large"},
+    415: {"description": "Packed with anything but gzip"},
     429: {"description": "Busy: see Retry-After"},
     503: {"description": "Store unavailable: see Retry-After"},
 }
