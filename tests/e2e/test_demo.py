@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.demos import folder, run
+from tests.e2e.demos import folder, one_site, run
 
-__all__ = ["folder"]
+__all__ = ["folder", "one_site"]
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -21,9 +21,8 @@ def test_a_run_loses_nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [11])
-def test_kills_lose_nothing(folder: Path, seed: int) -> None:
-    report = run(
-        folder, "--fresh", "--for", "24s", "--json", "--kill", "agent,ingest,broker", "--seed", str(seed)
-    )
+def test_kills_lose_nothing(folder: Path, one_site: tuple[str, str], seed: int) -> None:
+    kills = ("--kill", "agent,ingest,broker", "--seed", str(seed))
+    report = run(folder, *one_site, "--fresh", "--for", "24s", "--json", *kills)
     assert report["kills"] == 3
     assert report["seed"] == seed
