@@ -57,6 +57,10 @@ class World:
             raise answer
         return answer
 
+    @property
+    def coverage(self) -> World:
+        return self
+
     def wanted(self, _number: int) -> tuple[ua.NodeId, ua.EventFilter]:
         return ua.NodeId(), ua.EventFilter()
 
@@ -73,7 +77,7 @@ class World:
 
     async def run(self) -> None:
         """Fill until the hole is gone; raises what ends the filling before."""
-        task = asyncio.create_task(fill(self.live, self, self, self.wanted_event))  # type: ignore[arg-type]
+        task = asyncio.create_task(fill(self.live, self, self.wanted_event))  # type: ignore[arg-type]
         try:
             async with asyncio.timeout(30):
                 while self.holes and not task.done():
@@ -98,6 +102,33 @@ async def test_less_is_asked_of_a_history_that_is_slow_or_answers_small(fault: E
     assert world.sizes == [1_000, 250, 62]
     assert world.given_up == []
     assert world.counts["history_refused"] == (0 if code else 2)
+
+
+async def test_books_that_are_opened_later_are_read_too() -> None:
+    """As those of machines that a profile finds once the session runs."""
+
+    class Later(World):
+        books: Any = SimpleNamespace(holes={})
+
+        @property
+        def coverage(self) -> Any:
+            return self.books
+
+    world = Later(nothing())
+    task = asyncio.create_task(fill(world.live, world, world.wanted_event))
+    try:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        world.books = world
+        world.wanted_event.set()
+        async with asyncio.timeout(30):
+            while world.holes and not task.done():
+                await asyncio.sleep(0)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert world.sizes == [1_000]
+    assert not world.holes
 
 
 async def test_a_history_that_gives_nothing_however_little_is_asked_is_given_up() -> None:

@@ -16,7 +16,8 @@ from edge_agent.sources.opcua.changes import Changes
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.coverage import Coverage, Mark, series_id
 from edge_agent.sources.opcua.decode import Notification, read_republish
-from edge_agent.sources.opcua.events import EVENTS, Events
+from edge_agent.sources.opcua.event_books import EVENTS
+from edge_agent.sources.opcua.events import Events
 from edge_agent.sources.opcua.kept import Tracked
 from edge_agent.sources.opcua.limits import Limits
 from edge_agent.sources.opcua.live import Live
@@ -136,8 +137,8 @@ async def test_events_that_a_queue_lost_are_read_from_history_or_a_gap_of_at_lea
     assert not events.open(world.live)
     (listener,) = events.listeners
     listener.node, listener.with_history = ua.NodeId(ua.Int32(2253), ua.Int16(0)), with_history
-    await events._joined(listener)
-    books = events._coverage
+    await events._books.joined(listener)
+    books = events._books.coverage
     for hole in list(books.holes.values()):
         books.forget(hole)
     kind = ua.NodeId(ua.Int32(ObjectIds.EventQueueOverflowEventType), ua.Int16(0))

@@ -49,6 +49,11 @@ class Page(NamedTuple):
 class Reader(Protocol):
     """Whose events are read."""
 
+    @property
+    def coverage(self) -> Coverage:
+        """The books of events; others may come in their place."""
+        ...
+
     def wanted(self, number: int) -> tuple[ua.NodeId, ua.EventFilter] | None:
         """Return a listener's notifier and filter, None while it is not listened to."""
         ...
@@ -83,12 +88,11 @@ def read_history_events(body: bytes) -> Page:
     return Page(status, continuation or None, rows)
 
 
-async def fill(live: Live, coverage: Coverage, reader: Reader, wanted: asyncio.Event) -> None:
+async def fill(live: Live, reader: Reader, wanted: asyncio.Event) -> None:
     """Fill the holes of events for ever, oldest first.
 
     Args:
         live: the session.
-        coverage: the books of events.
         reader: the listeners.
         wanted: set when there may be a new hole.
     """
@@ -96,7 +100,7 @@ async def fill(live: Live, coverage: Coverage, reader: Reader, wanted: asyncio.E
     settle_ns = round(live.config.history.settle_s * 1e9)
     while True:
         wanted.clear()
-        ready = [hole for hole in coverage.holes.values() if reader.wanted(hole.nodes[0]) is not None]
+        ready = [hole for hole in reader.coverage.holes.values() if reader.wanted(hole.nodes[0]) is not None]
         hole = min(ready, key=lambda each: each.start, default=None)
         if hole is None:
             await wanted.wait()
@@ -105,7 +109,7 @@ async def fill(live: Live, coverage: Coverage, reader: Reader, wanted: asyncio.E
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         try:
-            await _fill(live, coverage, reader, hole, size)
+            await _fill(live, reader, hole, size)
             backoff_s = live.config.retry_s
         except ServiceFault as fault:
             smaller = max(_LEAST_PAGE, size // 4)
@@ -122,7 +126,7 @@ async def fill(live: Live, coverage: Coverage, reader: Reader, wanted: asyncio.E
             backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
 
 
-async def _fill(live: Live, coverage: Coverage, reader: Reader, hole: Hole, size: int) -> None:
+async def _fill(live: Live, reader: Reader, hole: Hole, size: int) -> None:
     """Read one hole, page by page; it is gone when the last page is durable."""
     (number,) = hole.nodes
     target = reader.wanted(number)
@@ -136,7 +140,7 @@ async def _fill(live: Live, coverage: Coverage, reader: Reader, hole: Hole, size
         await reader.put(
             number,
             page.events,
-            lambda last=last: coverage.forget(hole) if last else {},  # type: ignore[misc]
+            lambda last=last: reader.coverage.forget(hole) if last else {},  # type: ignore[misc]
         )
         live.sink.count("history_events", len(page.events))
         if last:

@@ -12,8 +12,9 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
 from edge_agent.sources.opcua.config import SubscribeGroup
-from edge_agent.sources.opcua.coverage import Coverage, Hole, Mark, Span, State
+from edge_agent.sources.opcua.coverage import Coverage, Hole, Mark, State
 from edge_agent.sources.opcua.decode import MalformedMessage, Notification
+from edge_agent.sources.opcua.event_books import EVENTS, EventBooks
 from edge_agent.sources.opcua.event_config import AlarmConfig, EventConfig
 from edge_agent.sources.opcua.event_history import fill
 from edge_agent.sources.opcua.event_intake import Batch, EventIntake
@@ -39,8 +40,6 @@ from shopfloor.messages import SeriesDeclaration
 
 log = logging.getLogger(__name__)
 
-EVENTS: Final = "(events)"
-"""Name of the subscription; no group can be called so."""
 _SETTINGS: Final = SubscribeGroup()
 _STATE_INTERVAL_NS: Final = 3 * 1_000_000_000
 _MAX_RETRY_S: Final = 60.0
@@ -57,13 +56,10 @@ class Events:
         self.want(configs)
         self._intake = EventIntake()
         self._refresh = asyncio.Event()
-        self._history_wanted = asyncio.Event()
         self._attaching = asyncio.Lock()
-        self._in_books = 0
-        """How many listeners the books know."""
         self._live: Live
         self._types: Types
-        self._coverage: Coverage
+        self._books: EventBooks
 
     def __bool__(self) -> bool:
         return bool(self.listeners)
@@ -95,12 +91,8 @@ class Events:
         """Begin a session; return whether a subscription of the last one can be gone on with."""
         self._live = live
         self._types = Types(live.session)
-        self._open_books()
-        heard = [each.number for each in self.listeners if each.node is not None]
-        if not heard or any(self._coverage.covered_to(number) is None for number in heard):
-            return False
-        self._coverage.resume(EVENTS, heard)
-        return True
+        self._books = EventBooks(live, self.listeners)
+        return self._books.resume()
 
     async def attach(self, subscriptions: Subscriptions) -> None:
         """Listen to what is not listened to yet; what does not work is noted and tried again."""
@@ -110,9 +102,8 @@ class Events:
             if EVENTS not in subscriptions:
                 for listener in self.listeners:
                     listener.node, listener.next_try_s = None, 0.0
-                self._open_books()
-            self._coverage.add([each.short_key for each in self.listeners[self._in_books :]])
-            self._in_books = len(self.listeners)
+                self._books.reopen()
+            self._books.fit()
             await subscriptions.create(EVENTS, _SETTINGS, self)
             now_s = asyncio.get_running_loop().time()
             due = [each for each in self.listeners if each.node is None and each.next_try_s <= now_s]
@@ -156,7 +147,7 @@ class Events:
                 for handle, row in read_events(content):
                     listener = self._listener(handle)
                     if row.kind == OVERFLOW:
-                        state |= await self._overflowed(listener, mark.server)
+                        state |= await self._books.overflowed(listener, mark.server)
                     else:
                         self._intake.take(batch, listener, row, self._live.nodes.expansion.types)
         except MalformedMessage as error:
@@ -164,7 +155,7 @@ class Events:
         for listener, book in batch.books.items():
             state[f"{self._source}/alarms/{listener.short_key}"] = book.saved()
         if not notification.more:
-            state |= self._coverage.advance(EVENTS, mark)
+            state |= self._books.advance(mark)
             subscription.last_saved_ns = received
         await self._store(batch, received, state)
         for listener, book in batch.books.items():
@@ -176,11 +167,16 @@ class Events:
         """See Taker."""
         if received - subscription.last_saved_ns >= _STATE_INTERVAL_NS:
             subscription.last_saved_ns = received
-            await self._live.sink.put(NO_SAMPLES, self._coverage.advance(EVENTS, mark))
+            await self._live.sink.put(NO_SAMPLES, self._books.advance(mark))
 
     async def read_history(self) -> None:
         """Close gaps from the server's history of events, for ever."""
-        await fill(self._live, self._coverage, self, self._history_wanted)
+        await fill(self._live, self, self._books.history_wanted)
+
+    @property
+    def coverage(self) -> Coverage:
+        """See Reader."""
+        return self._books.coverage
 
     def wanted(self, number: int) -> tuple[ua.NodeId, ua.EventFilter] | None:
         """See Reader."""
@@ -205,8 +201,7 @@ class Events:
 
     async def give_up(self, hole: Hole, reason: str) -> None:
         """See Reader."""
-        await self._record_lost([Span(hole.nodes, hole.start, hole.end)], reason)
-        await self._live.sink.put(NO_SAMPLES, self._coverage.forget(hole))
+        await self._books.give_up(hole, reason)
 
     async def _store(self, batch: Batch, received: int, state: State) -> None:
         block, odd = batch.rows.block(received)
@@ -257,36 +252,7 @@ class Events:
             with subscriptions.joining():
                 listener.node, listener.reason = node, ""
                 listener.with_history = isinstance(value, int) and bool(value & _HISTORY_READ)
-                await self._joined(listener)
-
-    async def _joined(self, listener: Listener) -> None:
-        """Open the books of a listener: what happened before is read from history, or lost."""
-        change = self._coverage.join(
-            EVENTS,
-            [listener.number],
-            Mark(self._live.session.server_now(), self._live.clock()),
-            readable={listener.number} if listener.with_history else set(),
-            backfill_ns=round(self._live.config.history.backfill_h * 3_600 * 1e9),
-        )
-        await self._record_lost(
-            change.lost, "events: the connection was interrupted, and the server keeps no history of them"
-        )
-        await self._live.sink.put(NO_SAMPLES, change.state)
-        self._history_wanted.set()
-
-    async def _overflowed(self, listener: Listener, until: int) -> State:
-        """Note that the server's queue of a notifier overflowed; return the state to put."""
-        self._live.sink.count("event_queue_overflow")
-        readable = {listener.number} if listener.with_history else set()
-        change = self._coverage.interrupted(EVENTS, [listener.number], until, readable=readable)
-        self._history_wanted.set()
-        await self._record_lost(change.lost, "events: the server's queue overflowed", at_least=1)
-        return change.state
-
-    async def _record_lost(self, spans: Iterable[Span], reason: str, *, at_least: int = 0) -> None:
-        for span in spans:
-            for asset in dict.fromkeys(str(self.listeners[number].config.asset) for number in span.nodes):
-                await self._live.sink.gap(reason, span.start, span.end, asset=asset, count=at_least)
+                await self._books.joined(listener)
 
     async def _ask_for_conditions(self, subscriptions: Subscriptions) -> None:
         if EVENTS not in subscriptions or not any(each.book and each.node for each in self.listeners):
@@ -295,16 +261,6 @@ class Events:
         if refused:
             self._live.sink.count("condition_refresh_refused")
             log.info("source %s: ConditionRefresh: %s", self._source, refused)
-
-    def _open_books(self) -> None:
-        self._coverage = Coverage(
-            f"{self._source}/events",
-            [each.short_key for each in self.listeners],
-            self._live.sink.state(),
-            overlap_ns=round(self._live.config.history.overlap_s * 1e9),
-            batch=1,
-        )
-        self._in_books = len(self.listeners)
 
     def _saved_books(self) -> dict[str, bytes]:
         prefix = f"{self._source}/alarms/"

@@ -18,7 +18,8 @@ from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.coverage import Coverage, series_id
 from edge_agent.sources.opcua.described import Described
 from edge_agent.sources.opcua.discovery import Discovery
-from edge_agent.sources.opcua.events import EVENTS, Events
+from edge_agent.sources.opcua.event_books import EVENTS
+from edge_agent.sources.opcua.events import Events
 from edge_agent.sources.opcua.live import Live
 from edge_agent.sources.opcua.machine_events import machine_events
 from edge_agent.sources.opcua.model_changes import MODEL, ModelChanges
