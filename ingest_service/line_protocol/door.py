@@ -151,7 +151,10 @@ class LineProtocol:
         await asyncio.shield(durable)
         block = read.built.block
         book = self._service.book
-        book.take_batch(token.stream.agent_id, block.series, identity.asset)
+        if len(block):
+            # A token that reaches everything speaks for the enterprise that it writes.
+            asset = identity.asset or block.series[int(block.series_index[0])].asset.partition("/")[0]
+            book.take_batch(token.stream.agent_id, block.series, asset)
         book.take_write(token.stream.agent_id, self._service.clock_ns(), int(self.config.contact_s * 1e9))
         token.undeclared.update(read.units)
         if token.undeclared:

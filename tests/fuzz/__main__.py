@@ -21,11 +21,17 @@ with atheris.instrument_imports(
     import numpy as np
     import zstandard
 
+    from ingest_service.line_protocol.config import MappingConfig
+    from ingest_service.line_protocol.mapping import LineMapping
+    from ingest_service.line_protocol.placing import Places
+    from ingest_service.line_protocol.points import read_slowly
+    from ingest_service.line_protocol.samples import build
     from shopfloor import wire
-    from shopfloor.block import SampleBlock, make_block
+    from shopfloor.block import SampleBlock, make_block, problems
     from shopfloor.errors import WireError
     from shopfloor.messages import Batch, Lane
     from shopfloor.signal import SeriesKey
+    from tests.unit.line_protocol_bodies import fast, rows
 
 _LIMITS: Final = wire.Limits(compressed_bytes=2**16, decompressed_bytes=2**20, samples=10_000, series=1_000)
 _compressor: Final = zstandard.ZstdCompressor(level=1, write_content_size=True)
@@ -59,6 +65,21 @@ def batch(data: bytes) -> None:
     assert _same(again.block, found.block)
 
 
+_RULE: Final = {"measurement": "m*", "asset": "acme/{site}/{cell?}", "quality": "q", "status": "s"}
+_mapping: Final = LineMapping(MappingConfig.model_validate({"rules": [_RULE]}))
+_LONG: Final = b"#" * 3_000 + b"\n"
+"""A comment before a body, so that it is not read point by point for being small."""
+
+
+def lines(data: bytes) -> None:
+    """Read line protocol both ways, and make samples of it."""
+    body = _LONG + data
+    points = fast(body)
+    assert rows(points) == rows(read_slowly(body, 1, 100_000))
+    built = build(points, body, Places(_mapping, "acme"), 10**18)
+    assert problems(built.block) == []
+
+
 def _example() -> bytes:
     """Return a batch as the fuzzer may begin with it, unsealed."""
     series = (SeriesKey("acme/hk01/m", "a"), SeriesKey("acme/hk01/m", "b"))  # type: ignore[arg-type]
@@ -69,7 +90,16 @@ def _example() -> bytes:
     return b"\1" + zstandard.ZstdDecompressor().decompress(sealed[4:])
 
 
-TARGETS: Final[dict[str, tuple[Callable[[bytes], None], bytes]]] = {"batch": (batch, _example())}
+_LINES: Final = b"""m,site=hk01,cell=imm-01 a=1.5,b=3i,c=t,q=0i,s=5u 1760000000000000000
+m,site=dg01 a=-1e5 1760000000000000001
+sample,enterprise=acme,signal=s text="a \\" b" 17
+m\\ n,site=x\\,y a=nan
+# comment
+"""
+TARGETS: Final[dict[str, tuple[Callable[[bytes], None], bytes]]] = {
+    "batch": (batch, _example()),
+    "lines": (lines, _LINES),
+}
 """What is fuzzed, each with an example to begin with."""
 
 

@@ -13,7 +13,7 @@ import pytest
 RUNS = 5_000
 
 
-@pytest.mark.parametrize("target", ["batch"])
+@pytest.mark.parametrize("target", ["batch", "lines"])
 def test_nothing_but_the_promised_errors(target: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not built for this computer")
