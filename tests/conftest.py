@@ -31,6 +31,8 @@ LONGEST = (
     "faults/test_campaign.py",
     "e2e/test_edge_bundle.py",
     "integration/test_plant_restart.py",
+    "integration/test_opcua_security_peer.py",
+    "integration/test_simulators_command.py",
     "e2e/test_bad_input_starting.py",
     "contract/test_source_opcua.py",
 )
