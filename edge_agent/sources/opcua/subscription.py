@@ -19,7 +19,6 @@ from asyncua.ua.status_codes import StatusCodes
 from edge_agent.sources.opcua.changes import Changes, disappeared
 from edge_agent.sources.opcua.config import SubscribeGroup
 from edge_agent.sources.opcua.coverage import Mark
-from edge_agent.sources.opcua.decode import MalformedMessage, read_publish
 from edge_agent.sources.opcua.kept import (
     Arrived,
     Kept,
@@ -30,7 +29,7 @@ from edge_agent.sources.opcua.kept import (
     is_behind,
 )
 from edge_agent.sources.opcua.live import Live
-from edge_agent.sources.opcua.requests import publish_request
+from edge_agent.sources.opcua.publishing import Publisher
 from edge_agent.sources.opcua.resolve import Problem
 from edge_agent.sources.opcua.session import ServiceFault, Session, status_name
 from edge_agent.sources.opcua.transfer import create, delete, republish, transfer
@@ -49,11 +48,9 @@ class Subscriptions:
         self._takers: dict[str, Taker] = {}
         self._by_id: dict[int, Tracked] = {}
         self._by_group: dict[str, Tracked] = {}
-        self._acknowledge: list[tuple[int, int]] = []
-        self._arrived: asyncio.Queue[Arrived] = asyncio.Queue()
+        self._publisher = Publisher(live.session, live.clock)
         self._at_hand: list[Arrived] = []
         """What is being put into the buffer, in order."""
-        self._outstanding = 0
         self._joining = 0
         self._any = asyncio.Event()
         """Set once there is a subscription."""
@@ -104,7 +101,7 @@ class Subscriptions:
         wanted = len(self._by_id) + 2
         async with asyncio.TaskGroup() as requests:
             for _ in range(wanted):
-                requests.create_task(self._publish())
+                requests.create_task(self._publisher.publish())
             while True:
                 arrived = await self._next()
                 began_s = loop.time()
@@ -113,7 +110,7 @@ class Subscriptions:
                     # We were the slow ones (a full buffer that waits): nobody can be blamed for having been silent.
                     for subscription in self._by_id.values():
                         subscription.last_heard_s = loop.time()
-                requests.create_task(self._publish())
+                requests.create_task(self._publisher.publish())
 
     @contextmanager
     def joining(self) -> Iterator[None]:
@@ -131,16 +128,14 @@ class Subscriptions:
             return self._inherited
         if not self._by_id or self._joining:
             return None
-        waiting = [*self._at_hand]
-        while not self._arrived.empty():
-            waiting.append(self._arrived.get_nowait())
+        waiting = [*self._at_hand, *self._publisher.waiting()]
         return Kept(
             self._live.sink,
             list(self._by_id.values()),
             dict(self._changes.items),
             {number: node for number, node in self._live.nodes.ids.items() if number in self._changes.items},
             self._live.nodes.readable & self._changes.items.keys(),
-            list(self._acknowledge),
+            list(self._publisher.acknowledge),
             [arrived for arrived in waiting if arrived.notification.has_data],
         )
 
@@ -180,7 +175,7 @@ class Subscriptions:
         for group in dict.fromkeys(map(self._group_of, watched)):
             members = [number for number in watched if self._group_of(number) == group]
             self._live.coverage.resume(group, members)
-        self._acknowledge = [pair for pair in kept.acknowledge if pair[0] in self._by_id]
+        self._publisher.acknowledge = [pair for pair in kept.acknowledge if pair[0] in self._by_id]
         self._at_hand = [
             arrived for arrived in kept.arrived if arrived.notification.subscription in self._by_id
         ]
@@ -198,10 +193,9 @@ class Subscriptions:
     async def _catch_up(self) -> None:
         """Take what had come before the interruption, then what the server sent and nobody acknowledged."""
         waiting, self._at_hand = self._at_hand, []
-        for arrived in waiting:
-            self._arrived.put_nowait(arrived)
-        while not self._arrived.empty():
-            await self._take(self._arrived.get_nowait())
+        self._publisher.put_back(waiting)
+        for arrived in self._publisher.waiting():
+            await self._take(arrived)
         for subscription in list(self._by_id.values()):
             try:
                 await self._fetch(subscription, None)
@@ -213,45 +207,18 @@ class Subscriptions:
                         self._any.clear()
                 # Without Republish the number of what comes next tells whether something is missing.
 
-    async def _publish(self) -> None:
-        """Send one Publish request, with the acknowledgements that have come up, and hand on what it brings."""
-        acknowledged, self._acknowledge = self._acknowledge, []
-        request = publish_request(acknowledged)
-        self._outstanding += 1
-        answered = False
-        try:
-            while True:
-                try:
-                    body = await self._session.call(request, 0)
-                    answered = True
-                    self._arrived.put_nowait(Arrived(read_publish(body), self._live.clock()))
-                except MalformedMessage as error:
-                    raise SourceUnavailable(str(error)) from error
-                except ServiceFault as fault:
-                    if fault.code == StatusCodes.BadTimeout:
-                        continue
-                    if fault.code == StatusCodes.BadTooManyPublishRequests and self._outstanding > 1:
-                        return
-                    raise SubscriptionLost(str(fault)) from fault
-                return
-        finally:
-            self._outstanding -= 1
-            if not answered:
-                self._acknowledge.extend(acknowledged)
-
     async def _next(self) -> Arrived:
-        loop = asyncio.get_running_loop()
-        if self._arrived.empty():
-            first = min(self._by_id.values(), key=lambda each: each.last_heard_s + each.silent_s)
-            patience_s = first.last_heard_s + first.silent_s - loop.time()
-            try:
-                async with asyncio.timeout(max(patience_s, 0.0)):
-                    return await self._arrived.get()
-            except TimeoutError as error:
-                # Whatever this one was good for once: if it has not said a word since, going on with it helps nobody.
-                kind = SourceUnavailable if first.heard else SubscriptionLost
-                raise kind("a subscription has fallen silent: no data and no keep-alive") from error
-        return self._arrived.get_nowait()
+        if self._publisher:
+            return await self._publisher.arrival()
+        first = min(self._by_id.values(), key=lambda each: each.last_heard_s + each.silent_s)
+        patience_s = first.last_heard_s + first.silent_s - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(max(patience_s, 0.0)):
+                return await self._publisher.arrival()
+        except TimeoutError as error:
+            # Whatever this one was good for once: if it has not said a word since, going on with it helps nobody.
+            kind = SourceUnavailable if first.heard else SubscriptionLost
+            raise kind("a subscription has fallen silent: no data and no keep-alive") from error
 
     async def _take(self, arrived: Arrived) -> None:
         """Make a notification durable, and before it what is missing between it and the last one."""
@@ -309,7 +276,7 @@ class Subscriptions:
             return
         await taker.take(subscription, notification, arrived.received, mark)
         self._at_hand.remove(arrived)
-        self._acknowledge.append((notification.subscription, notification.sequence))
+        self._publisher.acknowledge.append((notification.subscription, notification.sequence))
         if subscription.expected in {0, notification.sequence}:
             subscription.expected = following(notification.sequence)
         else:
