@@ -25,7 +25,7 @@ from ingest_service.stores.duckdb_compaction import Workshop, absorb, commit_abs
 from ingest_service.stores.duckdb_keeping import Keeping
 from ingest_service.stores.duckdb_ledger import join_ledger
 from ingest_service.stores.duckdb_plan import plan_merge
-from ingest_service.stores.duckdb_retention import expire
+from ingest_service.stores.duckdb_retention import expire, renew_rules
 from ingest_service.stores.duckdb_schema import Tuning, generations, hot_table
 from ingest_service.stores.duckdb_writer import Writer
 from shopfloor.errors import StoreUnavailable
@@ -195,6 +195,9 @@ class Compactor:
         return True
 
     def _expire(self) -> None:
+        with self._cursor() as cursor:
+            for part in renew_rules(self._shop, cursor):
+                self._pins.remove_later(lambda part=part: self._remove(part))  # type: ignore[misc]
         if self._too_old_and_hot():
             self._writer.begin_generation()
             while self._absorb_next(everything=True):

@@ -51,6 +51,10 @@ class Classes:
 
     def __init__(self, rules: Sequence[Rule], index: SeriesIndex) -> None:
         self._index = index
+        self.described = repr(
+            [(rule.selector.assets, rule.selector.signals, str(rule.keeping)) for rule in rules]
+        )
+        """The rules as a text, to tell whether they are still the same."""
         self._tests = [(rule.selector.matcher(), rule.keeping) for rule in rules]
         self.names: list[str] = list(dict.fromkeys([*(str(rule.keeping) for rule in rules), str(FOR_EVER)]))
         self._of: npt.NDArray[np.uint16] = np.zeros(1, np.uint16)

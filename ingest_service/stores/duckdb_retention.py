@@ -99,10 +99,16 @@ def _keep(cursor: duckdb.DuckDBPyConnection, part: Part, *, minutes: bool, hours
 
 
 def renew_rules(shop: Workshop, cursor: duckdb.DuckDBPyConnection) -> list[Part]:
-    """Put parts under the present rules after the configuration changed; return those that were rewritten.
+    """Put parts under the present rules if the configuration changed; return those that were rewritten.
 
     A part all of whose series fall under one rule is only renamed; one with several is split.
+
+    Raises:
+        StoreUnavailable, OSError: a file can't be read or written; it is gone on with at the next call.
     """
+    before = cursor.execute("SELECT value FROM setting WHERE name = 'retention'").fetchall()
+    if before == [(shop.classes.described,)]:
+        return []
     rewritten: list[Part] = []
     for part in view_of(cursor).parts:
         if part.file is None:
@@ -116,4 +122,8 @@ def renew_rules(shop: Workshop, cursor: duckdb.DuckDBPyConnection) -> list[Part]
         else:
             merge_parts(shop, cursor, [part])
             rewritten.append(part)
+    cursor.execute("BEGIN TRANSACTION")
+    cursor.execute("DELETE FROM setting WHERE name = 'retention'")
+    cursor.execute("INSERT INTO setting VALUES ('retention', ?)", [shop.classes.described])
+    cursor.execute("COMMIT")
     return rewritten
