@@ -181,10 +181,9 @@ class AgentBook:
             "outside": list(agent.outside),
         }
 
-    def heartbeat_of(self, agent_id: str) -> Heartbeat | None:
-        """Return the newest heartbeat of an agent."""
-        agent = self._agents.get(agent_id)
-        return agent.heartbeat if agent else None
+    def records(self) -> list[AgentRecord]:
+        """Return all agents, for whoever only looks."""
+        return list(self._agents.values())
 
     def asset_ever(self, agent_id: str) -> str | None:
         """Return the asset that an agent serves or, retired, served; None for an unknown one."""

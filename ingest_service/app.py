@@ -14,9 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ingest_service.access.gate import Gate
 from ingest_service.config import IngestConfig, is_loopback
 from ingest_service.line_protocol.door import LineProtocol
+from ingest_service.openapi import DescribedApp
 from ingest_service.routes import (
     Refused,
     agents,
+    alarms,
     audit,
     batches,
     json_response,
@@ -103,7 +105,7 @@ def create_app(service: Service) -> FastAPI:
             finally:
                 await door.close()
 
-    app = FastAPI(
+    app = DescribedApp(
         title="Shopfloor ingestion service",
         version=version("shopfloor"),
         lifespan=lifespan,
@@ -121,6 +123,7 @@ def create_app(service: Service) -> FastAPI:
         samples,
         ledger,
         quarantine,
+        alarms,
         live,
         status,
         session,

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ingest_service.access.config import AccessConfig, TlsConfig
+from ingest_service.alarm_config import AlarmConfig
 from ingest_service.line_protocol.config import LineProtocolConfig
 from ingest_service.store_config import InfluxDBStoreConfig, PlantConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath
@@ -58,7 +59,7 @@ class LimitsConfig(ConfigModel):
     batch_samples: int = Field(default=500_000, ge=1)
     """Samples of one batch."""
     waiting_bytes: int = Field(default=256 * 2**20, ge=2**20)
-    """Bytes of all batches that are being received or wait for their commit."""
+    """Bytes of all batches that are being received or wait for their commit, as they lie in memory once they are read."""
     agent_waiting_bytes: int = Field(default=64 * 2**20, ge=2**20)
     """The same for one token, so that one agent can't take the place of all."""
     body_timeout_s: float = Field(default=30.0, gt=0)
@@ -122,6 +123,8 @@ class IngestConfig(ConfigModel):
     """Values of ``status.standstill_reason`` that mean planned downtime; any other is unplanned."""
     limits: LimitsConfig = LimitsConfig()
     """Bounds of everything."""
+    alarms: AlarmConfig = AlarmConfig()
+    """When something is an alarm."""
     store: Store = StoreConfig()
     """Where samples lie."""
     line_protocol: LineProtocolConfig = LineProtocolConfig()

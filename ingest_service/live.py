@@ -12,16 +12,19 @@ import asyncio
 import re
 import secrets
 import zlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
 from ingest_service.live_events import Changes, EventWriter
 from ingest_service.live_scope import Scope
+from ingest_service.plant.alarms import AlarmRow
 from ingest_service.stores.series import SeriesIndex
 from shopfloor.block import Int64
 
+NO_ALARMS: Final[Mapping[str, AlarmRow]] = MappingProxyType({})
 _ID: Final = re.compile(r"([0-9a-f]{16})-([0-9a-f]{8})-([0-9]{1,15})")
 
 
@@ -89,7 +92,14 @@ class LiveHub:
         return len(self._viewers)
 
     def publish(
-        self, ids: Int64, machines: Iterable[str], sites: Iterable[str], agents: Iterable[str], *, ping: bool
+        self,
+        ids: Int64,
+        machines: Iterable[str],
+        sites: Iterable[str],
+        agents: Iterable[str],
+        alarms: Mapping[str, AlarmRow] = NO_ALARMS,
+        *,
+        ping: bool,
     ) -> None:
         """Offer a tick's changes to all viewers."""
         known = len(self._series)
@@ -101,6 +111,7 @@ class LiveHub:
             frozenset(sites),
             frozenset(agents),
             ping,
+            alarms,
         )
         if not changes:
             return

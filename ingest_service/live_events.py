@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Final
@@ -11,8 +11,10 @@ import msgspec
 import numpy as np
 
 from ingest_service.agents import AgentBook
+from ingest_service.alarms import may_see, shown
 from ingest_service.floor import Floor
 from ingest_service.live_scope import EVERYTHING, Scope, ScopeMasks, visible
+from ingest_service.plant.alarms import AlarmRow
 from ingest_service.stores.latest import LatestTable, Newest
 from ingest_service.stores.series import SeriesIndex
 from shopfloor.block import Int64
@@ -38,12 +40,20 @@ class Changes:
     sites: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
     ping: bool = False
+    alarms: Mapping[str, AlarmRow] = field(default_factory=dict)
+    """Those that are new, changed or over, by id."""
     encoded: dict[Scope, bytes] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to say."""
         return bool(
-            len(self.ids) or len(self.new_series) or self.machines or self.sites or self.agents or self.ping
+            len(self.ids)
+            or len(self.new_series)
+            or self.machines
+            or self.sites
+            or self.agents
+            or self.ping
+            or self.alarms
         )
 
     def merged(self, later: Changes) -> Changes:
@@ -56,6 +66,7 @@ class Changes:
             self.sites | later.sites,
             self.agents | later.agents,
             self.ping or later.ping,
+            {**self.alarms, **later.alarms},
         )
 
 
@@ -70,6 +81,7 @@ class EventWriter:
         book: AgentBook,
         units: Units,
         clock_ns: Callable[[], int],
+        alarms: Callable[[], Iterable[AlarmRow]] = tuple,
     ) -> None:
         self._series = series
         self._newest = newest
@@ -77,6 +89,7 @@ class EventWriter:
         self._book = book
         self._units = units
         self._clock_ns = clock_ns
+        self._active_alarms = alarms
         self._masks = ScopeMasks(series)
 
     def beginning(self, new_series: Int64, ids: Int64, scope: Scope, *, resumed: bool) -> bytes:
@@ -94,6 +107,7 @@ class EventWriter:
             self._values_event(ids, scope) or _event("values", {"id": [], "t": [], "v": [], "q": []}),
             _event("machines", {"machines": self._machines(self._floor.machines, scope)}),
             _event("sites", {"sites": self._sites(self._floor.sites, scope)}),
+            _event("alarms", {"alarms": self._alarms(self._active_alarms(), scope)}),
             _event("agents", {"agents": self._agents(self._book.ids(), scope, now_ns)}),
         ]
         return b"".join(parts)
@@ -113,8 +127,13 @@ class EventWriter:
             yield _event("sites", {"sites": sites})
         if agents := self._agents(changes.agents, scope, self._clock_ns()):
             yield _event("agents", {"agents": agents})
+        if alarms := self._alarms(changes.alarms.values(), scope):
+            yield _event("alarms", {"alarms": alarms})
         if changes.ping:
             yield _event("ping", {"now": self._clock_ns() // 1_000_000})
+
+    def _alarms(self, alarms: Iterable[AlarmRow], scope: Scope) -> list[dict[str, Any]]:
+        return [shown(one) for one in alarms if may_see(one, *scope)]
 
     def _machines(self, assets: Iterable[str], scope: Scope) -> list[dict[str, Any]]:
         machines = self._floor.machines

@@ -60,6 +60,13 @@ class Metrics:
             "shopfloor_ingest_agents", "Agents, by whether they have contact", ["contact"], registry=registry
         )
 
+        self.alarms = Gauge("shopfloor_ingest_alarms", "Active alarms, by kind", ["kind"], registry=registry)
+        self.waiting_batches = Gauge(
+            "shopfloor_ingest_waiting_batches",
+            "Batches that wait for their turn to be written",
+            registry=registry,
+        )
+
     def observe_commit(self, seconds: float, rows: int) -> None:
         """Take note of a commit; called on the store's thread."""
         self.commit_seconds.observe(seconds)

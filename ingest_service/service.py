@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Self
 
 import numpy as np
@@ -15,15 +16,19 @@ from ingest_service.access.authenticator import Authenticator
 from ingest_service.access.gate import Access
 from ingest_service.admission import Admission
 from ingest_service.agents import AgentBook
+from ingest_service.alarm_rules import Kind
+from ingest_service.alarms import AlarmBook
 from ingest_service.backpressure import Backpressure
 from ingest_service.companions import FOLLOW_S, Companions
 from ingest_service.config import IngestConfig
+from ingest_service.examination import uncovered
 from ingest_service.floor import Floor
-from ingest_service.live import LiveHub
+from ingest_service.live import NO_ALARMS, LiveHub
 from ingest_service.live_events import PING_S, EventWriter
 from ingest_service.metrics import Metrics
 from ingest_service.parts import WATCHED, CounterSample, Watch, midnight_ns
 from ingest_service.plant import stream_notes
+from ingest_service.plant.alarms import AlarmRow
 from ingest_service.plant.leader import Leader
 from ingest_service.plant.store import PlantStore
 from ingest_service.readmission import Readmission
@@ -72,9 +77,20 @@ class Service:
             config.planned_standstill_reasons,
             self.plant.load_machine_states(),
         )
+        self.alarms = AlarmBook(self.plant, config.alarms, self.book.asset_of, clock_ns)
+        self._started_ns = clock_ns()
+        self._leads = False
         self.hub = LiveHub(
             index,
-            EventWriter(index, self.store.newest, self.floor, self.book, self.unit, clock_ns),
+            EventWriter(
+                index,
+                self.store.newest,
+                self.floor,
+                self.book,
+                self.unit,
+                clock_ns,
+                lambda: list(self.alarms.active.values()),
+            ),
         )
         self.authenticator = Authenticator(self.plant, idle_s=config.access.session_idle_s, clock_ns=clock_ns)
         self.access = Access(
@@ -90,6 +106,7 @@ class Service:
             series_known=lambda series: (index.unknown(series), len(index)),
             quarantine_limit=config.limits.quarantine_samples,
             clock_ns=clock_ns,
+            observer=self.alarms,
         )
         self.readmission = Readmission(self.store, self.plant, self.admission, clock_ns)
         self._ticking: asyncio.Task[None] | None = None
@@ -142,12 +159,20 @@ class Service:
                 await self.plant.run(
                     stream_notes.put_vanished, self.plant.engine, agent_id, lost, self.clock_ns()
                 )
+            for stream, through in lost.items():
+                known = await self.plant.run(self.plant.spans_of, stream)
+                span = (marks[stream].received_through + 1, through)
+                if count := uncovered(span, [(first, last) for first, last, _, _ in known]):
+                    self.alarms.lost(
+                        agent_id, stream, f"{count} samples waited at the edge, and do not any more"
+                    )
         except StoreUnavailable:
             self.book.keep_unexplained(agent_id, vanished)
 
     async def retire(self, agent_id: str) -> None:
         """Take an agent out of the registry; what still waited at it is missing from now on; raises StoreUnavailable."""
         pending = self.book.retire(agent_id, self.clock_ns())
+        self.alarms.retire(agent_id)
         await self.settle_vanished(agent_id, pending)
         await self.plant.run(self.plant.save_agents, self.book.changed_rows())
 
@@ -180,7 +205,9 @@ class Service:
                     due_save = now + (FOLLOW_S if self.companions.shared else _SAVE_S)
                     await self._save()
                     await self.companions.follow()
+                    self.alarms.reach("plant", None)
             except StoreUnavailable as error:
+                self.alarms.reach("plant", error)
                 _log.warning("agents and machine states are not saved: %s", error)
             except Exception:  # noqa: BLE001 - one odd value must not end the pages for all
                 _log.exception("a tick of the live pages failed")
@@ -191,11 +218,14 @@ class Service:
         machines = self.floor.take(newest, self._watch.drain(), now_ns)
         sites: set[str] = set()
         agents: set[str] = set()
+        alarms: Mapping[str, AlarmRow] = NO_ALARMS
         if refresh:
             more, sites = self.floor.refresh(now_ns)
             machines |= more
             agents = self._changed_agents(now_ns)
-        self.hub.publish(newest.series_id, machines, sites, agents, ping=ping)
+            if self._leads:
+                alarms = self.alarms.look_at(self.book.records(), self._started_ns)
+        self.hub.publish(newest.series_id, machines, sites, agents, alarms, ping=ping)
 
     def _changed_agents(self, now_ns: int) -> set[str]:
         changed = set()
@@ -217,7 +247,11 @@ class Service:
         repeated = self.admission.take_repeated()
         await self.plant.run(self.plant.save_agents, agents)
         await self.plant.run(stream_notes.add_repeated, self.plant.engine, repeated)
-        if await self.plant.run(self.leader.leads):
+        self._leads = await self.plant.run(self.leader.leads)
+        if self._leads:
+            await self.alarms.save()
+        await self.alarms.follow(leads=self._leads)
+        if self._leads:
             await self.readmission.resume()
             await self.plant.run(self.plant.save_machine_states, states)
 
@@ -247,6 +281,9 @@ class Service:
         metrics = self.metrics
         metrics.waiting_bytes.set_function(lambda: self.backpressure.waiting_bytes)
         metrics.viewers.set_function(lambda: len(self.hub))
+        metrics.waiting_batches.set_function(lambda: self.admission.gate.waiting)
+        for kind in Kind:
+            metrics.alarms.labels(kind).set_function(partial(self.alarms.count, kind))
         metrics.series.set_function(lambda: len(self.store.index))
 
         def agents(*, contact: bool) -> Callable[[], float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Column, Index, String, Table
 
 from ingest_service.plant.schema import metadata
 
@@ -38,7 +38,7 @@ discard: Final = Table(
 alarm: Final = Table(
     "alarm",
     metadata,
-    Column("alarm_id", Integer, primary_key=True),
+    Column("alarm_id", String(32), primary_key=True),
     Column("kind", String(32), nullable=False),
     Column("subject", String(100), nullable=False),
     Column("asset", String(400), nullable=False),
@@ -48,6 +48,4 @@ alarm: Final = Table(
     Column("acknowledged_at", BigInteger),
     Column("acknowledged_by", String(200), nullable=False, server_default=""),
     Index("alarm_by_time", "since"),
-    # A number is never used twice: cursors stay right.
-    sqlite_autoincrement=True,
 )

@@ -63,8 +63,16 @@ async def test_a_page_sees_new_series_values_and_machines(plant: Running) -> Non
     source = {"name": "imm", "protocol": "opcua", "state": "running", "since": 0, "assets": [IMM]}
     await plant.client.post("/v1/heartbeats", json=heartbeat(sources=(source,)), headers=plant.agent)
     async with page(plant) as viewer:
-        start = [await viewer.next() for _ in range(6)]
-        assert [name for name, _ in start] == ["hello", "series", "values", "machines", "sites", "agents"]
+        start = [await viewer.next() for _ in range(7)]
+        assert [name for name, _ in start] == [
+            "hello",
+            "series",
+            "values",
+            "machines",
+            "sites",
+            "alarms",
+            "agents",
+        ]
         assert start[0][1]["ping_s"] == 2
         await plant.post(batch())
         name, series = await viewer.next()

@@ -96,7 +96,7 @@ async def test_samples_are_listed_newest_first_and_by_pages(plant: Running) -> N
         ({"state": "all", "stream": "s"}, 5),
     ],
 )
-async def test_filters(plant: Running, chosen: dict[str, str], found: int) -> None:
+async def test_filters(plant: Running, chosen: dict[str, Any], found: int) -> None:
     await send_some(plant)
     assert len((await plant.get("/v1/quarantine", **chosen))["samples"]) == found
 
@@ -110,7 +110,8 @@ async def test_who_sees_what(plant: Running) -> None:
         assert (await act(plant, what, Role.VIEWER, all=True)).status_code == 403
         assert (await act(plant, what)).status_code == 400
         assert (await act(plant, what, seq=3)).status_code == 400
-        assert (await act(plant, what, **{"from": "x"})).status_code == 400
+        since: dict[str, Any] = {"from": "x"}
+        assert (await act(plant, what, **since)).status_code == 400
     assert (await act(plant, "purge", Role.OPERATOR, "acme/sz01", all=True)).json() == {"purged": 0}
     assert await figures(plant) == (5, 0, 5, 0)
 
@@ -193,10 +194,8 @@ async def test_what_is_purged_counts_as_dropped(plant: Running) -> None:
     assert (await act(plant, "purge", state="readmitted", all=True)).json() == {"purged": 1}
     assert await figures(plant) == (6, 1, 0, 4)
     reasons = (await plant.get("/v1/ledger"))["total"]["dropped_by_reason"]
-    assert (
-        set(reasons) == {"quarantine purged: by token 5 (test)", "quarantine purged: by token 6 (test)"}
-        or len(reasons) == 2
-    )
+    assert len(reasons) == 2, "two people did it"
+    assert all(reason.startswith("quarantine purged: by token ") for reason in reasons)
     assert plant.service.plant.quarantined == 0
 
 

@@ -159,12 +159,20 @@ async def test_the_start_of_a_viewer_and_its_end() -> None:
     plant.floor.refresh(plant.now)
     stream = plant.hub.watch(("acme/hk01",))
     start = events(await anext(stream))
-    assert [name for name, _ in start] == ["hello", "series", "values", "machines", "sites", "agents"]
+    assert [name for name, _ in start] == [
+        "hello",
+        "series",
+        "values",
+        "machines",
+        "sites",
+        "alarms",
+        "agents",
+    ]
     assert start[1][1]["signal"] == [names.MACHINE_MODE, "note"]
     assert start[2][1]["v"] == [1.0, "Grüße"]
     assert start[3][1]["machines"][0]["asset"] == IMM
     assert start[4][1]["sites"][0]["name"] == "Hong Kong"
-    assert start[5][1]["agents"][0]["id"] == "gateway"
+    assert start[6][1]["agents"][0]["id"] == "gateway"
     waiting = asyncio.ensure_future(anext(stream, None))
     await asyncio.sleep(0)
     plant.hub.close()

@@ -36,7 +36,7 @@ def upgrade() -> None:
     op.create_index("discard_by_stream", "discard", ["stream_id", "first_seq"])
     op.create_table(
         "alarm",
-        sa.Column("alarm_id", sa.Integer, primary_key=True),
+        sa.Column("alarm_id", sa.String(32), primary_key=True),
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("subject", sa.String(100), nullable=False),
         sa.Column("asset", sa.String(400), nullable=False),
@@ -45,7 +45,6 @@ def upgrade() -> None:
         sa.Column("until", sa.BigInteger),
         sa.Column("acknowledged_at", sa.BigInteger),
         sa.Column("acknowledged_by", sa.String(200), nullable=False, server_default=""),
-        sqlite_autoincrement=True,
     )
     op.create_index("alarm_by_time", "alarm", ["since"])
     op.add_column("quarantine", sa.Column("readmit_stream", sa.String(64)))
