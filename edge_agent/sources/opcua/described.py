@@ -15,6 +15,7 @@ from edge_agent.sources.opcua.metadata import Metadata, read_enumerations, read_
 from edge_agent.sources.opcua.nodes import NO_SAMPLES, Nodes
 from edge_agent.sources.opcua.session import ServiceFault, Session
 from edge_agent.sources.opcua.wording import SUFFIX
+from shopfloor import memory
 from shopfloor.messages import SeriesDeclaration
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Described:
                 while numbers := self._next(asked):
                     await self._ask(live.session, numbers)
                 await self.save(live)
+                memory.give_back()
             except ServiceFault as fault:
                 log.info("source %s: the server does not describe its variables: %s", live.config.name, fault)
             await live.attached.wait()

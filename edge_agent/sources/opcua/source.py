@@ -29,6 +29,7 @@ from edge_agent.sources.opcua.search import keep_searching
 from edge_agent.sources.opcua.session import ServiceFault, Session
 from edge_agent.sources.opcua.subscription import Subscriptions, Taker
 from edge_agent.trouble import Trouble
+from shopfloor import memory
 from shopfloor.errors import SourceUnavailable
 from shopfloor.messages import SeriesDeclaration, SourceState
 
@@ -169,6 +170,8 @@ class OpcUaSource:
             await model_changes.listen(subscriptions)
         self._remark(session)
         live.report()
+        # The requests and answers about ten thousand nodes have gone.
+        memory.give_back()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(subscriptions.run())
             for poll in polls:
