@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from ingest_service.access.config import AccessConfig, TlsConfig
 from ingest_service.alarm_config import AlarmConfig
 from ingest_service.line_protocol.config import LineProtocolConfig
+from ingest_service.retention_config import RetentionConfig
 from ingest_service.store_config import InfluxDBStoreConfig, PlantConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath
 
@@ -89,6 +90,12 @@ class StoreConfig(ConfigModel):
     """Threads of a query."""
     checkpoint_bytes: int = Field(default=256 * 2**20, ge=2**20)
     """Bytes of write-ahead log after which a checkpoint runs: more make commits smoother and starts slower."""
+    reserve_bytes: int = Field(default=256 * 2**20, ge=0)
+    """Free bytes of the disk below which nothing more is acknowledged: what frees space needs some itself."""
+    compaction_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of one processor core that rewriting samples as files takes while it is not behind."""
+    retention: tuple[RetentionConfig, ...] = ()
+    """How long samples are kept; what no rule means is kept for ever."""
 
 
 def _with_kind(store: object) -> object:
