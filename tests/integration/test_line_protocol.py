@@ -128,6 +128,8 @@ async def test_lines_that_no_rule_places_are_quarantined_with_what_they_said(wri
     ]
     assert len(await writing.samples()) == 1
     assert await writing.plant.metric("shopfloor_ingest_samples_stored_total") == 1
+    (run,) = await writing.plant.service.store.ledger(None, TimeSpan(0, 2**63 - 1))
+    assert (run.first_seq, run.last_seq, run.stored, run.rejected) == (1, 4, 1, 3)
 
 
 async def test_a_bad_line_is_named_and_the_others_are_stored(writing: Writing) -> None:
