@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.browser.stub_service import DIST, StubService
 from tests.browser.watched_page import OpenPage, Watched
@@ -25,6 +25,9 @@ FLAGS = (
     "--disable-sync",
 )
 HOW = "in dashboards/live: npm ci && npm run build"
+
+# Playwright's five seconds are for a computer that has nothing else to do.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ from tests.e2e.demos import demo, folder, processes_of
 
 __all__ = ["folder"]
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 PAST_S = 72
 FOR_S = 32

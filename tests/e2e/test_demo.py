@@ -10,7 +10,7 @@ from tests.e2e.demos import folder, one_site, run
 
 __all__ = ["folder", "one_site"]
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_run_loses_nothing(folder: Path) -> None:

@@ -16,7 +16,7 @@ from tests.e2e.demos import demo, eventually, folder, one_site, processes_of, ru
 
 __all__ = ["folder", "one_site"]
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 PARTS = 4
 """Broker, service, simulators and agent."""
@@ -32,7 +32,7 @@ def test_a_demo_goes_on_where_it_was_ended_and_accounts_for_all_its_lives(
         assert len(processes_of(folder)) == PARTS
         time.sleep(1)  # something live to account for; how much does not matter
         os.kill(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate()
     assert (process.returncode, processes_of(folder)) == (0, [])
     assert address.rstrip().endswith(f" http://{HOST}:{ports['page']}")
     last = run(folder, *one_site, "--for", "5s", "--json")
@@ -45,6 +45,6 @@ def test_where_it_is_killed_no_process_is_left(folder: Path, one_site: tuple[str
         wait_until_ready(process)
         assert len(processes_of(folder)) == PARTS
         os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate()
     assert eventually(lambda: processes_of(folder) == [], 60)
     assert process.returncode == -signal.SIGKILL
