@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import duckdb
 import numpy as np
@@ -34,6 +34,7 @@ from ingest_service.stores import (
     Watermark,
 )
 from ingest_service.stores import duckdb_reader as reader
+from ingest_service.stores.duckdb_backup import PLANT, back_up, verify
 from ingest_service.stores.duckdb_catalog import Pins, next_part_id, remove_stray_files
 from ingest_service.stores.duckdb_compaction import Workshop
 from ingest_service.stores.duckdb_compactor import Backlog, Compactor
@@ -41,6 +42,7 @@ from ingest_service.stores.duckdb_downsample import downsample
 from ingest_service.stores.duckdb_keeping import Classes, Rule
 from ingest_service.stores.duckdb_ledger import read_ledger
 from ingest_service.stores.duckdb_part_reader import PartReader
+from ingest_service.stores.duckdb_requests import RequestFolder
 from ingest_service.stores.duckdb_schema import (
     Tuning,
     connect,
@@ -150,6 +152,9 @@ class DuckDBStore:
             self._pins,
             self._tuning,
         )
+        self._requests = RequestFolder(
+            path.parent, {"backup": self._answer_backup, "verify": lambda _: self._verify()}
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -228,6 +233,18 @@ class DuckDBStore:
         """Rewrite all there is now as files: no hot row stays, and each day becomes as few files as there can be."""
         await asyncio.wrap_future(self._compactor.ask(self._compactor.settle))
 
+    async def back_up(self, to: Path) -> dict[str, Any]:
+        """Copy the store as it is now, and the plant model beside it, into a new folder; return the manifest.
+
+        Raises:
+            StoreUnavailable, OSError: the copy can't be made; nothing of the store is changed.
+        """
+        return await asyncio.to_thread(self._back_up, to)
+
+    async def verify(self) -> list[str]:
+        """Compare files with their checksums and samples with the ledger; return what is wrong."""
+        return await asyncio.to_thread(self._verify)
+
     def backlog(self) -> Backlog:
         """Return what waits to be rewritten."""
         return self._compactor.backlog()
@@ -239,7 +256,21 @@ class DuckDBStore:
         self._closed = True
         await asyncio.to_thread(self._close)
 
+    def _back_up(self, to: Path) -> dict[str, Any]:
+        with self._pins.reading(), self._cursor() as cursor:
+            return back_up(cursor, self.folder, self._path.parent / PLANT, to)
+
+    def _verify(self) -> list[str]:
+        with self._pins.reading(), self._cursor() as cursor:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            return list(verify(cursor, self.folder))
+
+    def _answer_backup(self, request: dict[str, Any]) -> dict[str, int]:
+        files = self._back_up(Path(request["to"]))["files"]
+        return {"files": len(files), "bytes": sum(entry["bytes"] for entry in files.values())}
+
     def _close(self) -> None:
+        self._requests.close()
         self._compactor.close()
         self._writer.close()
         self._readers.shutdown()

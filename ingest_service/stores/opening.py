@@ -54,9 +54,16 @@ def open_store(
     if isinstance(store, StoreConfig):
         return DuckDBStore(
             config.data / "samples.duckdb",
-            Tuning(store.memory_bytes, store.threads, store.checkpoint_bytes),
+            Tuning(
+                store.memory_bytes,
+                store.threads,
+                store.checkpoint_bytes,
+                reserve_bytes=store.reserve_bytes,
+                compaction_share=store.compaction_share,
+            ),
             quarantine=plant.put_quarantine,
             observe_commit=observe_commit,
+            rules=[one.rule for one in store.retention],
         )
     return ServerStore(
         _points(store),
