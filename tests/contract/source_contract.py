@@ -22,7 +22,7 @@ from shopfloor.messages import SourceState
 from shopfloor.signal import SeriesKey
 from tests.contract.source_agent import Agent
 from tests.contract.source_peer import Peer, Said, Traces, expect_no_more, somebody_else
-from tests.integration.opcua_plant import Proxy
+from tests.links import Link
 
 _BOUND_S = 20.0
 """Much longer than any timeout that the sources under test are configured with."""
@@ -214,28 +214,28 @@ class SourceContract:
     async def test_a_broken_network_ends_it_and_loses_nothing(
         self, peer: Peer, agent: Agent, how: str
     ) -> None:
-        proxy = Proxy(peer.port)
-        await proxy.start()
-        source = peer.source(proxy.port)
+        link = Link(peer.port)
+        await link.start()
+        source = peer.source(link.port)
         try:
             async with agent.alive(source):
                 async with agent.running(source) as task:
                     said = await peer.say(range(1, 11))
                     await delivered(agent, said, task)
                     if how == "cut":
-                        proxy.cut()
+                        link.reset()
                     else:
-                        proxy.blackhole()
+                        link.swallow()
                     said += await peer.say(range(11, 31))
                     with pytest.raises(SourceUnavailable):
                         await asyncio.wait_for(task, _BOUND_S)
-                proxy.cut()
-                proxy.restore()
+                link.cut()
+                link.heal()
                 async with agent.running(source) as task:
                     said += await peer.say(range(31, 41))
                     await delivered(agent, said, task)
         finally:
-            await proxy.stop()
+            await link.stop()
         expect_once(agent, said)
 
     async def test_killed_again_and_again_while_machines_go_on_it_loses_nothing(

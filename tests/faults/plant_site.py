@@ -16,10 +16,10 @@ from simulators.demo.broker import nats_command
 from simulators.demo.parts import shopfloor
 from simulators.demo.ports import assign_ports, listens
 from simulators.demo.process import Part, Process
-from tests.faults.links import HttpLink, Link
 from tests.faults.number_log import GO
 from tests.faults.plant_config import SITE, agent_config, ingest_config
 from tests.faults.sizes import Sizes
+from tests.links import HttpLink, Link
 
 
 class CannotRun(Permanent):
@@ -111,9 +111,9 @@ class Plant:
         names = ["ingest", "broker", "nats", "history", "plain", "status"]
         self.ports = assign_ports(folder, [*names, *(f"{name}-link" for name in names[:5])], {})
         self.links: dict[str, Link] = {
-            "uplink": HttpLink(self.ports["ingest-link"], self.ports["ingest"]),
+            "uplink": HttpLink(self.ports["ingest"], self.ports["ingest-link"]),
             **{
-                name: Link(self.ports[f"{name}-link"], self.ports[name])
+                name: Link(self.ports[name], self.ports[f"{name}-link"])
                 for name in ("broker", "history", "plain")
             },
         }

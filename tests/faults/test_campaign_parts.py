@@ -18,10 +18,9 @@ from edge_agent.buffer.sqlite import BufferLimits, SqliteBuffer
 from shopfloor.messages import Lane, SpanKind
 from tests.contract.buffer_contract import samples
 from tests.faults.buffer_damage import damage
-from tests.faults.links import HttpLink, Link
 from tests.faults.number_log import ROW, NumberLog, read_numbers
 from tests.faults.schedule import TARGETS, Kind, plan_faults
-from tests.ports import free_port
+from tests.links import HttpLink, Link
 
 # Schedule
 
@@ -160,12 +159,14 @@ async def _exchange(port: int, sent: bytes, size: int = 1_000) -> bytes:
 
 async def test_a_link_that_is_cut_resets_and_one_that_swallows_says_nothing() -> None:
     target = await asyncio.start_server(_echo, "127.0.0.1", 0)
-    link = Link(free_port(), target.sockets[0].getsockname()[1])
+    link = Link(target.sockets[0].getsockname()[1])
     async with linked(link, target):
         assert await _exchange(link.port, b"hello") == b"hello"
         link.cut()
         assert await _exchange(link.port, b"hello") == b""
         link.heal()
+        link.reset()
+        assert await _exchange(link.port, b"hello") == b"hello"
         reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
         link.swallow()
         writer.write(b"later")
@@ -182,7 +183,7 @@ async def test_a_link_that_is_cut_resets_and_one_that_swallows_says_nothing() ->
 
 async def test_a_link_answers_503_or_keeps_the_answer_to_itself() -> None:
     target = await asyncio.start_server(_serve_http, "127.0.0.1", 0)
-    link = HttpLink(free_port(), target.sockets[0].getsockname()[1])
+    link = HttpLink(target.sockets[0].getsockname()[1])
     request = b"POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc"
     async with linked(link, target):
         assert (await _exchange(link.port, request)).endswith(b"\r\n\r\ncba")

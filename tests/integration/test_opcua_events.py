@@ -20,8 +20,9 @@ from edge_agent.sources.opcua.config import OpcUaConfig
 from simulators.protocols.euromap77_events import CycleEvent
 from simulators.protocols.opcua import PlantServer, Written
 from tests.integration.euromap77_servers import number, serving
-from tests.integration.opcua_plant import EPOCH, MemorySink, Plant, Proxy, config, running
+from tests.integration.opcua_plant import EPOCH, MemorySink, Plant, config, running
 from tests.integration.test_euromap77_server import CYCLE
+from tests.links import Link
 
 ASSET = "acme/hk01/moulding/cell-a/imm-01"
 V = ua.VariantType
@@ -84,10 +85,10 @@ async def fault(server: PlantServer, what: str) -> None:
 
 async def test_cycles_and_alarms_of_a_machine_arrive_once_whatever_breaks() -> None:
     async with serving("cell: imm-01, zones: 3") as server:
-        proxy = Proxy(int(server.endpoint.rpartition(":")[2].rstrip("/")))
-        await proxy.start()
+        link = Link(int(server.endpoint.rpartition(":")[2].rstrip("/")))
+        await link.start()
         sink = MemorySink()
-        source = OpcUaSource(euromap77(proxy.port))
+        source = OpcUaSource(euromap77(link.port))
         try:
             assert source.assets == (ASSET,)
             async with running(source, sink, again=True):
@@ -98,14 +99,14 @@ async def test_cycles_and_alarms_of_a_machine_arrive_once_whatever_breaks() -> N
                 await sink.until(lambda: len(values(sink, "cycle.counter")) == 2)
                 await sink.until(lambda: values(sink, "alarm.standstill_message.active") == [1.0])
                 before = len(sink.reports)
-                proxy.cut()
+                link.reset()
                 await server.fire([cycle(3)])
                 await fault(server, "")
                 await sink.until(lambda: len(sink.reports) > before)
                 await sink.until(lambda: len(values(sink, "cycle.counter")) == 3)
                 await sink.until(lambda: len(values(sink, "alarm.standstill_message.active")) == 2)
         finally:
-            await proxy.stop()
+            await link.stop()
     assert values(sink, "cycle.counter") == values(sink, "all.job_cycle_counter") == [1.0, 2.0, 3.0]
     assert values(sink, "cycle.time") == [19.5] * 3
     assert values(sink, "cycle.cushion") == [4.2] * 3

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from edge_agent.sources.opcua import OpcUaSource
-from tests.integration.opcua_plant import MemorySink, Plant, Proxy, config, running
+from tests.integration.opcua_plant import MemorySink, Plant, config, running
+from tests.links import Link
 
 
 @pytest.fixture
@@ -93,27 +94,27 @@ async def test_a_failed_put_acknowledges_nothing(plant: Plant) -> None:
 
 @pytest.mark.parametrize("how", ["cut", "blackhole"])
 async def test_a_broken_network_loses_nothing(plant: Plant, how: str) -> None:
-    proxy = Proxy(plant.port)
-    await proxy.start()
+    link = Link(plant.port)
+    await link.start()
     sink = MemorySink()
-    source = OpcUaSource(config(plant, endpoint=f"opc.tcp://127.0.0.1:{proxy.port}"))
+    source = OpcUaSource(config(plant, endpoint=f"opc.tcp://127.0.0.1:{link.port}"))
     try:
         async with running(source, sink, again=True):
             await sink.until(lambda: sink.running)
             await plant.run_for(0.4)
             if how == "cut":
-                proxy.cut()
+                link.reset()
                 await plant.run_for(0.8)
             else:
-                proxy.blackhole()
+                link.swallow()
                 await sink.until(lambda: not sink.running)
                 await plant.run_for(0.8)
-                proxy.restore()
+                link.heal()
             await sink.until(lambda: sink.running)
             await plant.run_for(0.4)
             await expect_everything_once(plant, sink)
     finally:
-        await proxy.stop()
+        await link.stop()
 
 
 async def test_killed_at_any_put_it_loses_nothing(plant: Plant) -> None:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from edge_agent.sources.opcua import OpcUaSource
-from tests.integration.opcua_plant import MemorySink, Plant, Proxy, config, running
+from tests.integration.opcua_plant import MemorySink, Plant, config, running
+from tests.links import Link
 
 
 @pytest.fixture
@@ -19,16 +20,16 @@ async def plant() -> AsyncIterator[Plant]:
 
 
 @pytest.fixture
-async def proxy(plant: Plant) -> AsyncIterator[Proxy]:
-    proxy = Proxy(plant.port)
-    await proxy.start()
-    yield proxy
-    await proxy.stop()
+async def link(plant: Plant) -> AsyncIterator[Link]:
+    link = Link(plant.port)
+    await link.start()
+    yield link
+    await link.stop()
 
 
-def source(plant: Plant, proxy: Proxy) -> OpcUaSource:
+def source(plant: Plant, link: Link) -> OpcUaSource:
     live = {"mode": "subscribe", "publishing_interval_ms": 50, "queue_size": 10_000}
-    return OpcUaSource(config(plant, endpoint=f"opc.tcp://127.0.0.1:{proxy.port}", groups={"live": live}))
+    return OpcUaSource(config(plant, endpoint=f"opc.tcp://127.0.0.1:{link.port}", groups={"live": live}))
 
 
 async def everything(plant: Plant, sink: MemorySink) -> None:
@@ -41,22 +42,22 @@ async def everything(plant: Plant, sink: MemorySink) -> None:
 
 @pytest.mark.parametrize(("how", "times"), [("cut", 3), ("blackhole", 1)])
 async def test_an_interruption_that_the_server_outlasts_hides_nothing(
-    plant: Plant, proxy: Proxy, how: str, times: int
+    plant: Plant, link: Link, how: str, times: int
 ) -> None:
     assert plant.server is not None
     sink = MemorySink()
-    async with running(source(plant, proxy), sink, again=True):
+    async with running(source(plant, link), sink, again=True):
         await sink.until(lambda: sink.running)
         for _ in range(times):
             before = len(sink.reports)
             await plant.run_for(0.3, 0.01)
             if how == "cut":
-                proxy.cut()
+                link.reset()
             else:
-                proxy.blackhole()
+                link.swallow()
             await plant.run_for(0.2, 0.01)
             await sink.until(lambda: len(sink.reports) > before)  # noqa: B023  awaited at once
-            proxy.restore()
+            link.heal()
             await sink.until(lambda: sink.running)
             await everything(plant, sink)
         assert len(plant.server.iserver._external_sessions) == 1

@@ -21,8 +21,9 @@ from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.pki import Pki
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
-from tests.integration.opcua_plant import MemorySink, Proxy, running
+from tests.integration.opcua_plant import MemorySink, running
 from tests.integration.test_sparkplug_peers import node_program
+from tests.links import Link
 from tests.ports import free_port
 
 FOLDER = Path(__file__).parents[1] / "peers" / "node-opcua"
@@ -205,10 +206,10 @@ async def test_a_server_that_does_not_trust_us_says_what_to_do(tmp_path: Path) -
 
 async def test_a_network_that_keeps_breaking_does_not_use_up_its_sessions(tmp_path: Path) -> None:
     async with serving(tmp_path, maxSessions=3) as peer:
-        proxy = Proxy(peer.port)
-        await proxy.start()
+        link = Link(peer.port)
+        await link.start()
         try:
-            config = agent(tmp_path, proxy.port)
+            config = agent(tmp_path, link.port)
             await trust(config)
             sink = MemorySink()
             async with running(OpcUaSource(config, agent_id="a1"), sink, again=True):
@@ -217,7 +218,7 @@ async def test_a_network_that_keeps_breaking_does_not_use_up_its_sessions(tmp_pa
                     await sink.until(lambda: sink.running and len(sink.samples) > before, 60)  # noqa: B023
                     await peer.until_sessions(1)
                     reports = len(sink.reports)
-                    proxy.cut()
+                    link.reset()
                     await sink.until(lambda: len(sink.reports) > reports)  # noqa: B023
                 await sink.until(lambda: sink.running, 60)
                 before = len(sink.samples)
@@ -226,21 +227,21 @@ async def test_a_network_that_keeps_breaking_does_not_use_up_its_sessions(tmp_pa
             expect_all_since_the_first(sink)
             await peer.until_sessions(0)
         finally:
-            await proxy.stop()
+            await link.stop()
 
 
 async def test_subscriptions_move_to_a_new_session_where_the_old_one_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as peer:
-        proxy = Proxy(peer.port)
-        await proxy.start()
+        link = Link(peer.port)
+        await link.start()
         try:
-            config = agent(tmp_path, proxy.port)
+            config = agent(tmp_path, link.port)
             await trust(config)
             sink = MemorySink()
             source = OpcUaSource(config, agent_id="a1")
             async with running(source, sink) as task:
                 await sink.until(lambda: len(sink.samples) >= 5, 60)
-                proxy.cut()
+                link.reset()
                 with pytest.raises(SourceUnavailable):
                     await asyncio.wait_for(asyncio.shield(task), 60)
             [left] = source._applicant.orphans.left
@@ -251,4 +252,4 @@ async def test_subscriptions_move_to_a_new_session_where_the_old_one_is_refused(
             assert sink.counts["notification_republished"] > 0
             expect_all_since_the_first(sink)
         finally:
-            await proxy.stop()
+            await link.stop()

@@ -1,4 +1,4 @@
-"""The network between the processes: paths on loopback that can be cut, swallow everything, be slow, or lie."""
+"""The network of tests: paths on loopback that can be cut, swallow everything, be slow, or lie."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import re
 from contextlib import suppress
 from typing import Final
+
+from tests.ports import free_port
 
 _CHUNK: Final = 65_536
 _UNAVAILABLE: Final = (
@@ -15,10 +17,10 @@ _UNAVAILABLE: Final = (
 
 
 class Link:
-    """A TCP path to a port of this computer, on a port of its own."""
+    """A TCP path to a port of this computer, on a port of its own (a free one unless it is given)."""
 
-    def __init__(self, port: int, target_port: int) -> None:
-        self.port = port
+    def __init__(self, target_port: int, port: int | None = None) -> None:
+        self.port = free_port() if port is None else port
         self._target = target_port
         self._cut = False
         self._delay_s = 0.0
@@ -37,7 +39,7 @@ class Link:
         if self._server is None:
             return
         self._server.close()
-        self._abort()
+        self.reset()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -46,7 +48,12 @@ class Link:
     def cut(self) -> None:
         """Reset all connections, and every new one."""
         self._cut = True
-        self._abort()
+        self.reset()
+
+    def reset(self) -> None:
+        """Reset all connections that there are."""
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     def swallow(self) -> None:
         """Let nothing pass, and nobody know: as if a cable were pulled somewhere on the way."""
@@ -60,10 +67,6 @@ class Link:
         """Be a good link again."""
         self._cut, self._delay_s = False, 0.0
         self._flowing.set()
-
-    def _abort(self) -> None:
-        for writer in list(self._writers):
-            writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -121,8 +124,8 @@ class Link:
 class HttpLink(Link):
     """A Link that knows where a request ends, and can answer in the service's place or keep its answer back."""
 
-    def __init__(self, port: int, target_port: int) -> None:
-        super().__init__(port, target_port)
+    def __init__(self, target_port: int, port: int | None = None) -> None:
+        super().__init__(target_port, port)
         self.unavailable = False
         """Whether every request is answered with 503, as a proxy in front of the service would."""
         self.loses_answers = False
