@@ -37,7 +37,7 @@ def _open(folder: Path) -> Buffer:
     return SqliteBuffer(folder, BufferLimits(disk_reserve_bytes=0), "agent")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_what_was_acknowledged_survives(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     root = Path(__file__).parents[2]
@@ -49,9 +49,10 @@ def test_what_was_acknowledged_survives(tmp_path: Path, seed: int) -> None:
         )  # fmt: skip
         assert writer.stdout is not None
         assert writer.stdout.readline() == "open\n"
-        time.sleep(rng.uniform(0.01, 0.3))
+        first = writer.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.2))
         writer.send_signal(signal.SIGKILL)
-        lines = writer.stdout.read().splitlines()
+        lines = (first + writer.stdout.read()).splitlines()
         writer.stdout.close()
         writer.wait()
         for line in lines:

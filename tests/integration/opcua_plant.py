@@ -204,6 +204,7 @@ class MemorySink:
             raise StoreUnavailable("the disk is full")
         self.puts += 1
         admitted = self._index.admit(block)
+        self._index.settle()
         self.repeats += admitted.repeats
         self.moved += admitted.moved
         self.samples.extend(admitted.block.rows())
