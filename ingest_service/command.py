@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ingest_service import audit_command, store_command
+from ingest_service import audit_command, ledger_command, quarantine_command, store_command
 from ingest_service.config import IngestConfig
 from ingest_service.server import make_server
 from shopfloor import logs
@@ -21,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("config", type=Path, help="ingest.yaml")
     serve.set_defaults(run=_serve)
     audit_command.add_arguments(commands)
+    quarantine_command.add_arguments(commands)
+    ledger_command.add_arguments(commands)
     store_command.add_arguments(commands)
 
 
