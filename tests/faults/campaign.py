@@ -38,7 +38,7 @@ _SETTLE_TIMEOUT_S: Final = 300.0
 _UNCHANGED_S: Final = 150.0
 """What has not come so long after the last arrival will not come: many times any backoff of the agent."""
 _SETTLE_LOOK_S: Final = 1.0
-_QUIET_S: Final = 2.0
+_QUIET_S: Final = 1.0
 """Before the first fault, and after the last."""
 _FIELDS: Final = (
     "produced", "stored", "quarantined", "dropped_recorded", "gaps_recorded", "gaps_unexplained", "missing",
