@@ -1,7 +1,7 @@
 """Line protocol in bulk: ordinary lines by Arrow's CSV reader and compute kernels, whatever is unusual by `lines`.
 
-An ordinary line is ``key fields time`` (or all of a body without the time) without quotes, backslashes, comments or
-spare blanks, with plain numbers or booleans. A line that turns out not to be one is read again by itself, so that this
+An ordinary line is ``key fields time`` (or all of a body without the time) without spare blanks, with plain numbers,
+booleans and simple texts (`masking`). A line that turns out not to be one is read again by itself, so that this
 module never decides that a line is wrong. `points.read_slowly` is the same by definition; tests hold the two together.
 """
 
@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from ingest_service.line_protocol.fields import read_fields
+from ingest_service.line_protocol.masking import unmasked, view_of
 from ingest_service.line_protocol.points import (
-    Bool,
     Collector,
     Points,
     TooManySamples,
@@ -29,10 +29,8 @@ from shopfloor.block import Int64, UInt8
 
 _SMALL_BYTES: Final = 2048
 """A body of a few lines is read faster without columns."""
-_UNUSUAL: Final = b'\\"\r\t\0#'
-_NEWLINE, _SPACE, _HASH = b"\n #"
-_BYTE_ORDER_MARK: Final = 0xEF
-"""Its first byte; Arrow leaves such a mark out."""
+_UNUSUAL: Final = tuple(bytes([sign]) for sign in b'\\"\r\t\0\1\2\3#')
+_NEWLINE, _HASH = b"\n#"
 _PLAIN_TIME: Final = "^-?[0-9]{1,18}$"
 _KEY: Final = pa.dictionary(pa.int32(), pa.binary())
 
@@ -58,9 +56,9 @@ def read_body(body: bytes, multiplier: int, limit: int, readable: Readable) -> P
     """
     if len(body) < _SMALL_BYTES:
         return read_slowly(body, multiplier, limit)
-    if np.count_nonzero(np.frombuffer(body, np.uint8) == _NEWLINE) > 2 * limit + 1024:
+    if len(body) > limit and np.count_nonzero(np.frombuffer(body, np.uint8) == _NEWLINE) > 2 * limit + 1024:
         raise TooManySamples
-    if body.isascii() and not any(sign in body for sign in (b"\\", b'"', b"\r", b"\t", b"\0", b"#")):
+    if body.isascii() and not any(sign in body for sign in _UNUSUAL):
         try:
             return _read_alike(body, multiplier, limit, readable)
         except _Unordinary:
@@ -82,9 +80,7 @@ def _read_alike(body: bytes, multiplier: int, limit: int, readable: Readable) ->
 
 def _read_sorted(body: bytes, multiplier: int, limit: int, readable: Readable) -> Points:
     """Tell ordinary lines from others, and read each kind its way."""
-    data = np.frombuffer(body, np.uint8)
-    start, end = _line_bounds(data)
-    unusual, timed = _unusual_lines(body, data, start, end)
+    start, end, masked, unusual, timed = view_of(body)
     careful = Collector(limit)
     # First what may span several lines: a text with newlines in it.
     through = 0
@@ -97,7 +93,7 @@ def _read_sorted(body: bytes, multiplier: int, limit: int, readable: Readable) -
     if not len(numbers):
         return careful.points()
     points, odd = _read_ordinary(
-        _picked(body, start, end, numbers),
+        _picked(masked, start, end, numbers),
         numbers,
         timed=timed,
         multiplier=multiplier,
@@ -120,42 +116,13 @@ def _read_line(body: bytes, start: int, end: int, number: int, multiplier: int, 
     return read_one(body, at, number, multiplier, into) + 1
 
 
-def _line_bounds(data: UInt8) -> tuple[Int64, Int64]:
-    end = np.flatnonzero(data == _NEWLINE)
-    if not len(end) or end[-1] != len(data) - 1:
-        end = np.append(end, len(data))
-    start = np.empty(len(end), np.int64)
-    start[0] = 0
-    start[1:] = end[:-1] + 1
-    return start, end
-
-
-def _unusual_lines(body: bytes, data: UInt8, start: Int64, end: Int64) -> tuple[Bool, bool]:
-    """Return bool[lines], and whether the ordinary ones have a time."""
-    unusual = np.zeros(len(start), np.bool_)
-    for sign in _UNUSUAL:
-        if sign != _HASH and sign in body:
-            unusual[np.searchsorted(end, np.flatnonzero(data == sign))] = True
-    inside = np.flatnonzero(start < len(data))
-    first = data[start[inside]]
-    unusual[inside] |= (first == _HASH) | (first == _BYTE_ORDER_MARK)
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        unusual[np.searchsorted(end, np.flatnonzero(data >= 0x80))] = True
-    spaces = np.flatnonzero(data == _SPACE)
-    count = np.searchsorted(spaces, end) - np.searchsorted(spaces, start)
-    timed = bool(np.count_nonzero(count == 2) >= np.count_nonzero(count == 1))
-    unusual |= count != (2 if timed else 1)
-    return unusual, timed
-
-
-def _picked(body: bytes, start: Int64, end: Int64, numbers: Int64) -> bytes:
+def _picked(masked: UInt8, start: Int64, end: Int64, numbers: Int64) -> bytes:
     """Return some lines of a body, joined; those that stand together are copied together."""
     breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
     first = numbers[np.concatenate([[0], breaks])]
     last = numbers[np.concatenate([breaks - 1, [len(numbers) - 1]])]
     runs = zip(start[first].tolist(), end[last].tolist(), strict=True)
+    body = masked.data
     return b"\n".join(body[begin:stop] for begin, stop in runs)
 
 
@@ -186,7 +153,7 @@ def _read_ordinary(
         odd |= (time > bound) | (time < -bound)
         time = np.where(odd, 0, time) * multiplier if odd.any() else time * multiplier
     coded = table["key"].combine_chunks()
-    keys: list[bytes] = coded.dictionary.to_pylist()
+    keys: list[bytes] = [unmasked(key) for key in coded.dictionary.to_pylist()]
     key_index = coded.indices.to_numpy().astype(np.int64)
     wrong = np.array([key[:1] == b"#" or not readable(key) for key in keys], np.bool_)
     if wrong.any():
@@ -204,6 +171,7 @@ def _read_ordinary(
         read.field_line,
         read.name_index,
         read.value,
+        read.text,
     )
     return points, numbers[odd]
 

@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingest_service.line_protocol.lines import MAX_TEXT_BYTES
+from ingest_service.line_protocol.masking import unmasked
 from ingest_service.line_protocol.points import Bool, TooManySamples
 from shopfloor.block import Float64, Int64, UInt8
 
-_EQUALS, _COMMA, _PLUS = b"=,+"
-_FLOAT, _INTEGER, _UNSIGNED, _WORD = range(4)
+_EQUALS, _COMMA, _PLUS, _QUOTE = b'=,+"'
+_FLOAT, _INTEGER, _UNSIGNED, _WORD, _TEXT = range(5)
 _BOOLEANS: Final = {
     **dict.fromkeys((b"t", b"T", b"true", b"True", b"TRUE"), 1.0),
     **dict.fromkeys((b"f", b"F", b"false", b"False", b"FALSE"), 0.0),
@@ -30,6 +32,7 @@ _KIND: Final = np.full(256, _WORD, np.uint8)
 _KIND[list(b"0123456789.")] = _FLOAT
 _KIND[list(b"i")] = _INTEGER
 _KIND[list(b"u")] = _UNSIGNED
+_KIND[_QUOTE] = _TEXT
 
 
 class _Number(NamedTuple):
@@ -57,6 +60,8 @@ class Fields(NamedTuple):
     """int64[m], positions among the lines that were read."""
     name_index: Int64
     value: Float64
+    text: dict[int, str]
+    """Field to text."""
     odd: Bool
     """bool[n], the lines that are to be read carefully."""
 
@@ -84,7 +89,7 @@ def read_fields(column: pa.Array, odd: Bool, limit: int) -> Fields:
         left = np.flatnonzero(~odd)
         if not len(left):
             nothing = np.empty(0, np.int64)
-            return Fields([], nothing, nothing, np.empty(0), odd)
+            return Fields([], nothing, nothing, np.empty(0), {}, odd)
         try:
             # Each round leaves out whatever one check finds: there are only a handful of checks.
             chosen = column if len(left) == len(odd) else column.take(pa.array(left))
@@ -116,7 +121,8 @@ def _read(column: pa.Array, limit: int) -> Fields:
     if wrong.any():
         raise _Odd(line[wrong])
     names, name_index = _names(data, start, equals)
-    return Fields(names, line, name_index, _values(data, equals + 1, end, line), np.empty(0, np.bool_))
+    value, text = _values(data, equals + 1, end, line)
+    return Fields(names, line, name_index, value, text, np.empty(0, np.bool_))
 
 
 def _names(data: UInt8, start: Int64, end: Int64) -> tuple[list[str], Int64]:
@@ -129,14 +135,14 @@ def _names(data: UInt8, start: Int64, end: Int64) -> tuple[list[str], Int64]:
     return [name.decode() for name in coded.dictionary.to_pylist()], coded.indices.to_numpy().astype(np.int64)
 
 
-def _values(data: UInt8, start: Int64, end: Int64, line: Int64) -> Float64:
+def _values(data: UInt8, start: Int64, end: Int64, line: Int64) -> tuple[Float64, dict[int, str]]:
     kind = _KIND[data[end - 1]]
     plus = data[start] == _PLUS
     if plus.any():
         raise _Odd(line[plus])
     if not kind.any():
-        return _numbers(data, start, end, line, _NUMBERS[_FLOAT])
-    value = np.empty(len(start))
+        return _numbers(data, start, end, line, _NUMBERS[_FLOAT]), {}
+    value = np.full(len(start), np.nan)
     for number, how in _NUMBERS.items():
         rows = np.flatnonzero(kind == number)
         if len(rows):
@@ -150,7 +156,23 @@ def _values(data: UInt8, start: Int64, end: Int64, line: Int64) -> Float64:
         unknown = np.isnan(value[rows])
         if unknown.any():
             raise _Odd(line[rows[unknown]])
-    return value
+    return value, _texts(data, start, end, line, np.flatnonzero(kind == _TEXT))
+
+
+def _texts(data: UInt8, start: Int64, end: Int64, line: Int64, rows: Int64) -> dict[int, str]:
+    """Read the texts among the values; their quotes have been looked at already."""
+    if not len(rows):
+        return {}
+    begin, stop = start[rows] + 1, end[rows] - 1
+    odd = (data[begin - 1] != _QUOTE) | (begin > stop) | (stop - begin > MAX_TEXT_BYTES)
+    if odd.any():
+        raise _Odd(line[rows[odd]])
+    filled = begin < stop
+    coded = _cut(data, begin[filled], stop[filled]).dictionary_encode()
+    words = [unmasked(word).decode() for word in coded.dictionary.to_pylist()]
+    text = dict.fromkeys(rows[~filled].tolist(), "")
+    text.update(zip(rows[filled].tolist(), [words[code] for code in coded.indices.to_pylist()], strict=True))
+    return text
 
 
 def _numbers(data: UInt8, start: Int64, end: Int64, line: Int64, how: _Number) -> Float64:

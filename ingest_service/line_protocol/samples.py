@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -118,10 +119,14 @@ def _without_replaced(points: Points, meaning: Int64, rows: Int64) -> Int64:
 
 
 def _renumbered(text: dict[int, str], rows: Int64) -> dict[int, str]:
-    if not text:
+    if not text or not len(rows):
         return {}
-    place = {row: number for number, row in enumerate(rows.tolist()) if row in text}
-    return {place[row]: line for row, line in text.items() if row in place}
+    texts = np.fromiter(text, np.int64, len(text))
+    place = np.searchsorted(rows, texts)
+    found = rows[np.minimum(place, len(rows) - 1)] == texts
+    words = list(text.values())
+    chosen = zip(np.flatnonzero(found).tolist(), place[found].tolist(), strict=True)
+    return {row: words[number] for number, row in chosen}
 
 
 def _line_quality(points: Points, meaning: Int64) -> tuple[UInt8 | None, UInt32 | None]:
@@ -141,14 +146,15 @@ def _line_quality(points: Points, meaning: Int64) -> tuple[UInt8 | None, UInt32 
         said = np.where((number == Quality.GOOD) | (number == Quality.UNCERTAIN), number, Quality.BAD).astype(
             np.uint8
         )
-        if points.text:
-            for place, row in enumerate(rows.tolist()):
-                if row in points.text:
-                    said[place] = quality_of(points.text[row])
         quality[points.field_line[rows]] = said
+        texts = np.fromiter(points.text, np.int64, len(points.text))
+        named = np.flatnonzero(meaning[texts] == QUALITY)
+        words = list(points.text.values())
+        quality[points.field_line[texts[named]]] = [quality_of(words[number]) for number in named.tolist()]
     return quality, status
 
 
+@lru_cache(maxsize=1024)
 def quality_of(word: str) -> Quality:
     """Return what a word says of a value's quality: ``Good``, ``OK (0x0)``, ``Uncertain``; any other is bad."""
     small = word.strip().lower()

@@ -138,7 +138,17 @@ def alike(draw: st.DrawFn) -> list[str]:
     """Lines that are all ordinary, as a client sends them."""
     keys = draw(
         st.lists(
-            st.sampled_from(["cpu,host=a", "cpu,host=b", "m", "sample,cell=imm-01,x=ü"]),
+            st.sampled_from(
+                [
+                    "cpu,host=a",
+                    "cpu,host=b",
+                    "m",
+                    "sample,cell=imm-01,x=ü",
+                    "m,t=a\\ b",
+                    "m\\,n,t=c\\=d",
+                    'm,t="q"',
+                ]
+            ),
             min_size=1,
             max_size=4,
         )
