@@ -264,7 +264,8 @@ class AgentBook:
             # Random ids must not fill the memory; an agent that never sent a heartbeat is the first to go.
             silent = next((key for key, one in self._agents.items() if one.heartbeat is None), None)
             self._agents.pop(silent or next(iter(self._agents)))
-        agent = AgentRecord(agent_id, asset, first_seen=self._clock_ns())
+        # A path of the vocabulary is no plain text for what encodes it later.
+        agent = AgentRecord(agent_id, str(asset), first_seen=self._clock_ns())
         self._agents[agent_id] = agent
         self._retired.pop(agent_id, None)
         self._unsaved &= self._agents.keys()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from ingest_service.auth import Identity
+from ingest_service.openapi import json_body
 from ingest_service.routes import (
     Refused,
     check_asset,
@@ -33,10 +34,6 @@ Known = Annotated[Identity, Depends(known)]
 Operator = Annotated[Identity, Depends(operator)]
 _NAMED: Final = 100
 """Things that were left out and are named, at most."""
-
-
-def _json_body(example: object) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"example": example}}}}
 
 
 _HEARTBEAT: Final = {
@@ -81,7 +78,7 @@ _SPAN: Final = {
 
 @router.post(
     "/v1/heartbeats",
-    openapi_extra=_json_body(_HEARTBEAT),
+    openapi_extra=json_body(_HEARTBEAT, Heartbeat),
     responses={
         200: {
             "content": {
@@ -103,7 +100,7 @@ async def post_heartbeat(request: Request, identity: Writer) -> Response:
     return json_response(HeartbeatReply(now, wanted, outside))
 
 
-@router.post("/v1/spans", status_code=204, openapi_extra=_json_body([_SPAN]))
+@router.post("/v1/spans", status_code=204, openapi_extra=json_body([_SPAN], list[SpanRecord]))
 async def post_spans(request: Request, identity: Writer) -> Response:
     """Keep records of samples that will not come; repeating one changes nothing."""
     service = service_of(request)
@@ -127,7 +124,7 @@ async def post_spans(request: Request, identity: Writer) -> Response:
 @router.put(
     "/v1/declarations",
     status_code=204,
-    openapi_extra=_json_body(
+    openapi_extra=json_body(
         {
             "agent_id": "hk01-gateway",
             "config_hash": "5f0c1a",
@@ -139,8 +136,19 @@ async def post_spans(request: Request, identity: Writer) -> Response:
                     "description": "Barrel, zone 1",
                 }
             ],
-        }
+        },
+        SeriesDeclarations,
     ),
+    responses={
+        200: {
+            "description": "Some are left out; the others are kept",
+            "content": {
+                "application/json": {
+                    "example": {"taken": 1, "left_out": 1, "first": [{"place": 0, "error": "outside_scope"}]}
+                }
+            },
+        }
+    },
 )
 async def put_declarations(request: Request, identity: Writer) -> Response:
     """Keep units and descriptions of an agent's series: of those that its token reaches; 200 names the others."""

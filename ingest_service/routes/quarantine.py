@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from ingest_service.auth import Identity
+from ingest_service.openapi import json_body
 from ingest_service.plant import quarantine_pages
 from ingest_service.plant.quarantine_pages import ANY_TIME, Filter, State, place_of
 from ingest_service.quarantine_view import COLUMNS, EXAMPLE, csv_lines, shown
@@ -17,7 +18,6 @@ from ingest_service.reading import question
 from ingest_service.reading.question import Unanswerable
 from ingest_service.routes import (
     Refused,
-    json_body,
     json_response,
     message_of,
     note,
@@ -173,7 +173,7 @@ async def get_one(request: Request, identity: Reader, stream: str, seq: int) -> 
 
 @router.post(
     "/readmit",
-    openapi_extra=json_body({"agent": "hk01-gateway", "reason": "outside_scope"}),
+    openapi_extra=json_body({"agent": "hk01-gateway", "reason": "outside_scope"}, Selection),
     responses=_answer({"readmitted": 17, "still_refused": {"implausible_time": 2}}),
 )
 async def post_readmit(request: Request, identity: Operator) -> Response:
@@ -188,7 +188,7 @@ async def post_readmit(request: Request, identity: Operator) -> Response:
 
 @router.post(
     "/purge",
-    openapi_extra=json_body({"agent": "hk01-gateway", "to": "2026-01-01"}),
+    openapi_extra=json_body({"agent": "hk01-gateway", "to": "2026-01-01"}, Selection),
     responses=_answer({"purged": 17}),
 )
 async def post_purge(request: Request, identity: Operator) -> Response:

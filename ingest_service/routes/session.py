@@ -12,10 +12,10 @@ from ingest_service.access.logins import TooManyLogins
 from ingest_service.access.origin import is_encrypted
 from ingest_service.access.users import find_user
 from ingest_service.auth import Identity
+from ingest_service.openapi import json_body
 from ingest_service.routes import (
     Refused,
     cookie_name,
-    json_body,
     json_response,
     known,
     message_of,
@@ -40,7 +40,7 @@ _EXAMPLE: Final = {"user": "anna", "role": "operator", "asset": "acme/hk01", "en
 
 @router.post(
     "/v1/session",
-    openapi_extra=json_body({"user": "anna", "password": "seven words are long"}),
+    openapi_extra=json_body({"user": "anna", "password": "seven words are long"}, Login),
     responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}},
 )
 async def post_session(request: Request) -> Response:

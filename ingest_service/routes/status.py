@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from ingest_service.auth import Identity
 from ingest_service.routes import Refused, json_response, reader, service_of
@@ -29,7 +30,7 @@ async def get_ready(request: Request) -> Response:
     return json_response({"status": "ok"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def get_metrics(request: Request, _: Annotated[Identity, Depends(reader)]) -> Response:
     """Return the metrics in the format of Prometheus."""
     body = service_of(request).metrics.render()

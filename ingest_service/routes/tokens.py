@@ -8,11 +8,11 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from ingest_service.auth import Identity, Role, TokenRow, find_token, list_tokens, make_token, revoke_token
+from ingest_service.openapi import json_body
 from ingest_service.routes import (
     Refused,
     administrator,
     check_reach,
-    json_body,
     json_response,
     message_of,
     note,
@@ -65,7 +65,7 @@ async def get_tokens(request: Request, identity: Administrator) -> Response:
 @router.post(
     "/v1/tokens",
     status_code=201,
-    openapi_extra=json_body({"role": "agent", "asset": "acme/hk01", "name": "gateway HK01"}),
+    openapi_extra=json_body({"role": "agent", "asset": "acme/hk01", "name": "gateway HK01"}, NewToken),
     responses={201: {"content": {"application/json": {"example": {**_EXAMPLE, "token": "sf_..."}}}}},
 )
 async def post_token(request: Request, identity: Administrator) -> Response:

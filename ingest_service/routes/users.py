@@ -14,12 +14,12 @@ from ingest_service.access.logins import TooManyLogins
 from ingest_service.access.passwords import WeakPassword
 from ingest_service.access.users import UserExists, UserRow
 from ingest_service.auth import Identity, Role, digest
+from ingest_service.openapi import json_body
 from ingest_service.routes import (
     Refused,
     administrator,
     check_reach,
     cookie_name,
-    json_body,
     json_response,
     known,
     message_of,
@@ -84,7 +84,8 @@ async def get_users(request: Request, identity: Administrator) -> Response:
     "/v1/users",
     status_code=201,
     openapi_extra=json_body(
-        {"name": "anna", "password": "seven words are long", "role": "operator", "asset": "acme/hk01"}
+        {"name": "anna", "password": "seven words are long", "role": "operator", "asset": "acme/hk01"},
+        NewUser,
     ),
     responses={
         201: {"content": {"application/json": {"example": _EXAMPLE}}},
@@ -114,7 +115,7 @@ async def post_user(request: Request, identity: Administrator) -> Response:
 
 @router.patch(
     "/v1/users/{name}",
-    openapi_extra=json_body({"disabled": True}),
+    openapi_extra=json_body({"disabled": True}, UserChange),
     responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}},
 )
 async def patch_user(request: Request, identity: Administrator, name: Name) -> Response:
@@ -144,7 +145,7 @@ async def patch_user(request: Request, identity: Administrator, name: Name) -> R
 @router.put(
     "/v1/users/{name}/password",
     status_code=204,
-    openapi_extra=json_body({"password": "seven words are long", "current": "the one before"}),
+    openapi_extra=json_body({"password": "seven words are long", "current": "the one before"}, NewPassword),
 )
 async def put_password(request: Request, identity: Known, name: Name) -> Response:
     """Set a password: one's own by naming the present one, or as an administrator. Its other sessions end."""
