@@ -64,15 +64,41 @@ def asset_matcher(text: str) -> Callable[[str], bool]:
     """
     if not is_glob(text):
         return lambda asset: below(asset, text)
-    pattern = re.compile("".join(map(_expression, text.split("/"))))
-    # The slash in front of every segment belongs to it: so "**" can stand for none at all, wherever it stands.
+    pattern = re.compile(_expression(text))
     return lambda asset: pattern.fullmatch("/" + asset) is not None
 
 
-def _expression(segment: str) -> str:
-    if segment == "**":
-        return "(?:/[^/]+)*"
-    return "/" + "".join(_WILD.get(letter) or re.escape(letter) for letter in segment)
+def _expression(glob: str) -> str:
+    """Return a pattern for a path with a slash in front."""
+    # The slash in front of every segment belongs to it: so "**" can stand for none at all, wherever it stands.
+    runs: list[list[str]] = [[]]
+    for segment in glob.split("/"):
+        if segment == "**":
+            runs.append([])
+        else:
+            runs[-1].append(_segment(segment))
+    return _with_gaps(["".join(run) for run in runs], "(?:/[^/]++)*")
 
 
-_WILD: Final = {"*": "[^/]*", "?": "[^/]"}
+def _segment(glob: str) -> str:
+    pieces = [
+        "".join(_WILD.get(letter) or re.escape(letter) for letter in piece) for piece in glob.split("*")
+    ]
+    # The next segment, or the end, is looked for at once: else a whole run of segments would be tried with its begin.
+    return "/" + _with_gaps(pieces, "[^/]*") + "(?![^/])"
+
+
+def _with_gaps(pieces: list[str], gap: str) -> str:
+    """Join patterns by what may lie between them.
+
+    A piece may as well match as early as it can, if another gap follows; an atomic group never tries a later place
+    again (`fnmatch.translate` does so, too). Without it a dozen stars in a glob keep a processor busy for hours.
+    """
+    first, *others = pieces
+    if not others:
+        return first
+    early = "".join(f"(?>{gap}?{piece})" for piece in others[:-1] if piece)
+    return f"{first}{early}{gap}{others[-1]}"
+
+
+_WILD: Final = {"?": "[^/]"}

@@ -22,12 +22,23 @@ from shopfloor.signal import SeriesKey
         ("acme/**/imm-*", ["acme/imm-1", "acme/a/b/imm-1"], ["imm-1", "acme/imm-1/x"]),
         ("acme/h[k]*", [], ["acme/hk01"]),
         ("acme/**/**", ["acme", "acme/a", "acme/a/b/c"], ["acme2"]),
+        ("**/a*/**/b", ["a/b", "x/ab/y/b", "a/a/b/b"], ["a", "b/a", "a/b/x", "a/xb"]),
+        ("**/a/*b/**/c", ["a/b/c", "a/x/a/xb/c"], ["a/b", "a/x/b/c", "a/b/cx"]),
+        ("*a*b*", ["ab", "xaxbx", "aab"], ["ba", "a/b"]),
     ],
 )
 def test_globs_over_asset_paths(glob: str, meant: list[str], not_meant: list[str]) -> None:
     matches = asset_matcher(glob)
     assert [one for one in meant if not matches(one)] == []
     assert [one for one in not_meant if matches(one)] == []
+
+
+@pytest.mark.parametrize(
+    "glob", ["*a" * 31 + "b", "**/*a" * 40 + "/b", "**/" * 300 + "b", "**/*a*a*a*a*a*a*a*ab"]
+)
+def test_no_glob_keeps_a_processor_busy(glob: str) -> None:
+    # With backtracking each of them takes longer than anybody waits.
+    assert not asset_matcher(glob)("/".join(["a" * 63] * 8))
 
 
 def test_a_glob_never_leaves_what_the_reader_may_see() -> None:
