@@ -14,6 +14,7 @@ import msgspec
 from edge_agent.buffer.mirror import Copies, Copy, overlaps
 from edge_agent.buffer.packing import decode_row, parse_checkpoint, row_checksum
 from shopfloor.errors import WireError
+from shopfloor.messages import SpanRecord
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def salvage(path: Path, mirrored: Copies) -> Salvaged:
             _add_streams(found, mirrored.rows)
             found.streams += _named_by_index(database, found)
             found.state = _all(database, "SELECT scope, key, value FROM state")
-            found.spans = [body for (body,) in _all(database, "SELECT body FROM span ORDER BY number")]
+            bodies = [body for (body,) in _all(database, "SELECT body FROM span ORDER BY number")]
+            found.spans = [body for body in bodies if _is_span(body)]
             bodies = [body for (body,) in _all(database, "SELECT body FROM checkpoint")]
         finally:
             database.close()
@@ -115,6 +117,13 @@ def _is_sound(row: Row) -> bool:
     return (
         numbers and isinstance(payload, bytes) and row_checksum(stream, first_seq, count, payload) == checksum
     )
+
+
+def _is_span(body: object) -> bool:
+    try:
+        return isinstance(body, bytes) and bool(msgspec.json.decode(body, type=SpanRecord))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
 
 
 def _is_checkpoint(body: object) -> bool:

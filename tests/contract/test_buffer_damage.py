@@ -145,6 +145,21 @@ def test_what_was_dropped_does_not_come_back_with_a_repair(tmp_path: Path) -> No
     buffer.close()
 
 
+def test_a_span_record_that_can_not_be_read_hinders_no_repair(tmp_path: Path) -> None:
+    _filled(tmp_path)
+    with sqlite3.connect(tmp_path / FILE_NAME) as database:
+        database.execute(
+            "INSERT INTO span(record_id, body) VALUES ('a', CAST('\xa5' AS BLOB)), ('b', 'text')"
+        )
+    database.close()
+    _overwrite(tmp_path / FILE_NAME, 12 * 4096, b"\xa5" * 4096)
+    buffer = _open(tmp_path)
+    assert times_of(buffer, Lane.BACKLOG) == list(range(400))
+    (span,) = buffer.spans(10)
+    assert span.at_least
+    buffer.close()
+
+
 def test_a_repair_that_finds_no_room_leaves_the_file_for_the_next_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
