@@ -138,17 +138,25 @@ def _calendar_grid(span: TimeSpan, width: Width, time_zone: str) -> Grid:
     number = int(width.number)
     if number != width.number:
         raise Unanswerable("every: only whole days, weeks, months and years")
-    first, last = _local_date(span.from_ns, zone), _local_date(span.to_ns - 1, zone)
-    days = [_begin_of(first, number, width.unit)]
-    while days[-1] <= last:
-        days.append(_next(days[-1], number, width.unit))
-        if len(days) > _MAX_CALENDAR_BUCKETS:
+    day = _begin_of(_local_date(span.from_ns, zone), number, width.unit)
+    _local_date(span.to_ns - 1, zone)
+    edges = [_midnight_ns(day, zone)]
+    while edges[-1] < span.to_ns:
+        day = _next(day, number, width.unit)
+        edge = _midnight_ns(day, zone)
+        # A zone that changed sides of the date line left a day out.
+        if edge > edges[-1]:
+            edges.append(edge)
+        if len(edges) > _MAX_CALENDAR_BUCKETS:
             raise Unanswerable(f"every: more than {_MAX_CALENDAR_BUCKETS} buckets")
-    edges = [
-        int(dt.datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()) * 1_000_000_000
-        for day in days
-    ]
-    return Grid(np.array(edges, np.int64))
+    # Where clocks go back over midnight, an evening comes again after the next day has begun.
+    skipped = int(np.searchsorted(edges, span.from_ns, side="right")) - 1
+    return Grid(np.array(edges[skipped:], np.int64))
+
+
+def _midnight_ns(day: dt.date, zone: zoneinfo.ZoneInfo) -> int:
+    at = int(dt.datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+    return min(2**63 - 1, at * 1_000_000_000)
 
 
 def _local_date(at_ns: int, zone: zoneinfo.ZoneInfo) -> dt.date:
@@ -169,7 +177,7 @@ def _begin_of(day: dt.date, number: int, unit: str) -> dt.date:
     length = number * (7 if unit == "w" else 1)
     # 1970-01-01 was a Thursday.
     since = (day - _EPOCH).days + (3 if unit == "w" else 0)
-    return max(_FIRST_DAY, day - dt.timedelta(days=since % length))
+    return dt.date.fromordinal(max(_FIRST_DAY.toordinal(), day.toordinal() - since % length))
 
 
 def _next(day: dt.date, number: int, unit: str) -> dt.date:

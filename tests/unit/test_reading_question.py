@@ -126,6 +126,35 @@ def test_a_calendar_covers_its_span_with_ascending_buckets(
     assert len(grid) == 1 or (grid.edges[1] > span.from_ns and grid.edges[-2] < span.to_ns)
 
 
+def test_a_day_that_a_zone_left_out_is_no_bucket() -> None:
+    zone = "Pacific/Apia"
+    days = grid_of(TimeSpan(ns("2011-12-28 10:00"), ns("2012-01-01")), Width(1, "d"), zone).edges
+    wanted = ["2011-12-28", "2011-12-29", "2011-12-31", "2012-01-01", "2012-01-02"]
+    assert days.tolist() == [ns(f"{day} 00:00", zone) for day in wanted]
+
+
+def test_an_evening_that_comes_again_after_midnight_is_covered() -> None:
+    # Newfoundland set its clocks back at one minute past midnight: 23:01 to 23:59 of the day before came again.
+    zone = "America/St_Johns"
+    midnight = ns("2006-10-29 00:00", zone)
+    inside = TimeSpan(midnight + 10 * 60 * S, midnight + 30 * 60 * S)
+    assert grid_of(inside, Width(1, "d"), zone).edges.tolist() == [midnight, midnight + 25 * HOUR]
+
+
+@pytest.mark.parametrize(
+    "width", [Width(1e6, "d"), Width(1e9, "d"), Width(1e11, "w"), Width(1000, "y"), Width(9000, "mo")]
+)
+def test_buckets_wider_than_all_times_are_answered_or_refused(width: Width) -> None:
+    for span in (TimeSpan(-100 * S, -S), TimeSpan(S, 2 * S), TimeSpan(9_201_000_000 * S, 9_204_000_000 * S)):
+        try:
+            grid = grid_of(span, width, "Asia/Hong_Kong")
+        except Unanswerable as error:
+            assert "ends after the calendar" in str(error)  # noqa: PT017 - either is right
+        else:
+            assert grid.edges[0] <= span.from_ns
+            assert grid.edges[-1] >= span.to_ns
+
+
 @pytest.mark.parametrize(
     ("width", "zone", "what"),
     [
