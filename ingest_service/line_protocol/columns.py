@@ -52,7 +52,7 @@ def read_body(body: bytes, multiplier: int, limit: int, readable: Readable) -> P
         readable: tells whether a key can be read.
 
     Raises:
-        TooManySamples: the body holds more fields, or faults, than ``limit``.
+        TooManySamples: the body holds more fields than ``limit``, or more faults than `MOST_HOMELESS`.
     """
     if len(body) < _SMALL_BYTES:
         return read_slowly(body, multiplier, limit)

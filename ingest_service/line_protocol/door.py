@@ -127,7 +127,7 @@ class LineProtocol:
 
         Raises:
             BodyTooLarge: more than ``unpacked_bytes``.
-            TooManySamples: more fields than a batch may have samples.
+            TooManySamples: more fields than a batch may have samples, or too many lines for quarantine.
             NotGzip: it can't be unpacked.
             NotYours: everything in it lies outside of the token's asset path.
             StoreUnavailable: nothing of it is promised.

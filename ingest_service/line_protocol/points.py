@@ -23,10 +23,12 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 Bool = npt.NDArray[np.bool_]
 MAX_PAYLOAD_BYTES: Final = 64 * 1024
 """Of a line that goes to quarantine; what is longer is cut."""
+MOST_HOMELESS: Final = 20_000
+"""Lines of one body that may go there; its client has to halve a body with more."""
 
 
 class TooManySamples(Exception):
-    """A body holds more fields than one request may."""
+    """A body holds more fields, or more lines for quarantine, than one request may."""
 
 
 class Fault(NamedTuple):
@@ -76,7 +78,7 @@ class Collector:
     def __init__(self, limit: int) -> None:
         self.faults: list[Fault] = []
         self.spans: dict[int, int] = {}
-        self.limit = limit
+        self._limit = limit
         self.keys: dict[bytes, int] = {}
         self._names: dict[str, int] = {}
         self._key_index: list[int] = []
@@ -101,7 +103,7 @@ class Collector:
             self._field_line.append(line)
             self._name_index.append(self._names.setdefault(one.name, len(self._names)))
             self._value.append(one.value)
-        if len(self._value) > self.limit:
+        if len(self._value) > self._limit:
             raise TooManySamples
 
     def points(self) -> Points:
@@ -130,7 +132,7 @@ def read_one(body: bytes, at: int, number: int, multiplier: int, into: Collector
         end = line_end(body, at)
         raw = body[at:end]
         into.faults.append(Fault(number, raw[:MAX_PAYLOAD_BYTES], fault_text(raw[:MAX_PAYLOAD_BYTES], fault)))
-        if len(into.faults) > into.limit:
+        if len(into.faults) > MOST_HOMELESS:
             raise TooManySamples from fault
     else:
         into.add(point, number)
@@ -140,7 +142,7 @@ def read_one(body: bytes, at: int, number: int, multiplier: int, into: Collector
 
 
 def read_slowly(body: bytes, multiplier: int, limit: int) -> Points:
-    """Read a whole body point by point; raises TooManySamples above ``limit`` fields or faults."""
+    """Read a whole body point by point; raises TooManySamples above ``limit`` fields."""
     into = Collector(limit)
     at = number = 0
     while (begin := skip_blank(body, at)) < len(body):

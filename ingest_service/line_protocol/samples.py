@@ -20,7 +20,7 @@ from ingest_service.line_protocol.placing import (
     Places,
     line_series,
 )
-from ingest_service.line_protocol.points import MAX_PAYLOAD_BYTES, Points
+from ingest_service.line_protocol.points import MAX_PAYLOAD_BYTES, MOST_HOMELESS, Points, TooManySamples
 from ingest_service.stores import NOTHING_REFUSED, Refused
 from shopfloor.block import (
     STATUS_CLOCK_AHEAD,
@@ -71,6 +71,9 @@ def build(points: Points, body: bytes, places: Places, now_ns: int) -> Built:
         body: what it was read from.
         places: what the token's keys and fields mean; nobody else may use it meanwhile.
         now_ns: our clock, UTC ns: the received time, and the source time of lines without one.
+
+    Raises:
+        TooManySamples: more lines than ``MOST_HOMELESS`` belong nowhere.
     """
     state = places.states(points.keys)[points.key_index]
     meaning = places.fields(points)
@@ -207,6 +210,8 @@ def _homeless(points: Points, body: bytes, state: UInt8, meaning: Int64, now_ns:
     lines = np.flatnonzero((state == UNMAPPED) | (state == UNPLACEABLE))
     fields = np.flatnonzero(meaning == NO_NAME)
     faults = points.faults
+    if len(lines) + len(fields) + len(faults) > MOST_HOMELESS:
+        raise TooManySamples
     payload = [_payload(fault.raw) for fault in faults]
     if len(lines):
         start = np.concatenate(

@@ -17,7 +17,7 @@ from ingest_service.admission import NotYours
 from ingest_service.auth import Identity
 from ingest_service.backpressure import Busy
 from ingest_service.line_protocol.door import BodyTooLarge, LineProtocol, NotGzip, Taken
-from ingest_service.line_protocol.points import TooManySamples
+from ingest_service.line_protocol.points import MOST_HOMELESS, TooManySamples
 from ingest_service.routes import Refused, body_of, json_response, service_of, writer
 from shopfloor.errors import StoreUnavailable
 
@@ -191,7 +191,10 @@ async def _write(request: Request, dialect: _Dialect) -> Taken:
         message = f"at most {door.config.unpacked_bytes} bytes are taken, unpacked"
         raise Refused(413, {"error": message}) from error
     except TooManySamples as error:
-        raise Refused(413, {"error": f"at most {limits.batch_samples} fields are taken at once"}) from error
+        message = (
+            f"at most {limits.batch_samples} fields are taken at once, {MOST_HOMELESS} lines into quarantine"
+        )
+        raise Refused(413, {"error": message}) from error
     except NotGzip as error:
         raise Refused(400, {"error": f"the body is no gzip: {error}"}) from error
 

@@ -288,6 +288,17 @@ async def test_a_busy_service_says_when_to_come_back(writing: Writing) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
+async def test_a_text_of_ten_megabytes_is_a_fault_of_its_line(writing: Writing) -> None:
+    huge = own(f'text="{"x" * 10_000_000}"', time.time_ns())
+    answer = await writing.post(f"{huge}\n{own('value=1', time.time_ns())}")
+    assert answer.status_code == 400
+    assert "a text of 10000000 bytes; at most 65536 are taken" in answer.json()["message"]
+    assert len(answer.content) < 1000
+    ((reason, _, text),) = writing.quarantine()
+    assert (reason, len(text)) == ("line_unreadable", 64 * 1024)
+    assert len(await writing.samples()) == 1
+
+
 async def test_ping_and_health(writing: Writing) -> None:
     client = writing.plant.client
     for method in ("GET", "HEAD"):

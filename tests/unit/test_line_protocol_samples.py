@@ -13,7 +13,7 @@ from ingest_service.line_protocol.config import LineProtocolConfig, MappingConfi
 from ingest_service.line_protocol.lines import read_key
 from ingest_service.line_protocol.mapping import LineMapping, Unplaceable, tidy_asset_name, tidy_signal_name
 from ingest_service.line_protocol.placing import Places
-from ingest_service.line_protocol.points import read_slowly
+from ingest_service.line_protocol.points import TooManySamples, read_slowly
 from ingest_service.line_protocol.samples import Built, build, quality_of
 from shopfloor.block import (
     STATUS_CLOCK_AHEAD,
@@ -169,6 +169,13 @@ def test_series_out_of_reach_are_in_no_table_that_is_shared() -> None:
     assert not mixed.all_foreign
     assert foreign.all_foreign
     assert [str(key) for key in mixed.block.series] == ["acme/a/l/m:m.f", "acme/b/l/m:m.f"]
+
+
+def test_a_body_with_very_many_lines_for_quarantine_is_too_large() -> None:
+    body = b"x f=1 1\n" * 20_001
+    places = Places(LineMapping(MappingConfig()), "acme")
+    with pytest.raises(TooManySamples):
+        build(read_slowly(body, 1, 30_000), body, places, NOW)
 
 
 def test_units_are_told_once() -> None:
