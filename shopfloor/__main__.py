@@ -15,7 +15,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 COMMANDS: Final = {
     "demo": ("simulators.demo.command", "three simulated plants, live on this machine"),
     "edge": ("edge_agent.command", "edge agents: run, check, doctor, browse, trust, buffer"),
-    "ingest": ("ingest_service.command", "the ingestion service: serve, audit"),
+    "ingest": (
+        "ingest_service.command",
+        "the ingestion service: serve, ledger, quarantine, agents, alarms, audit",
+    ),
     "simulate": ("simulators.command", "simulated machines without the rest"),
     "token": ("ingest_service.token_command", "access tokens: create, list, revoke"),
     "user": ("ingest_service.user_command", "users of the page: add, list, disable, enable, password"),
