@@ -87,14 +87,15 @@ async def get_samples(
         if thin is not None:
             return await _thinned(asked, points or 500)
         if points is not None or every is not None:
+            names = aggregates.chosen(aggregate or ())
             if span.from_ns == span.to_ns:
-                return json_response({"series": [], "truncated": False})
+                return _no_buckets(names, asked.form)
             grid = (
                 question.grid_of(span, question.width_of(every), time_zone)
                 if every is not None
                 else question.points_grid(span, points or 1)
             )
-            return await _bucketed(asked, grid, aggregates.chosen(aggregate or ()))
+            return await _bucketed(asked, grid, names)
         after = None if cursor is None else question.read_cursor(cursor)
         if BLOCK_MEDIA_TYPE in request.headers.get("accept", ""):
             return await _blocks(asked)
@@ -121,9 +122,7 @@ async def _listed(asked: _Asked, limit: int | None, after: Position | None) -> R
     raw = await asked.service.store.read(asked.selector, asked.span, limit or most, after)
     place = raw.position(after) if raw.truncated else None
     following = None if place is None else question.cursor_text(place)
-    return json_response(
-        {"series": _series(asked.service, raw), "truncated": raw.truncated, "next": following}
-    )
+    return await _json(asked, raw, following)
 
 
 async def _thinned(asked: _Asked, points: int) -> Response:
@@ -135,7 +134,7 @@ async def _thinned(asked: _Asked, points: int) -> Response:
         )
     raw = await asyncio.to_thread(thinned, raw, points)
     if asked.form == "json":
-        return json_response({"series": _series(asked.service, raw), "truncated": False, "next": None})
+        return await _json(asked, raw, None)
     return _stream(_one(tables.sample_batch(raw)), tables.SAMPLE_SCHEMA, asked.form)
 
 
@@ -158,13 +157,19 @@ async def _bucketed(asked: _Asked, grid: Grid, names: tuple[str, ...]) -> Respon
     before = None
     if aggregates.needs_before(names) and len(buckets.bucket):
         before = await service.store.before(asked.selector, grid.span.from_ns, aggregates.BEFORE_NS)
+    # Large answers take tenths of a second: too long for the event loop.
+    return await asyncio.to_thread(_aggregated, asked, buckets, before, names)
+
+
+def _aggregated(asked: _Asked, buckets: Buckets, before: Raw | None, names: tuple[str, ...]) -> Response:
+    service = asked.service
     columns = aggregates.columns_of(buckets, names, before, now_ns=service.clock_ns())
     if "bad" not in names:
         # Buckets that hold nothing but BAD samples have no values to show.
         shown = np.flatnonzero(buckets.partials.count)
         buckets, columns = _only(buckets, shown), {name: column[shown] for name, column in columns.items()}
     if asked.form != "json":
-        batch = await asyncio.to_thread(tables.bucket_batch, buckets, columns)
+        batch = tables.bucket_batch(buckets, columns)
         return _stream(_one(batch), batch.schema, asked.form)
     edges = np.searchsorted(buckets.series_index, np.arange(len(buckets.series) + 1)).tolist()
     starts = buckets.start // 1_000_000
@@ -184,6 +189,12 @@ async def _bucketed(asked: _Asked, grid: Grid, names: tuple[str, ...]) -> Respon
             "truncated": buckets.truncated,
         }
     )
+
+
+def _no_buckets(names: tuple[str, ...], form: str) -> Response:
+    if form == "json":
+        return json_response({"series": [], "truncated": False})
+    return _stream(_none(), tables.bucket_schema(names), form)
 
 
 def _only(buckets: Buckets, rows: Any) -> Buckets:
@@ -224,8 +235,25 @@ async def _one(batch: Any) -> AsyncIterator[Any]:
     yield batch
 
 
+async def _none() -> AsyncIterator[Any]:
+    nothing: tuple[Any, ...] = ()
+    for batch in nothing:
+        yield batch
+
+
+async def _json(asked: _Asked, raw: Raw, following: str | None) -> Response:
+    def made() -> Response:
+        return json_response(
+            {"series": _series(asked.service, raw), "truncated": raw.truncated, "next": following}
+        )
+
+    # Large answers take tenths of a second: too long for the event loop.
+    return await asyncio.to_thread(made)
+
+
 def _series(service: Service, raw: Raw) -> list[dict[str, Any]]:
     block = raw.block
+    values = values_of(raw)
     edges = np.searchsorted(block.series_index, np.arange(len(raw.series) + 1)).tolist()
     return [
         {
@@ -234,7 +262,7 @@ def _series(service: Service, raw: Raw) -> list[dict[str, Any]]:
             "signal": one.key.signal,
             "unit": service.unit(one.key),
             "t": (block.source_time[start:stop] // 1_000_000).tolist(),
-            "value": values_of(raw, start, stop),
+            "value": values[start:stop],
             "quality": block.quality[start:stop].tolist(),
         }
         for one, start, stop in zip(raw.series, edges, edges[1:], strict=False)

@@ -152,6 +152,30 @@ async def test_days_of_a_time_zone(plant: Running) -> None:
     assert found["series"][0]["count"] == [1000]
 
 
+async def test_a_span_of_nothing_has_no_buckets_in_any_form(plant: Running) -> None:
+    nothing: dict[str, Any] = {"from": BEGIN_MS, "to": BEGIN_MS, "points": 5, "aggregate": "max"}
+    assert (await plant.get("/v1/samples", **nothing)) == {"series": [], "truncated": False}
+    answer = await plant.client.get("/v1/samples", params={**nothing, "format": "csv"}, headers=plant.viewer)
+    assert answer.text.splitlines() == ['"asset","signal","start","end","max"']
+    answer = await plant.client.get(
+        "/v1/samples", params={**nothing, "format": "parquet"}, headers=plant.viewer
+    )
+    assert pq.read_table(io.BytesIO(answer.content)).column_names == [
+        "asset",
+        "signal",
+        "start",
+        "end",
+        "max",
+    ]
+
+
+async def test_texts_and_numbers_stand_side_by_side(plant: Running) -> None:
+    found = await plant.get("/v1/samples", asset=str(MACHINES[0]), signal="pressure", **SPAN)
+    values = found["series"][0]["value"]
+    assert values[:5] == [0, 8, 'Grüße, "Welt"\n', "", 32]
+    assert len(values) == 1000
+
+
 async def test_thinning_keeps_the_shape(plant: Running) -> None:
     found = await plant.get("/v1/samples", thin="lttb", points=50, signal="pressure", **SPAN)
     assert [len(one["t"]) for one in found["series"]] == [50] * 4
@@ -163,7 +187,9 @@ async def test_thinning_keeps_the_shape(plant: Running) -> None:
         ("every=1x", "every"),
         ("every=1d&time_zone=Mars/Olympus", "time_zone"),
         ("every=1h&aggregate=median", "aggregate"),
+        ("every=1h&from=0&to=0&aggregate=median", "aggregate"),
         ("cursor=abc", "cursor"),
+        (f"asset={'a' * 1001}", "a selector"),
         ("limit=100000000", "limit"),
         ("every=0.000000001&from=0&to=1000000", "every"),
     ],
