@@ -19,7 +19,11 @@ _BOOLEANS: Final = {
     **dict.fromkeys((b"t", b"T", b"true", b"True", b"TRUE"), 1.0),
     **dict.fromkeys((b"f", b"F", b"false", b"False", b"FALSE"), 0.0),
 }
-_ALIKE_NAME_BYTES: Final = 64
+_WIDE_NAME_BYTES: Final = 16
+_LEADING_BYTES: Final = np.array(
+    [int.from_bytes(b"\xff" * count, "little") for count in range(9)], np.uint64
+).astype("<u8")
+"""Masks for the first so many bytes of a word."""
 
 
 def _signs(text: bytes) -> Bool:
@@ -126,13 +130,25 @@ def _read(column: pa.Array, limit: int) -> Fields:
 
 
 def _names(data: UInt8, start: Int64, end: Int64) -> tuple[list[str], Int64]:
-    length = int(end[0] - start[0])
-    if length <= _ALIKE_NAME_BYTES and bool((end - start == length).all()):
-        first = data[: end[0]][start[0] :]
-        if all(bool((data[start + place] == sign).all()) for place, sign in enumerate(first.tolist())):
-            return [first.tobytes().decode()], np.zeros(len(start), np.int64)
-    coded = _cut(data, start, end).dictionary_encode()
-    return [name.decode() for name in coded.dictionary.to_pylist()], coded.indices.to_numpy().astype(np.int64)
+    length = end - start
+    if int(length.max()) > _WIDE_NAME_BYTES:
+        coded = _cut(data, start, end).dictionary_encode()
+    else:
+        coded = _wide(data, start, length).dictionary_encode()
+    names = [name.rstrip(b"\0").decode() for name in coded.dictionary.to_pylist()]
+    return names, coded.indices.to_numpy().astype(np.int64)
+
+
+def _wide(data: UInt8, start: Int64, length: Int64) -> Any:
+    """Return binary(16)[m] of short names, filled up with zeros, which no name holds: hashed faster than others."""
+    padded = np.zeros(len(data) + _WIDE_NAME_BYTES, np.uint8)
+    padded[: len(data)] = data
+    # One unaligned word a byte of the data.
+    words = np.ndarray((len(data) + 1,), "<u8", padded, strides=(1,))
+    wide = np.empty((len(start), 2), np.uint64)
+    wide[:, 0] = words[start] & _LEADING_BYTES[np.minimum(length, 8)]
+    wide[:, 1] = words[np.minimum(start + 8, len(data))] & _LEADING_BYTES[np.maximum(length - 8, 0)]
+    return pa.Array.from_buffers(pa.binary(_WIDE_NAME_BYTES), len(start), [None, pa.py_buffer(wide)])
 
 
 def _values(data: UInt8, start: Int64, end: Int64, line: Int64) -> tuple[Float64, dict[int, str]]:
@@ -198,11 +214,10 @@ def _numbers(data: UInt8, start: Int64, end: Int64, line: Int64, how: _Number) -
 
 
 def _cut(data: UInt8, start: Int64, end: Int64) -> Any:
-    """Return binary[m] of the bytes from each start to its end; they ascend and don't touch."""
-    inside = np.zeros(len(data) + 1, np.int8)
-    inside[start] = 1
-    inside[end] = -1
-    picked = data[np.cumsum(inside[:-1], dtype=np.int8).view(np.bool_)]
+    """Return binary[m] of the bytes from each start to its end."""
     bound = np.zeros(len(start) + 1, np.int32)
     np.cumsum(end - start, out=bound[1:])
+    place = np.arange(bound[-1])
+    place += np.repeat(start - bound[:-1], end - start)
+    picked = data[place]
     return pa.Array.from_buffers(pa.binary(), len(start), [None, pa.py_buffer(bound), pa.py_buffer(picked)])
