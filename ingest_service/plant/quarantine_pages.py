@@ -103,6 +103,22 @@ def summary(engine: sa.Engine, chosen: Filter) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def by_asset(
+    engine: sa.Engine, asset: str, reach: str, from_ns: int, to_ns: int
+) -> dict[str, tuple[int, int]]:
+    """Return asset -> (how many wait, how many were re-admitted), of samples with a source time in a span."""
+    c = table.c
+    query = (
+        sa.select(c.asset, sa.func.count(), sa.func.count(c.readmitted_at))
+        .where(_below(asset), c.source_time >= from_ns, c.source_time < to_ns)
+        .group_by(c.asset)
+    )
+    if reach:
+        query = query.where(_below(reach))
+    with engine.connect() as connection:
+        return {row[0]: (row[1] - row[2], row[2]) for row in connection.execute(query)}
+
+
 def conditions(chosen: Filter) -> list[sa.ColumnElement[bool]]:
     """Return what a row has to fulfil."""
     c = table.c

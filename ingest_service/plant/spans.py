@@ -70,6 +70,19 @@ def of_streams(engine: sa.Engine, streams: Sequence[str] | None) -> list[tuple[s
         ]
 
 
+def source_gaps(engine: sa.Engine, from_ns: int, to_ns: int, limit: int) -> list[dict[str, Any]]:
+    """Return the gaps of sources that reach into a span of the machines' time, by their beginning."""
+    c = table.c
+    query = (
+        sa.select(table)
+        .where(c.kind == str(SpanKind.SOURCE_GAP), c.from_time < to_ns, c.to_time >= from_ns)
+        .order_by(c.from_time, c.record_id)
+        .limit(limit)
+    )
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
 def without_numbers(
     engine: sa.Engine, agents: Collection[str] | None, from_ns: int, to_ns: int, limit: int
 ) -> list[dict[str, Any]]:

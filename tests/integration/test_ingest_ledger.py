@@ -181,3 +181,33 @@ async def test_who_may_see_which_streams(plant: Running) -> None:
     assert second["total"]["streams"] == 2
     gap = (await plant.get("/v1/ledger"))["without_numbers"][0]
     assert (gap["agent"], gap["source"], gap["kind"]) == ("gateway", "imm-01", "source_gap")
+
+
+async def test_what_there_is_of_single_machines(plant: Running) -> None:
+    await tell(plant, waiting(0, 0))
+    rows = block(10, series=(SERIES[0], STRANGER))
+    await plant.post(Batch("gateway", "s", Lane.LIVE, 1, rows))
+    begin, end = int(rows.source_time[0]) // 10**6, int(rows.source_time[-1]) // 10**6 + 1
+    gap = span(
+        0, 0, "", "source_gap", count=0, source="imm-01", asset="acme/hk01/moulding", agent_id="gateway"
+    )
+    await lose(plant, gap | {"from_time": begin * 10**6, "to_time": end * 10**6})
+    asked: dict[str, Any] = {"asset": "acme", "from": begin, "to": end}
+    found = await plant.get("/v1/ledger/assets", **asked)
+    figures = ("stored", "readmitted", "quarantined", "source_gaps")
+    assert {one["asset"]: tuple(one[name] for name in figures) for one in found["assets"]} == {
+        str(SERIES[0].asset): (5, 0, 0, 1),
+        str(STRANGER.asset): (0, 0, 5, 0),
+    }
+    assert [one["source"] for one in found["source_gaps"]] == ["imm-01"]
+    admin = plant.token(Role.ADMIN, "acme")
+    done = await plant.client.post("/v1/quarantine/readmit", json={"stream": "s", "seq": 4}, headers=admin)
+    assert done.json()["readmitted"] == 1
+    found = await plant.get("/v1/ledger/assets", **(asked | {"asset": STRANGER.asset}))
+    assert [tuple(one[name] for name in figures) for one in found["assets"]] == [(1, 1, 4, 0)]
+    assert (await plant.get("/v1/ledger/assets", **(asked | {"to": begin})))["assets"] == []
+    for refused, status in (({"asset": "acme"}, 403), ({"from": "x", "asset": "acme/hk01"}, 400)):
+        answer = await plant.client.get(
+            "/v1/ledger/assets", params=asked | refused, headers=plant.token(Role.VIEWER, "acme/hk01")
+        )
+        assert answer.status_code == status
