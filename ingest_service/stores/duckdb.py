@@ -53,6 +53,7 @@ from ingest_service.stores.duckdb_schema import (
     load_series,
     load_stream_agents,
     load_watermarks,
+    shrink,
 )
 from ingest_service.stores.duckdb_writer import Writer
 from ingest_service.stores.latest import TOLERANCE_NS, LatestTable
@@ -103,6 +104,7 @@ class DuckDBStore:
         self._tuning = tuning or Tuning()
         self.folder = path.with_suffix("")
         """Where the Parquet files lie."""
+        shrink(path)
         self._connection = connect(path, self._tuning)
         self._lock = threading.Lock()
         self._closed = False

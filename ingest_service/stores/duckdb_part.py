@@ -23,7 +23,7 @@ from ingest_service.stores.duckdb_rows import Rows
 from shopfloor.block import Float64, Int64
 from shopfloor.signal import SeriesKey
 
-ROW_GROUP: Final = 131_072
+ROW_GROUP: Final = 65_536
 POWERS: Final = 10.0 ** np.arange(7)
 _LARGEST: Final = float(2**53)
 _UNITS: Final = (("ms", 1_000_000), ("us", 1_000), ("ns", 1))

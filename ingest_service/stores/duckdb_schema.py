@@ -6,6 +6,8 @@ on into Parquet files, which count only while ``part`` names them. `docs/store.m
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -118,6 +120,49 @@ def connect(path: Path, tuning: Tuning) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         raise StoreUnavailable(f"{path}: {error}") from error
     return connection
+
+
+_WORTH_SHRINKING: Final = 16 * 2**20
+
+
+def shrink(path: Path) -> None:
+    """Copy a database file of which most is free space to a smaller one in its place; for the start.
+
+    DuckDB uses the space of what was removed again, but gives none back to the disk.
+
+    Raises:
+        StoreUnavailable: another process holds the file, or the disk refuses; the file is as it was.
+    """
+    draft = path.with_name(path.name + ".shrunk")
+    draft.unlink(missing_ok=True)
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(duckdb.connect(str(path), config={"threads": "1"})) as connection:
+            connection.execute("CHECKPOINT")
+            size = connection.execute(
+                "SELECT block_size, total_blocks, used_blocks FROM pragma_database_size()"
+            )
+            block, total, used = size.fetchall()[0]
+            if (total - used) * block < _WORTH_SHRINKING or used * 2 > total:
+                return
+            name = connection.execute("SELECT current_database()").fetchall()[0][0]
+            connection.execute(f"ATTACH '{str(draft).replace(chr(39), chr(39) * 2)}' AS shrunk_copy")
+            connection.execute(f'COPY FROM DATABASE "{name}" TO shrunk_copy')
+            connection.execute("DETACH shrunk_copy")
+        for each in (draft, path.parent):
+            descriptor = os.open(each, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        # The old file has no write-ahead log any more: closing it ended in a checkpoint.
+        if not path.with_name(path.name + ".wal").exists():
+            draft.replace(path)
+    except (duckdb.Error, OSError) as error:
+        raise StoreUnavailable(f"{path}: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

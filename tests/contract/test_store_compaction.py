@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest_service.stores import Admitted, Outcome, Partials, Selector, TimeSpan, regular_grid
+from ingest_service.stores import Admitted, Outcome, Partials, Selector, TimeSpan, duckdb_schema, regular_grid
 from ingest_service.stores.buckets import partials_of
 from ingest_service.stores.duckdb import DuckDBStore
 from ingest_service.stores.duckdb_schema import Tuning
@@ -255,3 +255,21 @@ async def test_one_series_longer_than_a_page_is_read_in_pieces(store: DuckDBStor
     same_rows(raw.block, expected_of(block).take(np.arange(100)))
     assert raw.truncated
     await store.close()
+
+
+async def test_the_start_gives_free_space_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duckdb_schema, "_WORTH_SHRINKING", 2**20)
+    path = tmp_path / "s.duckdb"
+    tuning = SMALL._replace(checkpoint_bytes=2**20)
+    store = DuckDBStore(path, tuning)
+    blocks = [noise(number, 80_000) for number in range(2)]
+    seq = await put(store, 1, blocks[0])
+    await put(store, seq, blocks[1])
+    await store.compact()
+    await store.close()
+    before = path.stat().st_size
+    again = DuckDBStore(path, tuning)
+    assert path.stat().st_size < before / 2
+    await assert_exact(again, blocks)
+    await again.close()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["s", "s.duckdb"]
