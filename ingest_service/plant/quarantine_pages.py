@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ingest_service.plant.schema import quarantine as table
 
 State = Literal["waiting", "readmitted", "all"]
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 ANY_TIME: Final = (-(2**63), 2**63 - 1)
 
 
@@ -58,7 +59,7 @@ def place_of(row: Mapping[str, Any]) -> Place:
 def read_place(text: str) -> Place:
     """Read a cursor; raises ValueError where it is none of ours."""
     try:
-        return Place(*msgspec.json.decode(base64.urlsafe_b64decode(text), type=tuple[int, str, int]))
+        return Place(*msgspec.json.decode(base64.urlsafe_b64decode(text), type=tuple[_Int64, str, _Int64]))
     except (msgspec.MsgspecError, binascii.Error, UnicodeError) as error:
         raise ValueError("this is no cursor of ours") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -16,6 +17,7 @@ router = APIRouter(prefix="/v1/alarms", tags=["alarms"])
 Reader = Annotated[Identity, Depends(reader)]
 Operator = Annotated[Identity, Depends(operator)]
 _PAGE: Final = 1000
+_SINCE: Final = re.compile(r"[0-9]{1,18}|[0-8][0-9]{18}")
 _EXAMPLE: Final = {
     "id": "3f0a9c",
     "kind": "agent_silent",
@@ -84,7 +86,6 @@ async def post_acknowledge(request: Request, identity: Operator, alarm_id: str) 
 
 def _place(cursor: str) -> tuple[int, str]:
     since, _, alarm_id = cursor.partition("-")
-    try:
-        return int(since), alarm_id
-    except ValueError as error:
-        raise Refused(400, {"error": "cursor: this is none of ours"}) from error
+    if not _SINCE.fullmatch(since):
+        raise Refused(400, {"error": "cursor: this is none of ours"})
+    return int(since), alarm_id

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from ingest_service.auth import Identity
@@ -26,6 +26,7 @@ from ingest_service.routes import (
     service_of,
 )
 from ingest_service.service import Service
+from shopfloor.messages import Seq
 
 router = APIRouter(prefix="/v1/quarantine", tags=["quarantine"])
 Reader = Annotated[Identity, Depends(reader)]
@@ -40,7 +41,7 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of an act: which samples. At least one of its fields has to say so, or ``all``."""
 
     stream: str = ""
-    seq: int | None = None
+    seq: Seq | None = None
     """One sample of ``stream``."""
     agent: str = ""
     reason: str = ""
@@ -160,7 +161,9 @@ async def get_export(
 
 
 @router.get("/{stream}/{seq}", responses=_answer(EXAMPLE))
-async def get_one(request: Request, identity: Reader, stream: str, seq: int) -> Response:
+async def get_one(
+    request: Request, identity: Reader, stream: str, seq: Annotated[int, Path(ge=0, le=2**62)]
+) -> Response:
     """Return one sample with everything that is known of it."""
     service = service_of(request)
     chosen = _filter(service, identity, state="all")

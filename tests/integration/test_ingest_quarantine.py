@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -218,3 +219,44 @@ async def test_what_is_not_settled_is_left_alone(plant: Running, monkeypatch: py
     await plant.post(sent)
     assert await figures(plant) == (2, 0, 2, 0)
     assert (await act(plant, "readmit", all=True)).json()["readmitted"] == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/quarantine/s/99999999999999999999999", 422),
+        ("/v1/quarantine/s/x", 422),
+        (
+            f"/v1/quarantine?cursor={base64.urlsafe_b64encode(b'[99999999999999999999,%22%22,1]').decode()}",
+            400,
+        ),
+        ("/v1/quarantine?stream=%00&asset=%F0%9F%98%80&reason='--", 200),
+        ("/v1/quarantine?from=999999999999999999999", 400),
+        ("/v1/alarms?state=all&cursor=99999999999999999999-x", 400),
+        ("/v1/alarms?state=all&cursor=9999999999999999999-x", 400),
+        ("/v1/ledger?stream=%00&after=%FF&limit=1", 200),
+        ("/v1/ledger/assets?asset=acme&from=0&to=1e9", 400),
+    ],
+)
+async def test_odd_questions_are_answered(plant: Running, path: str, status: int) -> None:
+    answer = await plant.client.get(path, headers=plant.viewer)
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"seq": 99999999999999999999, "stream": "s"}',
+        b'{"all": 1}',
+        b'{"nothing": 1}',
+        b'{"to": 1e99}',
+    ],
+)
+async def test_odd_acts_are_refused(plant: Running, body: bytes) -> None:
+    for what in ("readmit", "purge"):
+        answer = await plant.client.post(
+            f"/v1/quarantine/{what}", content=body, headers=plant.token(Role.ADMIN, "acme")
+        )
+        assert answer.status_code == 400, answer.text
