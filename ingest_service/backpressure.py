@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from shopfloor.block import SampleBlock
+
 
 class Busy(Exception):
     """Too many bytes wait already."""
@@ -58,3 +60,17 @@ class Reservation:
         """Take more; raises Busy."""
         self._owner.add(self._token_id, number)
         self.taken_bytes += number
+
+
+def memory_bytes(block: SampleBlock) -> int:
+    """Return about how many bytes a block takes in memory."""
+    columns = (
+        block.series_index,
+        block.source_time,
+        block.received_time,
+        block.value,
+        block.quality,
+        block.status,
+    )
+    text = sum(map(len, block.text.values())) + 100 * len(block.text) if block.text else 0
+    return sum(column.nbytes for column in columns) + text

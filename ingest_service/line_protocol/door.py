@@ -16,6 +16,7 @@ from prometheus_client import Counter
 
 from ingest_service.admission import NotYours
 from ingest_service.auth import Identity
+from ingest_service.backpressure import Reservation, memory_bytes
 from ingest_service.line_protocol.columns import read_body
 from ingest_service.line_protocol.config import LineProtocolConfig
 from ingest_service.line_protocol.mapping import LineMapping
@@ -31,6 +32,7 @@ from shopfloor.signal import SeriesKey
 _THREADS: Final = 2
 _REMEMBERED_TOKENS: Final = 1000
 _REMEMBERED_BODIES: Final = 100_000
+_REMEMBERED_UNITS: Final = 100_000
 _SHOWN_FAULTS: Final = 10
 _MAX_MEMBERS: Final = 100
 """Of a gzip body: what follows each is copied."""
@@ -116,7 +118,15 @@ class LineProtocol:
         self._threads.shutdown()
         self._instance.close()
 
-    async def write(self, body: bytes, identity: Identity, multiplier: int, *, gzip: bool = False) -> Taken:
+    async def write(
+        self,
+        body: bytes,
+        identity: Identity,
+        multiplier: int,
+        *,
+        gzip: bool = False,
+        reservation: Reservation | None = None,
+    ) -> Taken:
         """Make what a body says durable.
 
         Args:
@@ -124,8 +134,10 @@ class LineProtocol:
             identity: whose it is.
             multiplier: nanoseconds of one unit of the lines' times.
             gzip: whether it is packed.
+            reservation: the bytes that it holds already; what its samples take beyond them is added.
 
         Raises:
+            Busy: there is no room for its samples.
             BodyTooLarge: more than ``unpacked_bytes``.
             TooManySamples: more fields than a batch may have samples, or too many lines for quarantine.
             NotGzip: it can't be unpacked.
@@ -136,6 +148,9 @@ class LineProtocol:
         read = await asyncio.get_running_loop().run_in_executor(
             self._threads, self._read, token, body, multiplier, gzip
         )
+        if len(token.undeclared) < _REMEMBERED_UNITS:
+            # Before anything can fail: they are told once.
+            token.undeclared.update(read.units)
         now = self._clock()
         key = (identity.token_id, read.digest or b"")
         before = self._bodies.get(key) if read.digest else None
@@ -145,6 +160,8 @@ class LineProtocol:
             return before.taken
         if read.built.all_foreign:
             raise NotYours(f"nothing in it lies in {identity.asset}, which is all that the token reaches")
+        if reservation is not None:
+            reservation.grow(max(0, memory_bytes(read.built.block) - reservation.taken_bytes))
         durable = token.stream.write(identity, read.built.block, read.built.refused)
         if read.digest:
             self._remember(key, _Body(now + self.config.repeat_s, read.taken, durable), now)
@@ -156,7 +173,6 @@ class LineProtocol:
             asset = identity.asset or block.series[int(block.series_index[0])].asset.partition("/")[0]
             book.take_batch(token.stream.agent_id, block.series, asset)
         book.take_write(token.stream.agent_id, self._service.clock_ns(), int(self.config.contact_s * 1e9))
-        token.undeclared.update(read.units)
         if token.undeclared:
             await self._declare(token)
         return read.taken

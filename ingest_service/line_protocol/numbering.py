@@ -170,7 +170,7 @@ class TokenStream:
         batch = Batch(self.agent_id, self.stream_id, Lane.LIVE, mark + 1, block)
         try:
             await self._admission.admit(batch, parts[-1].identity, parts[-1].refused)
-        except ShopfloorError:
+        except BaseException:
             self._settled = False
             raise
 

@@ -25,6 +25,9 @@ FOREIGN: Final = 2**40
 """Numbers of series from here on are of series outside of the token's asset path."""
 _REMEMBERED_KEYS: Final = 200_000
 _REMEMBERED_SERIES: Final = 100_000
+_REMEMBERED_NAMES: Final = 500_000
+_REMEMBERED_BYTES: Final = 64 * 2**20
+"""Of keys and of fields' names: a key may have 64 KiB, a name as much as a body."""
 _DENSE_PAIRS: Final = 1_000_000
 
 
@@ -64,6 +67,8 @@ class Places:
         self._series: list[SeriesKey] = []
         self._foreign: list[SeriesKey] = []
         self._table: tuple[SeriesKey, ...] = ()
+        self._names = 0
+        self._bytes = 0
 
     @property
     def table(self) -> tuple[SeriesKey, ...]:
@@ -74,8 +79,14 @@ class Places:
 
     def trim(self) -> None:
         """Forget everything where it has become too much; only between two bodies."""
-        if len(self._keys) > _REMEMBERED_KEYS or len(self._numbers) > _REMEMBERED_SERIES:
+        if (
+            len(self._keys) > _REMEMBERED_KEYS
+            or len(self._numbers) > _REMEMBERED_SERIES
+            or self._names > _REMEMBERED_NAMES
+            or self._bytes > _REMEMBERED_BYTES
+        ):
             self._keys, self._numbers, self._series, self._foreign, self._table = {}, {}, [], [], ()
+            self._names = self._bytes = 0
 
     def own_table(self, numbers: Int64) -> tuple[tuple[SeriesKey, ...], Int64]:
         """Return a table of just some series, and the positions in it.
@@ -140,6 +151,7 @@ class Places:
 
     def _learn(self, key: bytes) -> _Place:
         place = self._keys[key] = self._look_up(key)
+        self._bytes += len(key)
         return place
 
     def _look_up(self, raw: bytes) -> _Place:
@@ -163,6 +175,8 @@ class Places:
             if place.rule is None:
                 return LEFT_OUT
             number = place.series[name] = self._series_of(place, place.rule, key, name)
+            self._names += 1
+            self._bytes += len(name)
         return number
 
     def _series_of(self, place: _Place, rule: Rule, key: bytes, name: str) -> int:

@@ -237,7 +237,14 @@ def _homeless(points: Points, body: bytes, state: UInt8, meaning: Int64, now_ns:
 
 def _payload(raw: bytes) -> str:
     # PostgreSQL takes no zero byte in a text.
-    return raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    return _cut(raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00"))
+
+
+def _cut(text: str) -> str:
+    """Return as much of a text as one may have; what is no UTF-8 has become four times as long."""
+    if len(text) <= MAX_PAYLOAD_BYTES // 4:
+        return text
+    return text.encode()[:MAX_PAYLOAD_BYTES].decode("utf-8", "ignore")
 
 
 def _one_field(points: Points, row: int) -> str:
@@ -253,7 +260,7 @@ def _one_field(points: Points, row: int) -> str:
         if text is None
         else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     )
-    return f"{key} {name}={value}" + (f" {points.time[line]}" if points.timed[line] else "")
+    return _cut(f"{key} {name}={value}" + (f" {points.time[line]}" if points.timed[line] else ""))
 
 
 def _with_lines(block: SampleBlock, lines: _Lines, now_ns: int, asset: str) -> Built:

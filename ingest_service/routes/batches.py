@@ -9,10 +9,9 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from ingest_service.admission import NotYours
-from ingest_service.backpressure import Busy
+from ingest_service.backpressure import Busy, memory_bytes
 from ingest_service.routes import Refused, body_of, json_response, service_of, writer
 from ingest_service.service import Service
-from shopfloor.block import SampleBlock
 from shopfloor.errors import StoreUnavailable, WireError, WireVersionUnsupported
 from shopfloor.messages import BATCH_MEDIA_TYPE, REFUSAL_MEDIA_TYPE, Batch, Refusal
 from shopfloor.wire import READABLE_VERSIONS, Limits, decode_batch
@@ -84,20 +83,6 @@ async def post_batch(request: Request) -> Response:
         raise Refused(503, {"error": "store_unavailable"}, retry, reason="store_unavailable") from error
     service.book.take_batch(batch.agent_id, batch.block.series, identity.asset)
     return Response(_encoder.encode(receipt), media_type="application/json")
-
-
-def memory_bytes(block: SampleBlock) -> int:
-    """Return about how many bytes a block takes in memory."""
-    columns = (
-        block.series_index,
-        block.source_time,
-        block.received_time,
-        block.value,
-        block.quality,
-        block.status,
-    )
-    text = sum(map(len, block.text.values())) + 100 * len(block.text) if block.text else 0
-    return sum(column.nbytes for column in columns) + text
 
 
 async def _decode(body: bytes, service: Service) -> Batch | Response:

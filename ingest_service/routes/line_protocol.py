@@ -182,7 +182,9 @@ async def _write(request: Request, dialect: _Dialect) -> Taken:
                 # RFC 1952: the last four bytes are the size of what was packed.
                 packed_bytes = int.from_bytes(body[-4:], "little")
                 reservation.grow(min(packed_bytes, door.config.unpacked_bytes))
-            return await door.write(body, identity, multiplier, gzip=encoding == "gzip")
+            return await door.write(
+                body, identity, multiplier, gzip=encoding == "gzip", reservation=reservation
+            )
     except Busy as error:
         raise Refused(429, {"error": "too much waits"}, {"Retry-After": "1"}) from error
     except NotYours as error:

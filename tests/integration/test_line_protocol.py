@@ -280,6 +280,35 @@ async def test_a_failed_write_is_503_and_its_numbers_are_used_again(
     assert writing.plant.service.plant.quarantined == 1
 
 
+async def test_a_unit_that_was_told_with_a_failed_write_is_not_forgotten(
+    writing: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> list[StoreUnavailable]:
+        return [StoreUnavailable("disk full")]
+
+    body = f"cpu,host=gw usage_user=1 {time.time_ns()}"
+    monkeypatch.setattr(writing.plant.service.store, "write", unavailable)
+    assert (await writing.post(body)).status_code == 503
+    monkeypatch.undo()
+    assert (await writing.post(body)).status_code == 204
+    assert [one["unit"] for one in (await writing.plant.get("/v1/series"))["series"]] == ["%"]
+
+
+async def test_what_a_small_packed_body_becomes_needs_room_as_well(writing: Writing) -> None:
+    now = time.time_ns()
+    lines = "\n".join(f"cpu,host=gw usage_user=1 {now + number}" for number in range(20_000)).encode()
+    # A second member says in its end that it is small, and nothing of the first.
+    body = gzip.compress(lines) + gzip.compress(b"\n")
+    pressure = writing.plant.service.backpressure
+    pressure.waiting_bytes = pressure._limit_bytes - 500_000
+    assert len(body) < 250_000
+    answer = await writing.post(body, **{"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    pressure.waiting_bytes = 0
+    assert (await writing.post(body, **{"Content-Encoding": "gzip"})).status_code == 204
+    assert pressure.waiting_bytes == 0
+
+
 async def test_a_busy_service_says_when_to_come_back(writing: Writing) -> None:
     pressure = writing.plant.service.backpressure
     pressure.waiting_bytes = pressure._limit_bytes

@@ -274,3 +274,42 @@ def test_the_mapping_may_lie_in_a_file_whose_mistakes_are_named(tmp_path: Path) 
         parse("mapping: mapping.yaml\n", LineProtocolConfig, tmp_path / "ingest.yaml")
     with pytest.raises(ConfigError, match="nowhere"):
         parse("mapping: nowhere.yaml\n", LineProtocolConfig, tmp_path / "ingest.yaml")
+
+
+@pytest.mark.parametrize(
+    "body", [b"m,h=a " + b"_" * 200_000 + b"=1 1", b"\xff" * 70_000, b"x" + b"\0" * 60_000]
+)
+def test_a_line_in_quarantine_is_no_longer_than_a_text_may_be(body: bytes) -> None:
+    mapping = MappingConfig.model_validate({"rules": [{"measurement": "m", "asset": "acme/{h}"}]})
+    points = read_slowly(body, 1, 10_000)
+    built = build(points, body, Places(LineMapping(mapping), "acme"), NOW)
+    (text,) = built.block.text.values()
+    assert 60_000 < len(text.encode()) <= 64 * 1024
+
+
+@pytest.mark.parametrize("how", ["long keys", "long names", "many names"])
+def test_what_is_remembered_of_keys_and_names_is_bounded(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest_service.line_protocol.placing._REMEMBERED_BYTES", 100_000)
+    monkeypatch.setattr("ingest_service.line_protocol.placing._REMEMBERED_NAMES", 100)
+    mapping = MappingConfig.model_validate(
+        {"rules": [{"measurement": "m", "asset": "acme/{h}", "exclude": ["*x"]}]}
+    )
+    places = Places(LineMapping(mapping), "acme")
+    largest = 0
+    for number in range(50):
+        if how == "long keys":
+            body = f"nobody,h=a{number},t={'y' * 10_000} a=1"
+        elif how == "long names":
+            body = f"m,h=a {number}{'x' * 10_000}=1"
+        else:
+            body = "m,h=a " + ",".join(f"{number}_{name}x=1" for name in range(10))
+        raw = body.encode()
+        places.trim()
+        build(read_slowly(raw, 1, 10_000), raw, places, NOW)
+        largest = max(
+            largest,
+            sum(map(len, places._keys)),
+            sum(len(name) for place in places._keys.values() for name in place.series),
+        )
+        assert sum(len(place.series) for place in places._keys.values()) <= 110
+    assert largest <= 120_000
