@@ -21,6 +21,7 @@ from typing import Any, Final, Never
 from shopfloor.errors import ShopfloorError
 from simulators.demo.service import Service, ServiceTrouble
 from tests.faults.accounts import Accounts, account
+from tests.faults.books import Books, read_books
 from tests.faults.holdings import Places, ledger, losses
 from tests.faults.inflicting import Inflictor
 from tests.faults.permitting import at_any_time, permits_of
@@ -60,11 +61,13 @@ class Report:
     crashed: list[str]
     """Processes that ended by themselves."""
     accounts: Accounts
+    books: Books
+    """What the service's own ledger says."""
 
     @property
     def clean(self) -> bool:
         """Whether nothing is amiss."""
-        return self.accounts.clean and not self.crashed
+        return self.accounts.clean and not (self.crashed or self.books.amiss or self.books.missing)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as one flat object."""
@@ -76,6 +79,7 @@ class Report:
             "permitted": self.accounts.permitted,
             "permitted_by": dict(self.accounts.permitted_by),
             "crashed": self.crashed,
+            "ledger": asdict(self.books),
             "settled_s": self.settled_s,
             "seed": self.seed,
             "by_kind": self.by_kind,
@@ -134,6 +138,7 @@ async def run(
         await _settle(plant, places, inflictor, watch, say, timed=timed)
         settled_s = time.monotonic()
         await _end(plant)
+        books = await read_books(plant.folder / "ingest.yaml")
     finally:
         for task in beside:
             task.cancel()
@@ -162,6 +167,7 @@ async def run(
         settled_s=round(settled_s - healed_s, 1),
         crashed=inflictor.crashed,
         accounts=accounts,
+        books=books,
     )
 
 

@@ -48,3 +48,5 @@ async def test_every_kind_of_fault_costs_nothing_that_is_not_recorded_and_permit
     found = report.accounts
     assert found.stored + found.permitted == found.produced
     assert found.stored > 300
+    assert (report.books.amiss, report.books.missing) == ((), 0)
+    assert report.books.handed_over >= report.books.stored >= found.stored
