@@ -14,7 +14,7 @@ from ingest_service.access.config import AccessConfig, TlsConfig
 from ingest_service.alarm_config import AlarmConfig
 from ingest_service.line_protocol.config import LineProtocolConfig
 from ingest_service.retention_config import RetentionConfig
-from ingest_service.store_config import InfluxDBStoreConfig, PlantConfig
+from ingest_service.store_config import InfluxDBStoreConfig, PlantConfig, VictoriaMetricsStoreConfig
 from shopfloor.configfile import Asset, ConfigModel, FilePath
 
 _BUILT_PAGE: Final = Path(__file__).resolve().parent.parent / "dashboards" / "live" / "dist"
@@ -102,7 +102,11 @@ def _with_kind(store: object) -> object:
     return {"kind": "duckdb", **store} if isinstance(store, dict) else store
 
 
-Store = Annotated[StoreConfig | InfluxDBStoreConfig, Field(discriminator="kind"), BeforeValidator(_with_kind)]
+Store = Annotated[
+    StoreConfig | InfluxDBStoreConfig | VictoriaMetricsStoreConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_with_kind),
+]
 
 
 class IngestConfig(ConfigModel):

@@ -100,8 +100,8 @@ class VictoriaMetricsStoreConfig(ConfigModel):
     """Where to write to a cluster: ``http://vminsert:8480/insert/0`` with its tenant; ``/influx`` and ``/prometheus``
     follow below."""
     storage_urls: tuple[HttpAddress, ...] = ()
-    """The vmstorage nodes of a cluster, such as ``http://vmstorage-1:8482``: asked to flush before the agent may forget
-    what it sent. A single node is asked itself."""
+    """The vmstorage nodes of a cluster, such as ``http://vmstorage-1:8482``: asked for a snapshot before
+    an agent may forget what it sent. A single node is asked itself."""
     user: str = ""
     """User for basic authentication, as vmauth takes it."""
     password: Secret | None = None
@@ -112,5 +112,6 @@ class VictoriaMetricsStoreConfig(ConfigModel):
     """Seconds after which a request has failed."""
     lines: int = Field(default=50_000, ge=100, le=1_000_000)
     """Points in one request."""
-    flush_s: float = Field(default=5.0, gt=0, le=3600)
-    """Seconds between the moments at which what was written is made durable; an agent keeps it until then."""
+    retention_days: int = Field(default=30, ge=2, le=100_000)
+    """Days that the server keeps (its ``-retentionPeriod``): it drops older samples unseen, so they stay in the
+    PlantStore."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shopfloor.asset import LEVELS
-from shopfloor.block import Int64, SampleBlock, UInt32
+from shopfloor.block import Float64, Int64, SampleBlock, UInt32
 from shopfloor.signal import SeriesKey
 
 MEASUREMENT: Final = "sample"
@@ -57,25 +57,15 @@ class LineEncoder:
             ids: uint32[n], each row's series.
             block: the rows.
         """
-        self._learn(keys, int(ids.max(initial=0)))
-        filled = ~np.isnan(block.value)
-        value = pc.cast(pa.array(block.value), pa.string())
-        head: Any = "value="
-        separator: Any = ","
-        if not filled.all():
-            mask = pa.array(filled)
-            head = pc.if_else(mask, "value=", "")
-            separator = pc.if_else(mask, ",", "")
-            value = pc.if_else(mask, value, "")
-        parts = [self._prefixes.take(pa.array(ids - np.uint32(1))), head, value, separator]
+        parts = [self.prefixes(keys, ids), *value_field(block.value)]
         if block.text:
             texts = [""] * len(ids)
             for row, text in block.text.items():
                 texts[row] = f"text={quote_text(text)},"
             parts.append(pa.array(texts, pa.string()))
         parts += [
-            _few(block.quality, lambda number: f"quality={number}i"),
-            _few(block.status, lambda number: f",status={number}i" if number else ""),
+            few(block.quality, lambda number: f"quality={number}i"),
+            few(block.status, lambda number: f",status={number}i" if number else ""),
             ",received=",
             pc.cast(pa.array(block.received_time), pa.string()),
             "i ",
@@ -83,6 +73,11 @@ class LineEncoder:
             "\n",
         ]
         return pc.binary_join_element_wise(*parts, "")
+
+    def prefixes(self, keys: Sequence[SeriesKey], ids: UInt32) -> pa.StringArray:
+        """Return how the line of each row begins, up to the fields."""
+        self._learn(keys, int(ids.max(initial=0)))
+        return self._prefixes.take(pa.array(ids - np.uint32(1)))
 
     def _learn(self, keys: Sequence[SeriesKey], highest: int) -> None:
         if highest <= self._known:
@@ -106,7 +101,17 @@ def chunks_of(lines: pa.StringArray, most: int) -> list[tuple[int, int, memoryvi
     ]
 
 
-def _few(column: npt.NDArray[Any], spell: Callable[[int], str]) -> Any:
+def value_field(value: Float64) -> list[Any]:
+    """Return the parts of the field ``value`` with a comma after it; nothing for NaN."""
+    text = pc.cast(pa.array(value), pa.string())
+    filled = ~np.isnan(value)
+    if filled.all():
+        return ["value=", text, ","]
+    mask = pa.array(filled)
+    return [pc.if_else(mask, "value=", ""), pc.if_else(mask, text, ""), pc.if_else(mask, ",", "")]
+
+
+def few(column: npt.NDArray[Any], spell: Callable[[int], str]) -> Any:
     """Return the text of each number of a column that has few different ones."""
     if len(column) and (column == column[0]).all():
         return spell(int(column[0]))

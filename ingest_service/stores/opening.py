@@ -7,13 +7,13 @@ from typing import Protocol
 
 from ingest_service.config import IngestConfig, StoreConfig
 from ingest_service.plant.store import PlantStore
-from ingest_service.store_config import InfluxDBStoreConfig
+from ingest_service.store_config import InfluxDBStoreConfig, VictoriaMetricsStoreConfig
 from ingest_service.stores import CommitListener, SampleStore
 from ingest_service.stores.duckdb import DuckDBStore
 from ingest_service.stores.duckdb_schema import Tuning
-from ingest_service.stores.influxdb import InfluxDB
 from ingest_service.stores.latest import LatestTable
 from ingest_service.stores.series import SeriesIndex
+from ingest_service.stores.server_points import PointStore
 from ingest_service.stores.server_store import ServerStore
 
 
@@ -75,5 +75,12 @@ def open_store(
     )
 
 
-def _points(config: InfluxDBStoreConfig) -> InfluxDB:
-    return InfluxDB(config)
+def _points(config: InfluxDBStoreConfig | VictoriaMetricsStoreConfig) -> PointStore:
+    # Their clients cost whoever has neither half a second at each start.
+    if isinstance(config, InfluxDBStoreConfig):
+        from ingest_service.stores.influxdb import InfluxDB  # noqa: PLC0415
+
+        return InfluxDB(config)
+    from ingest_service.stores.victoriametrics import VictoriaMetrics  # noqa: PLC0415
+
+    return VictoriaMetrics(config)
