@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,10 @@ _REMEMBERED_NAMES: Final = 500_000
 _REMEMBERED_BYTES: Final = 64 * 2**20
 """Of keys and of fields' names: a key may have 64 KiB, a name as much as a body."""
 _DENSE_PAIRS: Final = 1_000_000
+
+
+_key: Final = lru_cache(maxsize=128)(read_key)
+"""The fields of a line are mostly met one after the other."""
 
 
 class _Place:
@@ -69,6 +74,10 @@ class Places:
         self._table: tuple[SeriesKey, ...] = ()
         self._names = 0
         self._bytes = 0
+
+    def __len__(self) -> int:
+        """Return how many keys are known."""
+        return len(self._keys)
 
     @property
     def table(self) -> tuple[SeriesKey, ...]:
@@ -156,7 +165,7 @@ class Places:
 
     def _look_up(self, raw: bytes) -> _Place:
         try:
-            key = read_key(raw)
+            key = _key(raw)
         except LineFault:
             return _UNREADABLE
         rule = self._mapping.rule(key)
@@ -187,7 +196,7 @@ class Places:
         if not rule.wants(name):
             return LEFT_OUT
         try:
-            signal = rule.signal(read_key(key), name)
+            signal = rule.signal(_key(key), name)
         except Unplaceable:
             return NO_NAME
         assert place.asset is not None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ingest_service.auth import Role, create_token
+from ingest_service.line_protocol import door
 from ingest_service.stores import Selector, TimeSpan
 from shopfloor.block import STATUS_NO_SOURCE_TIME, Quality
 from shopfloor.errors import StoreUnavailable
@@ -326,6 +327,28 @@ async def test_a_text_of_ten_megabytes_is_a_fault_of_its_line(writing: Writing) 
     ((reason, _, text),) = writing.quarantine()
     assert (reason, len(text)) == ("line_unreadable", 64 * 1024)
     assert len(await writing.samples()) == 1
+
+
+async def test_tokens_that_are_forgotten_meanwhile_go_on_with_their_numbers(
+    writing: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "_REMEMBERED_TOKENS", 1)
+    engine = writing.plant.service.plant.engine
+    tokens = [create_token(engine, Role.AGENT, "acme/hk01", f"t{number}") for number in range(4)]
+    now = time.time_ns()
+
+    async def write(number: int) -> None:
+        header = {"Authorization": f"Token {tokens[number % 4]}"}
+        body = own(f"value={number}", now + number * 10**6)
+        assert (
+            await writing.plant.client.post("/api/v2/write", content=body, headers=header)
+        ).status_code == 204
+
+    await asyncio.gather(*(write(number) for number in range(40)))
+    ((_, values),) = (await writing.samples()).values()
+    assert values == [float(number) for number in range(40)]
+    runs = await writing.plant.service.store.ledger(None, TimeSpan(0, 2**63 - 1))
+    assert [(run.first_seq, run.last_seq, run.stored) for run in runs] == [(1, 10, 10)] * 4
 
 
 async def test_ping_and_health(writing: Writing) -> None:
