@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from ingest_service.plant import agents as agent_rows
 from ingest_service.plant.engine import is_shared
 from ingest_service.plant.schema import agent
 from ingest_service.plant.store import PlantStore
+from shopfloor.messages import SeriesDeclaration
 
 FOLLOW_S: Final = 2.0
 """Agents are saved and looked up so often: well below the 10 s without a heartbeat that end a contact."""
@@ -21,12 +23,12 @@ class Companions:
     """Looks up which agents spoke to other processes. Without other processes it does nothing."""
 
     def __init__(
-        self, plant: PlantStore, book: AgentBook, declared: dict[tuple[str, str], tuple[str, str]]
+        self, plant: PlantStore, book: AgentBook, declare: Callable[[Iterable[SeriesDeclaration]], None]
     ) -> None:
         self.shared = is_shared(plant.engine)
         self._plant = plant
         self._book = book
-        self._declared = declared
+        self._declare = declare
 
     async def follow(self) -> None:
         """Take what other processes saved since the last call; raises StoreUnavailable."""
@@ -37,8 +39,7 @@ class Companions:
         rows = await self._plant.run(_newer, self._plant.engine, known)
         self._book.take_rows(rows)
         if any(row.declared_hash and hashes.get(row.agent_id) != row.declared_hash for row in rows):
-            for one in await self._plant.run(self._plant.load_declarations):
-                self._declared[one.asset, one.signal] = (one.unit, one.description)
+            self._declare(await self._plant.run(self._plant.load_declarations))
 
 
 def _newer(engine: sa.Engine, known: dict[str, int]) -> list[agent_rows.AgentRow]:

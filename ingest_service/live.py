@@ -12,6 +12,7 @@ import asyncio
 import re
 import secrets
 import zlib
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -25,6 +26,7 @@ from ingest_service.stores.series import SeriesIndex
 from shopfloor.block import Int64
 
 NO_ALARMS: Final[Mapping[str, AlarmRow]] = MappingProxyType({})
+_REMEMBERED_BEGINNINGS: Final = 8
 _ID: Final = re.compile(r"([0-9a-f]{16})-([0-9a-f]{8})-([0-9]{1,15})")
 
 
@@ -82,10 +84,13 @@ class LiveHub:
         self._writer = writer
         self._viewers: set[Viewer] = set()
         self._announced = 0
+        self._renewed: set[int] = set()
         self._past = _Past()
         self._tick = 0
         self._process = secrets.token_hex(8)
         """Ids of series and ticks count in this process alone."""
+        self._beginnings: OrderedDict[tuple[Scope, int | None], bytes] = OrderedDict()
+        """What viewers that came since the last tick began with: after a restart all of them come at once."""
         self._closed = False
 
     def __len__(self) -> int:
@@ -105,7 +110,7 @@ class LiveHub:
         known = len(self._series)
         changes = Changes(
             self._tick + 1,
-            np.arange(self._announced + 1, known + 1),
+            np.union1d(np.arange(self._announced + 1, known + 1), np.array(sorted(self._renewed), np.int64)),
             ids,
             frozenset(machines),
             frozenset(sites),
@@ -117,9 +122,15 @@ class LiveHub:
             return
         self._tick = changes.tick
         self._announced = known
+        self._renewed.clear()
+        self._beginnings.clear()
         self._past.note(changes, known)
         for viewer in self._viewers:
             viewer.offer(changes)
+
+    def renew(self, ids: Iterable[int]) -> None:
+        """Announce series again with the next tick: their units have changed."""
+        self._renewed.update(ids)
 
     def close(self) -> None:
         """End all viewers, so that the server can stop; new ones end at once."""
@@ -157,11 +168,16 @@ class LiveHub:
 
     def _begin(self, scope: Scope, last_event_id: str) -> bytes:
         since = self._tick_of(last_event_id, scope)
-        everything = np.arange(1, len(self._series) + 1)
-        new_series, ids = (everything, everything) if since is None else self._past.since(since)
-        return self._writer.beginning(new_series, ids, scope, resumed=since is not None) + self._mark(
-            self._tick, scope
-        )
+        hello = self._writer.hello(resumed=since is not None)
+        known = self._beginnings.get((scope, since))
+        if known is None:
+            everything = np.arange(1, len(self._series) + 1)
+            new_series, ids = (everything, everything) if since is None else self._past.since(since)
+            known = self._writer.beginning(new_series, ids, scope) + self._mark(self._tick, scope)
+            self._beginnings[scope, since] = known
+            while len(self._beginnings) > _REMEMBERED_BEGINNINGS:
+                self._beginnings.popitem(last=False)
+        return hello + known
 
     def _mark(self, tick: int, scope: Scope) -> bytes:
         return f"id: {self._process}-{_digest(scope)}-{tick}\n\n".encode()

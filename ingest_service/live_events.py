@@ -92,17 +92,22 @@ class EventWriter:
         self._active_alarms = alarms
         self._masks = ScopeMasks(series)
 
-    def beginning(self, new_series: Int64, ids: Int64, scope: Scope, *, resumed: bool) -> bytes:
-        """Return what a connection begins with: series and values as given, and everything else that there is."""
+    def hello(self, *, resumed: bool) -> bytes:
+        """Return the first event of a connection."""
+        return _event(
+            "hello",
+            {
+                "now": self._clock_ns() // 1_000_000,
+                "ping_s": PING_S,
+                "version": version("shopfloor"),
+                "resumed": resumed,
+            },
+        )
+
+    def beginning(self, new_series: Int64, ids: Int64, scope: Scope) -> bytes:
+        """Return what follows `hello`: series and values as given, and everything else that there is."""
         now_ns = self._clock_ns()
-        hello = {
-            "now": now_ns // 1_000_000,
-            "ping_s": PING_S,
-            "version": version("shopfloor"),
-            "resumed": resumed,
-        }
         parts = [
-            _event("hello", hello),
             self._series_event(new_series, scope),
             self._values_event(ids, scope) or _event("values", {"id": [], "t": [], "v": [], "q": []}),
             _event("machines", {"machines": self._machines(self._floor.machines, scope)}),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, Self
 
@@ -34,9 +34,10 @@ from ingest_service.plant.store import PlantStore
 from ingest_service.readmission import Readmission
 from ingest_service.stores import Selector, TimeSpan
 from ingest_service.stores.opening import open_store
+from shopfloor.asset import AssetPath
 from shopfloor.block import Quality
 from shopfloor.errors import StoreUnavailable
-from shopfloor.messages import SeriesDeclarations
+from shopfloor.messages import SeriesDeclaration, SeriesDeclarations
 from shopfloor.signal import SeriesKey
 
 TICK_S: Final = 0.1
@@ -67,7 +68,7 @@ class Service:
         self.declared = {
             (one.asset, one.signal): (one.unit, one.description) for one in self.plant.load_declarations()
         }
-        self.companions = Companions(self.plant, self.book, self.declared)
+        self.companions = Companions(self.plant, self.book, self.note_declared)
         self.leader = Leader(self.plant.engine)
         self.floor = Floor(
             index,
@@ -183,9 +184,18 @@ class Service:
     async def declare(self, declarations: SeriesDeclarations, asset: str) -> None:
         """Keep what an agent says about its series."""
         await self.plant.run(self.plant.put_declarations, declarations)
-        for one in declarations.series:
-            self.declared[one.asset, one.signal] = (one.unit, one.description)
+        self.note_declared(declarations.series)
         self.book.set_declared(declarations.agent_id, declarations.config_hash, asset)
+
+    def note_declared(self, series: Iterable[SeriesDeclaration]) -> None:
+        """Take what is declared durably; pages learn of other units."""
+        renewed = []
+        for one in series:
+            if self.declared.get((one.asset, one.signal), ("", ""))[0] != one.unit:
+                number = self.store.index.get(SeriesKey(AssetPath(one.asset), one.signal))
+                renewed += [] if number is None else [number]
+            self.declared[one.asset, one.signal] = (one.unit, one.description)
+        self.hub.renew(renewed)
 
     async def check(self) -> None:
         """Raise StoreUnavailable where a store does not answer."""

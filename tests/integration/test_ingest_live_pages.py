@@ -92,6 +92,19 @@ async def test_a_page_sees_new_series_values_and_machines(plant: Running) -> Non
         assert (await viewer.until("series"))["id"] == []
 
 
+async def test_a_unit_that_is_declared_later_reaches_open_pages(plant: Running) -> None:
+    await plant.post(batch())
+    async with page(plant) as viewer:
+        series = await viewer.until("series")
+        await viewer.until("agents")
+        one = {"asset": series["asset"][0], "signal": series["signal"][0], "unit": "bar", "description": ""}
+        body = {"agent_id": "gateway", "config_hash": "h", "series": [one]}
+        answer = await plant.client.put("/v1/declarations", json=body, headers=plant.agent)
+        assert answer.status_code == 204, answer.text
+        again = await viewer.until("series")
+        assert (again["id"], again["unit"]) == (series["id"][:1], ["bar"])
+
+
 async def test_open_pages_do_not_hold_up_the_end_of_the_service(tmp_path: Path) -> None:
     async with running(tmp_path) as plant, page(plant) as viewer:
         await viewer.until("agents")

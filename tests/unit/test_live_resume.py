@@ -89,3 +89,36 @@ async def test_thousands_of_series_are_remembered() -> None:
     plant.tick()
     start, _ = await begin(plant, mark)
     assert (last, start["values"]["id"]) == (3000, [3000])
+
+
+async def test_a_series_whose_unit_changed_is_announced_again() -> None:
+    plant = Plant()
+    number = plant.put(IMM, "x", 1)
+    plant.tick()
+    _, mark = await begin(plant)
+    plant.hub.renew([number])
+    plant.tick()
+    start, mark = await begin(plant, mark)
+    assert (start["series"]["id"], start["values"]["id"]) == ([number], [])
+    plant.put(IMM, "x", 2)
+    plant.tick()
+    start, _ = await begin(plant, mark)
+    assert (start["series"]["id"], start["values"]["id"]) == ([], [number])
+
+
+async def test_viewers_that_come_together_are_told_the_same_but_the_time() -> None:
+    plant = Plant()
+    plant.put(IMM, "x", 1)
+    plant.tick()
+    first, mark = await begin(plant)
+    plant.now += 1_000_000_000
+    again, _ = await begin(plant)
+    assert (first["values"], again["hello"]["now"]) == (again["values"], first["hello"]["now"] + 1000)
+    resumed, _ = await begin(plant, mark)
+    assert (resumed["hello"]["resumed"], resumed["values"]["id"]) == (True, [])
+    narrow, _ = await begin(plant, scope=("acme/dg01",))
+    assert narrow["series"]["id"] == []
+    plant.put(IMM, "x", 2)
+    plant.tick()
+    later, _ = await begin(plant)
+    assert later["values"]["v"] == [2]
