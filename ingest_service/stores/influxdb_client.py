@@ -34,7 +34,7 @@ class Series(msgspec.Struct):
 
     columns: list[str]
     values: list[list[Any]]
-    tags: dict[str, str] = {}
+    tags: dict[str, str | None] = {}
 
 
 class _Result(msgspec.Struct):
@@ -135,6 +135,8 @@ class InfluxClient:
     def close(self) -> None:
         """Let go of all connections."""
         if self._client is not None:
+            # By itself it leaves its connections to the garbage collector.
+            self._client.api_client.rest_client.pool_manager.clear()
             self._client.close()  # type: ignore[no-untyped-call]
         self._http.clear()
 
