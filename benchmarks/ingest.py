@@ -5,15 +5,20 @@
     python -m benchmarks.ingest --json
 
 Agents (each with its own token, stream and series) keep one batch in flight each, from one client process; the service
-is the ordinary ``shopfloor ingest serve``. Batches are encoded before the clock starts, because in a plant the agents
-do that on their own machines. The baseline is the same rows inserted straight into DuckDB in this process, 100,000
-at a time.
+is the ordinary ``shopfloor ingest serve``, which rewrites rows as files meanwhile. Batches are encoded before the clock
+starts, because in a plant the agents do that on their own machines. ``samples_per_s`` is over ``--seconds``,
+``sustained_samples_per_s`` over ``--sustained`` seconds in a run of its own, with what had not become files at its end as
+``sustained_backlog_rows``. ``influxdb_ratio`` and ``victoriametrics_ratio`` compare with Debian's servers fed the same
+samples as line protocol. The baseline is the same rows inserted straight into DuckDB in this process, 100,000 at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
+import http.client
+import itertools
 import json
 import multiprocessing
 import os
@@ -25,16 +30,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
 
+from benchmarks._history import disk_bytes, lines_of
+from benchmarks._line_protocol_peers import Peer, influxdb, victoriametrics
 from ingest_service.auth import Role, create_token
 from ingest_service.plant.engine import connect
-from ingest_service.stores.duckdb_schema import Tuning, all_samples_sql
-from ingest_service.stores.duckdb_schema import connect as connect_store
+from ingest_service.stores import Selector, TimeSpan
+from ingest_service.stores.duckdb import DuckDBStore
+from ingest_service.stores.duckdb_schema import Tuning, count_hot, generations
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock
 from shopfloor.messages import BATCH_MEDIA_TYPE, Batch, Lane
@@ -42,7 +51,9 @@ from shopfloor.signal import SeriesKey
 from shopfloor.wire import encode_batch
 
 BATCH_SAMPLES = 5_000
-SERIES = 50
+SERIES = 1_000
+_PEER_LINES = 5_000
+_PEER_CLIENTS = 2
 _STEP_NS = 100_000_000
 _BASELINE_ROWS = 100_000
 _BEGIN_NS = 1_760_000_000_000_000_000
@@ -60,9 +71,9 @@ class Load(NamedTuple):
 
 
 def series_of(agent: int) -> tuple[SeriesKey, ...]:
-    """Return the series of an agent: five machines with ten signals each."""
+    """Return the series of an agent: ten machines with a hundred signals each."""
     return tuple(
-        SeriesKey(parse_asset(f"acme/hk01/area/line-{agent}/imm-{number // 10}"), f"signal.s{number % 10}")
+        SeriesKey(parse_asset(f"acme/hk01/area/line-{agent}/imm-{number // 100}"), f"signal.s{number % 100}")
         for number in range(SERIES)
     )
 
@@ -73,8 +84,11 @@ def block_of(agent: int, batch: int, series: tuple[SeriesKey, ...]) -> SampleBlo
     rounds = BATCH_SAMPLES // SERIES
     index = np.tile(np.arange(SERIES, dtype=np.uint32), rounds)
     step = np.repeat(np.arange(rounds, dtype=np.int64) + batch * rounds, SERIES)
-    source = _BEGIN_NS + step * _STEP_NS + random.integers(0, 2_000, BATCH_SAMPLES) * 10_000
-    walk = np.cumsum(random.integers(-9, 10, (rounds, SERIES)), axis=0).ravel()
+    source = _BEGIN_NS + step * _STEP_NS + random.integers(0, 20, BATCH_SAMPLES) * 1_000_000
+    moves = random.integers(-9, 10, (rounds, SERIES))
+    # A tenth of the values is what the one before was.
+    moves[random.random((rounds, SERIES)) < 0.1] = 0
+    walk = np.cumsum(moves, axis=0).ravel()
     value = (20_000 + walk + 10 * index.astype(np.int64)) / 100
     received = _BEGIN_NS + step * _STEP_NS + 50_000_000
     quality = np.zeros(BATCH_SAMPLES, np.uint8)
@@ -138,53 +152,52 @@ async def _agent(port: int, token: str, batches: list[bytes], deadline: float) -
 
 def verify(path: Path, acknowledged: list[int]) -> tuple[int, int]:
     """Compare every stored row with what was sent; return (rows that are right, rows wrong, missing or surplus)."""
-    connection = connect_store(path, Tuning(memory_bytes=4 * 2**30))
+    return asyncio.run(_verify(path, acknowledged))
+
+
+async def _verify(path: Path, acknowledged: list[int]) -> tuple[int, int]:
+    store = DuckDBStore(path, Tuning(memory_bytes=4 * 2**30, compaction=False))
     right = wrong = 0
-    known: dict[tuple[str, str], int] = {
-        (asset, name): number
-        for number, asset, name in connection.execute(
-            "SELECT series_id, asset, signal FROM series"
-        ).fetchall()
-    }
-    everything = all_samples_sql(connection, path.with_suffix(""))
-    total = connection.execute(f"SELECT count(*) FROM ({everything})").fetchall()[0][0]  # noqa: S608 - ours
-    for agent, batches in enumerate(acknowledged):
-        series = series_of(agent)
-        ids = {
-            "series_id": np.array([known.get((str(key.asset), key.signal), 0) for key in series], np.uint32)
-        }
-        found = connection.execute(
-            f"SELECT series_id, source_time, received_time, value, quality, status FROM ({everything}) "  # noqa: S608
-            "WHERE series_id IN (SELECT series_id FROM ids) ORDER BY source_time, series_id"
-        ).fetchnumpy()
-        expected = _expected(agent, batches, series, ids["series_id"])
-        n = len(expected["series_id"])
-        if len(found["series_id"]) != n:
-            wrong += abs(len(found["series_id"]) - n)
-            continue
-        same = np.ones(n, np.bool_)
-        for name, column in expected.items():
-            same &= np.asarray(found[name]) == column
-        right += int(same.sum())
-        wrong += int(n - same.sum())
-    connection.close()
-    return right, wrong + abs(total - right - wrong)
+    try:
+        for agent, batches in enumerate(acknowledged):
+            expected = _expected(agent, batches)
+            n = len(expected["source_time"])
+            span = TimeSpan(-(2**63), 2**63 - 1)
+            found = (await store.read(Selector((f"acme/hk01/area/line-{agent}",)), span, n + 1)).block
+            if len(found) != n:
+                wrong += max(1, abs(len(found) - n))
+                continue
+            same = np.ones(n, np.bool_)
+            for name, column in expected.items():
+                same &= getattr(found, name) == column
+            right += int(same.sum())
+            wrong += int(n - same.sum())
+    finally:
+        await store.close()
+    return right, wrong
 
 
-def _expected(
-    agent: int, batches: int, series: tuple[SeriesKey, ...], ids: np.ndarray[Any, np.dtype[np.uint32]]
-) -> dict[str, np.ndarray[Any, Any]]:
+def _expected(agent: int, batches: int) -> dict[str, np.ndarray[Any, Any]]:
+    series = series_of(agent)
+    by_key = np.argsort(np.array([f"{key.asset} {key.signal}" for key in series]))
+    place = np.empty(len(series), np.uint32)
+    place[by_key] = np.arange(len(series))
     blocks = [block_of(agent, number, series) for number in range(batches)]
-    columns: dict[str, np.ndarray[Any, Any]] = {
-        "series_id": np.concatenate([ids[block.series_index] for block in blocks]),
-        "source_time": np.concatenate([block.source_time for block in blocks]),
-        "received_time": np.concatenate([block.received_time for block in blocks]),
-        "value": np.concatenate([block.value for block in blocks]),
-        "quality": np.concatenate([block.quality for block in blocks]),
-        "status": np.concatenate([block.status for block in blocks]),
-    }
-    order = np.lexsort((columns["series_id"], columns["source_time"]))
+    columns: dict[str, np.ndarray[Any, Any]] = {"series_index": np.empty(0, np.uint32)}
+    if blocks:
+        columns["series_index"] = np.concatenate([place[block.series_index] for block in blocks])
+    for name in ("source_time", "received_time", "value", "quality", "status"):
+        columns[name] = np.concatenate(
+            [np.empty(0, np.int64)] * (not blocks) + [getattr(one, name) for one in blocks]
+        )
+    order = np.lexsort((columns["source_time"], columns["series_index"]))
     return {name: column[order] for name, column in columns.items()}
+
+
+def backlog(path: Path) -> int:
+    """Return the rows of a stopped service's store that have not become files."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return sum(count_hot(connection, number) for number in generations(connection))
 
 
 def baseline(folder: Path, seconds: float) -> float:
@@ -231,17 +244,79 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON line and nothing else")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--agents", type=int, default=200)
+    parser.add_argument("--sustained", type=float, default=300.0, help="seconds of the long run; 0: none")
+    parser.add_argument("--peers", type=float, default=10.0, help="seconds for each peer; 0: none")
     parser.add_argument("--prepare", type=int, default=2_000_000, help="samples/s to prepare batches for")
     parser.add_argument("--folder", type=Path, help="where the databases lie; default: a temporary folder")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="shopfloor-bench-", dir=arguments.folder) as folder:
-        result = measure(Path(folder), arguments.agents, arguments.seconds, arguments.prepare)
+    result = run(arguments)
     if arguments.json:
         print(json.dumps(result))
     else:
         for name, figure in result.items():
             print(f"{name:32} {figure}")
     sys.exit(1 if result["wrong_rows"] else 0)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return all figures."""
+
+    def once(seconds: float) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="shopfloor-bench-", dir=arguments.folder) as folder:
+            return measure(Path(folder), arguments.agents, seconds, arguments.prepare)
+
+    result = once(arguments.seconds)
+    if arguments.sustained:
+        long = once(arguments.sustained)
+        result["sustained_samples_per_s"] = long["samples_per_s"]
+        result["wrong_rows"] += long["wrong_rows"]
+        for name in ("backlog_rows", "verified_rows", "rss_mb", "seconds", "commit_p99_ms", "ran_dry"):
+            result[f"sustained_{name}"] = long[name]
+    if arguments.peers:
+        for make in (influxdb, victoriametrics):
+            with tempfile.TemporaryDirectory(prefix="shopfloor-bench-", dir=arguments.folder) as folder:
+                rate = peer_rate(make, Path(folder) / "peer", arguments.peers)
+            if rate is not None:
+                result[f"{make.__name__}_samples_per_s"] = rate
+                result[f"{make.__name__}_ratio"] = round(result["samples_per_s"] / rate, 2)
+    return result
+
+
+def peer_rate(make: Peer, folder: Path, seconds: float) -> int | None:
+    """Return the samples a second that a server takes as line protocol from two clients, 5,000 lines a request.
+
+    InfluxDB gets it plain and VictoriaMetrics compressed, as each takes it faster.
+    """
+    pack = (lambda body: body) if make is influxdb else (lambda body: gzip.compress(body, 1))
+    prepared = [
+        [pack(lines_of(block_of(agent, number, series_of(agent)))) for number in range(120)]
+        for agent in range(_PEER_CLIENTS)
+    ]
+    head = {"Content-Encoding": "gzip"} if make is victoriametrics else {}
+    with make(folder) as server:
+        if server is None:
+            return None
+        deadline = time.perf_counter() + seconds
+
+        def client(bodies: list[bytes]) -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            sent = 0
+            for body in itertools.cycle(bodies):
+                if time.perf_counter() >= deadline:
+                    break
+                connection.request("POST", server.path, body, head)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 204:
+                    raise SystemExit(f"a peer answered {answer.status}")
+                sent += _PEER_LINES
+            connection.close()
+            return sent
+
+        began = time.perf_counter()
+        with ThreadPoolExecutor(_PEER_CLIENTS) as pool:
+            sent = sum(pool.map(client, prepared))
+        return round(sent / (time.perf_counter() - began))
 
 
 def measure(folder: Path, agents: int, seconds: float, prepare: int) -> dict[str, Any]:
@@ -278,6 +353,7 @@ def measure(folder: Path, agents: int, seconds: float, prepare: int) -> dict[str
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=120)
     del prepared
+    left = backlog(data / "samples.duckdb")
     rows, wrong = verify(data / "samples.duckdb", load.acknowledged)
     samples = sum(load.acknowledged) * BATCH_SAMPLES
     return {
@@ -288,6 +364,7 @@ def measure(folder: Path, agents: int, seconds: float, prepare: int) -> dict[str
         "verified_rows": rows,
         "wrong_rows": wrong,
         "acknowledged_rows": samples,
+        "backlog_rows": left,
         "server_cpu_cores": round(cpu / load.seconds, 2),
         "client_cpu_cores": round(own / load.seconds, 2),
         "rss_mb": rss_mb,
@@ -295,7 +372,7 @@ def measure(folder: Path, agents: int, seconds: float, prepare: int) -> dict[str
         "agents": agents,
         "batch_samples": BATCH_SAMPLES,
         "bytes_per_sample": round(batch_bytes / BATCH_SAMPLES, 2),
-        "database_bytes_per_sample": round((data / "samples.duckdb").stat().st_size / max(1, samples), 2),
+        "disk_bytes_per_sample": round(disk_bytes(data) / max(1, samples), 2),
         "ran_dry": load.ran_dry,
         "duckdb_direct_samples_per_s": round(straight),
         "share_of_duckdb_direct": round(samples / load.seconds / straight, 3),

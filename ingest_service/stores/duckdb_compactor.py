@@ -173,14 +173,14 @@ class Compactor:
     def _absorb_next(self, *, everything: bool) -> bool:
         with self._cursor() as cursor:
             waiting = [one for one in generations(cursor) if one < self._writer.generation]
-        self._waiting = len(waiting)
+        self._waiting = self._writer.behind = len(waiting)
         if not waiting:
             return False
         generation = waiting[0]
         with self._pins.reading(), self._cursor() as cursor:
             absorbed = absorb(self._shop, cursor, generation, everything=everything)
             commit_absorbed(self._shop, cursor, absorbed, self._writer.generation)
-        self._waiting = len(waiting) - 1
+        self._waiting = self._writer.behind = len(waiting) - 1
         self._pins.remove_later(lambda: self._drop(generation))
         return True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,13 @@ from ingest_service.stores.duckdb_rows import Rows
 from shopfloor.block import Float64, Int64
 from shopfloor.signal import SeriesKey
 
-ROW_GROUP: Final = 65_536
+DENSE_GROUP: Final = 65_536
+"""Rows of a row group where series are long: what a reader of one series has to decode."""
+SPARSE_GROUP: Final = 16_384
+_DENSE: Final = 4_096
+"""Rows of a series in a file from which on it is long."""
+TRAITS: Final = b"shopfloor"
+"""Key of a file's own metadata: which columns hold nothing, or one value, so that readers need not decode them."""
 POWERS: Final = 10.0 ** np.arange(7)
 _LARGEST: Final = float(2**53)
 _UNITS: Final = (("ms", 1_000_000), ("us", 1_000), ("ns", 1))
@@ -122,6 +129,8 @@ class PartWriter:
         self.samples = 0
         self._units, self._keys = units, keys
         self._first, self._last = 2**63 - 1, -(2**63)
+        self._holds = {"value": False, "scaled": False, "text": False}
+        self._seen: dict[str, set[int]] = {"quality": set(), "status": set()}
         path.parent.mkdir(parents=True, exist_ok=True)
         label = pa.dictionary(pa.int32(), pa.string())
         self._schema = pa.schema(
@@ -194,6 +203,7 @@ class PartWriter:
         with np.errstate(over="ignore", invalid="ignore"):
             whole = np.rint(rows.value * POWERS[np.maximum(scale, 0)])
         scaled = np.where(is_scaled, whole, 0).astype(np.int64)
+        self._notice(rows, plain=bool(np.any(number & (scale < 0))), scaled=bool(is_scaled.any()))
         keys = [self._keys[one - 1] for one in rows.series_id[starts].tolist()]
         columns = [
             _labels([str(key.asset) for key in keys], lengths),
@@ -210,10 +220,24 @@ class PartWriter:
             pa.nulls(rows.n, pa.string()) if rows.text is None else pa.array(rows.text, pa.string()),
             pa.array(rows.series_id),
         ]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=ROW_GROUP)
+        group = DENSE_GROUP if rows.n >= _DENSE * len(starts) else SPARSE_GROUP
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=group)
+
+    def _notice(self, rows: Rows, *, plain: bool, scaled: bool) -> None:
+        self._holds["value"] |= plain
+        self._holds["scaled"] |= scaled
+        self._holds["text"] |= rows.text is not None
+        for name, column in (("quality", rows.quality), ("status", rows.status)):
+            if len(self._seen[name]) < 2:
+                self._seen[name] |= {int(column.min()), int(column.max())}
 
     def finish(self) -> FileInfo:
         """End the file and make it durable."""
+        traits = {
+            "empty": [name for name, held in self._holds.items() if not held],
+            "constant": {name: seen.pop() for name, seen in self._seen.items() if len(seen) == 1},
+        }
+        self._writer.add_key_value_metadata({TRAITS: json.dumps(traits)})
         self._writer.close()
         digest = make_durable(self.path)
         return FileInfo(self.samples, self._first, self._last, self.path.stat().st_size, digest)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest_service.stores.buckets import run_starts
-from ingest_service.stores.duckdb_part import POWERS, Units, ns_per, spans_to_rows, unit_of
+from ingest_service.stores.duckdb_part import POWERS, TRAITS, Units, ns_per, spans_to_rows, unit_of
 from ingest_service.stores.duckdb_rows import NO_ROWS, Rows, numbers_of, texts_of
 from ingest_service.stores.shapes import TimeSpan
 from shopfloor.block import Int64, UInt32
@@ -37,6 +39,10 @@ class Index(NamedTuple):
     """intp[k], places in ``ids``, by id."""
     group_starts: Int64
     """int64[g + 1], first rows of the row groups."""
+    empty: frozenset[str]
+    """Columns that hold nothing but nulls."""
+    constant: Mapping[str, int]
+    """Columns that hold one value."""
 
     def places(self, ids: UInt32) -> npt.NDArray[np.intp]:
         """Return the places of those of ``ids`` that are there, in the file's order."""
@@ -77,12 +83,15 @@ class PartReader:
             raise StoreUnavailable(f"{self._folder / name}: {error}") from error
         starts = run_starts(ids)
         groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        traits = json.loads((metadata.metadata or {}).get(TRAITS, b'{"empty": [], "constant": {}}'))
         index = Index(
             metadata,
             ids[starts],
             np.append(starts, len(ids)),
             np.argsort(ids[starts], kind="stable"),
             np.concatenate([[0], np.cumsum(np.array(groups, np.int64))]),
+            frozenset(traits["empty"]),
+            traits["constant"],
         )
         with self._lock:
             self._known[name] = index
@@ -125,7 +134,11 @@ class PartReader:
         for first, last in set(zip(first_group.tolist(), last_group.tolist(), strict=True)):
             needed[first : last + 1] = True
         groups = np.flatnonzero(needed)
-        table = self._read(name, index, groups.tolist(), _VALUES if values_only else _ALL)
+        columns = _VALUES if values_only else _ALL
+        skipped_columns = {*index.empty, *index.constant, *({"scale"} if "scaled" in index.empty else ())}
+        table = self._read(
+            name, index, groups.tolist(), [one for one in columns if one not in skipped_columns]
+        )
         # Rows of the file become rows of what was read of it.
         group_rows = np.diff(index.group_starts)
         skipped = np.cumsum(np.where(needed, 0, group_rows))
@@ -137,7 +150,7 @@ class PartReader:
                 if np.all(starts[1:] == starts[:-1] + lengths[:-1])
                 else spans_to_rows(starts, lengths)
             )
-        return _rows(table, index.ids[places], lengths, wanted, span)
+        return _rows(table, index, index.ids[places], lengths, wanted, span)
 
     def _read(self, name: str, index: Index, groups: list[int], columns: list[str]) -> pa.Table:
         try:
@@ -156,6 +169,7 @@ class PartReader:
 
 def _rows(
     table: pa.Table,
+    index: Index,
     ids: UInt32,
     lengths: npt.NDArray[np.integer],
     wanted: npt.NDArray[np.intp] | slice,
@@ -174,7 +188,7 @@ def _rows(
 
     def column(name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
         if name not in table.column_names:
-            return np.zeros(n, dtype)
+            return np.full(n, index.constant.get(name, 0), dtype)
         return numbers_of(table.column(name), dtype)[wanted]
 
     text = texts_of(table.column("text")) if "text" in table.column_names else None
@@ -204,15 +218,18 @@ def _delays(table: pa.Table) -> Int64:
 
 
 def _values(table: pa.Table) -> npt.NDArray[np.float64]:
-    scaled, plain = table.column("scaled"), table.column("value")
-    if scaled.null_count == len(scaled):
-        return numbers_of(plain, np.float64)
-    scale = numbers_of(table.column("scale").fill_null(0), np.int8)
-    value: npt.NDArray[np.float64] = numbers_of(scaled.fill_null(0), np.int64) / POWERS[scale]
-    if scaled.null_count:
-        other = (
-            numbers_of(plain, np.float64) if plain.null_count < len(plain) else np.full(len(value), np.nan)
-        )
-        gone = scaled.is_null().to_numpy()
-        value[gone] = other[gone]
+    names = table.column_names
+    if "scaled" not in names:
+        if "value" not in names:
+            return np.full(table.num_rows, np.nan)
+        return numbers_of(table.column("value"), np.float64)
+    scaled = table.column("scaled")
+    scale = table.column("scale")
+    if not scaled.null_count:
+        exact: npt.NDArray[np.float64] = numbers_of(scaled, np.int64) / POWERS[numbers_of(scale, np.int8)]
+        return exact
+    value: npt.NDArray[np.float64]
+    value = numbers_of(scaled.fill_null(0), np.int64) / POWERS[numbers_of(scale.fill_null(0), np.int8)]
+    gone = scaled.is_null().to_numpy()
+    value[gone] = numbers_of(table.column("value"), np.float64)[gone] if "value" in names else np.nan
     return value

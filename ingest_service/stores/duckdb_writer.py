@@ -33,6 +33,9 @@ from shopfloor.signal import SeriesKey
 MAX_GROUP_ROWS: Final = 200_000
 _RETRY_AFTER_S: Final = 2.0
 _LOOK_AT_DISK_S: Final = 0.5
+MOST_BEHIND: Final = 16
+"""Closed hot tables beyond which each further one makes commits wait longer."""
+_WAIT_S: Final = 0.05
 _log = logging.getLogger(__name__)
 
 Result = Outcome | StoreUnavailable
@@ -90,6 +93,8 @@ class Writer:
         self._listeners = listeners
         self._quarantine = quarantine
         self._observe_commit = observe_commit
+        self.behind = 0
+        """Closed hot tables that wait to be rewritten; set by the compactor."""
         self._free_bytes = free_bytes
         self._reserve_bytes = reserve_bytes
         self._looked_at_disk = -math.inf
@@ -175,6 +180,9 @@ class Writer:
             if isinstance(group, _Job):
                 self._do(group)
                 continue
+            if self.behind > MOST_BEHIND:
+                # Acknowledging faster than rows can be rewritten would let the hot part grow without bound.
+                time.sleep(min(0.5, _WAIT_S * (self.behind - MOST_BEHIND)))
             try:
                 results = self._write([one.admitted for one in group])
             except Exception as error:  # noqa: BLE001 - this thread must outlive any fault; the agents try again
