@@ -33,7 +33,7 @@ from ingest_service.stores import Selector, TimeSpan
 from ingest_service.stores.duckdb import DuckDBStore
 from ingest_service.stores.duckdb_schema import Tuning
 
-WRITERS = 8
+WRITERS = 16
 LINES = 10_000
 _MACHINES = 100
 _SIGNALS = 10

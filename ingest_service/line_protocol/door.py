@@ -31,6 +31,9 @@ from shopfloor.signal import SeriesKey
 
 _THREADS: Final = 2
 _REMEMBERED_TOKENS: Final = 1000
+_REMEMBERED_KEYS: Final = 500_000
+"""Of all tokens together."""
+_LOOK_EVERY: Final = 64
 _REMEMBERED_BODIES: Final = 100_000
 _REMEMBERED_UNITS: Final = 100_000
 _SHOWN_FAULTS: Final = 10
@@ -87,6 +90,8 @@ class _Token:
         self.stream = stream
         self.undeclared: dict[SeriesKey, str] = {}
         self.reading = threading.Lock()
+        self.requests = 0
+        """Requests that use it now: two streams with one name would give the same numbers."""
 
 
 class LineProtocol:
@@ -102,6 +107,7 @@ class LineProtocol:
         self._threads = ThreadPoolExecutor(_THREADS, "line-protocol")
         self._instance = Instance(service.config.data / "line_protocol.instance")
         self._tokens: OrderedDict[tuple[int, str], _Token] = OrderedDict()
+        self._asked = 0
         self._bodies: OrderedDict[tuple[int, bytes], _Body] = OrderedDict()
         registry = service.metrics.registry
         self._lines = Counter(
@@ -145,6 +151,22 @@ class LineProtocol:
             StoreUnavailable: nothing of it is promised.
         """
         token = self._token(identity)
+        token.requests += 1
+        try:
+            return await self._write(token, body, identity, multiplier, reservation, gzip=gzip)
+        finally:
+            token.requests -= 1
+
+    async def _write(
+        self,
+        token: _Token,
+        body: bytes,
+        identity: Identity,
+        multiplier: int,
+        reservation: Reservation | None,
+        *,
+        gzip: bool,
+    ) -> Taken:
         read = await asyncio.get_running_loop().run_in_executor(
             self._threads, self._read, token, body, multiplier, gzip
         )
@@ -190,11 +212,21 @@ class LineProtocol:
                 self._service.plant,
             )
             token = self._tokens[key] = _Token(Places(self._mapping, identity.asset), stream)
-            for old in list(self._tokens)[: max(0, len(self._tokens) - _REMEMBERED_TOKENS)]:
-                if self._tokens[old].stream.idle:
-                    del self._tokens[old]
         self._tokens.move_to_end(key)
+        self._asked += 1
+        if len(self._tokens) > _REMEMBERED_TOKENS or self._asked % _LOOK_EVERY == 0:
+            self._forget_tokens(token)
         return token
+
+    def _forget_tokens(self, kept: _Token) -> None:
+        """Forget whom nobody has heard of for longest, while there are too many or they know too much."""
+        known = sum(len(token.places) for token in self._tokens.values())
+        for key, token in list(self._tokens.items()):
+            if len(self._tokens) <= _REMEMBERED_TOKENS and known <= _REMEMBERED_KEYS:
+                return
+            if not token.requests and token is not kept and token.stream.idle:
+                known -= len(token.places)
+                del self._tokens[key]
 
     def _read(self, token: _Token, body: bytes, multiplier: int, gzip: bool) -> _Read:  # noqa: FBT001
         """Unpack, read and place a body; on a thread."""
@@ -244,8 +276,7 @@ class LineProtocol:
         except StoreUnavailable:
             token.undeclared = new | token.undeclared
             return
-        for one in series:
-            service.declared[one.asset, one.signal] = (one.unit, one.description)
+        service.note_declared(series)
 
 
 def unpacked(body: bytes, limit: int) -> bytes:
