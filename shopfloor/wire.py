@@ -112,6 +112,8 @@ class _SeriesTables:
         if known is not series:
             table = series_table(series)
             self._encoded = (series, table)
+            # A buffer reads back what it wrote: the very same keys, instead of thousands of new ones.
+            self._remember(table, series)
         return table
 
     def decode(self, table: bytes, count: int) -> tuple[SeriesKey, ...]:
@@ -121,16 +123,19 @@ class _SeriesTables:
                 self._series.move_to_end(table)
         if series is None:
             series = parse_series_table(table)
-            with self._lock:
-                if table not in self._series:
-                    self._series[table] = series
-                    self._used_bytes += _cost(table)
-                while self._used_bytes > self._limit_bytes:
-                    dropped, _ = self._series.popitem(last=False)
-                    self._used_bytes -= _cost(dropped)
+            self._remember(table, series)
         if len(series) != count:
             raise WireError(f"the series table has {len(series)} entries, the header says {count}")
         return series
+
+    def _remember(self, table: bytes, series: tuple[SeriesKey, ...]) -> None:
+        with self._lock:
+            if table not in self._series:
+                self._series[table] = series
+                self._used_bytes += _cost(table)
+            while self._used_bytes > self._limit_bytes:
+                dropped, _ = self._series.popitem(last=False)
+                self._used_bytes -= _cost(dropped)
 
 
 def _cost(table: bytes) -> int:

@@ -119,7 +119,7 @@ class BufferReader:
         total = int(self._all("SELECT count(*) FROM span")[0][0])
         try:
             return [msgspec.json.decode(body, type=SpanRecord) for (body,) in rows], total
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._unavailable(error) from error
 
     def free_bytes(self) -> int:

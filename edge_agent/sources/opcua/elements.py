@@ -53,6 +53,7 @@ class Elements:
         self._remembered: dict[str, list[str]] = {}
         self._fitted = 0
         self._taken: set[SeriesKey] = set()
+        """What nodes become themselves; made when the first element has to be told from it."""
         self._notes: dict[int, str] = {}
         self.concerned = np.zeros(0, np.bool_)
         """bool[nodes]: which have elements."""
@@ -80,7 +81,7 @@ class Elements:
         count = len(self._nodes.configs)
         if count == self._fitted:
             return False
-        self._taken = set(self._nodes.series[:count])
+        self._taken.clear()
         self._places.clear()
         self.concerned = np.zeros(count, np.bool_)
         for number in self._present:
@@ -98,6 +99,8 @@ class Elements:
         config = self._nodes.configs[number]
         elements = self._present.get(number, {})
         asset = self._nodes.series[number].asset
+        if not self._taken:
+            self._taken.update(self._nodes.series[: self._fitted])
         refused = clash = 0
         for path in paths:
             if path in elements or not path:
