@@ -18,6 +18,8 @@ from shopfloor.errors import Permanent
 _MAX_MS: Final = 2**63 // 1_000_000 - 1
 _HOUR_MS: Final = 3_600_000
 _MAX_CALENDAR_BUCKETS: Final = 100_000
+_MAX_SKIPPED: Final = 1_000_000
+"""Samples of one series at one time that a cursor may stand behind."""
 _SECONDS: Final = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _WIDTH: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d|w|mo|y|)")
 _CALENDAR: Final = frozenset({"d", "w", "mo", "y"})
@@ -121,9 +123,13 @@ def read_cursor(text: str) -> Position:
     """
     try:
         padded = text + "=" * (-len(text) % 4)
-        return msgspec.json.decode(base64.b64decode(padded, b"-_", validate=True), type=Position)
+        position = msgspec.json.decode(base64.b64decode(padded, b"-_", validate=True), type=Position)
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise Unanswerable("cursor: not one that this service gave") from error
+    # Whoever makes one up must not have the service read as much as it says.
+    if not (-(2**63) <= position.source_time < 2**63 and 0 <= position.rows <= _MAX_SKIPPED):
+        raise Unanswerable("cursor: not one that this service gave")
+    return position
 
 
 def _zone(name: str) -> zoneinfo.ZoneInfo:

@@ -196,3 +196,11 @@ def test_a_cursor_comes_back_as_it_was(position: Position) -> None:
 def test_a_foreign_cursor_is_named(text: str) -> None:
     with pytest.raises(Unanswerable, match="cursor"):
         read_cursor(text)
+
+
+@pytest.mark.parametrize(
+    ("time", "rows"), [(2**63, 1), (-(2**63) - 1, 1), (10**30, 1), (0, -1), (0, 2**40), (0, 10**30)]
+)
+def test_a_cursor_that_somebody_made_up_is_no_order_to_read_everything(time: int, rows: int) -> None:
+    with pytest.raises(Unanswerable, match="cursor"):
+        read_cursor(cursor_text(Position("acme", "x", time, rows)))
