@@ -51,10 +51,11 @@ def node_id(session: Session, address: NodeAddress) -> ua.NodeId | Problem:
     if isinstance(index, Problem):
         return index
     found = ua.NodeId.from_string(f"ns={index};{address.identifier}")
+    if not isinstance(found.Identifier, str):
+        return found
     # Its strings are of a class of their own, with a dict each: twice the size, for ten thousand nodes.
-    return (
-        ua.NodeId(str(found.Identifier), found.NamespaceIndex) if isinstance(found.Identifier, str) else found
-    )
+    plain: Any = str(found.Identifier)
+    return ua.NodeId(plain, found.NamespaceIndex)
 
 
 def namespace_index(session: Session, namespace: str | int) -> int | Problem:
