@@ -20,12 +20,14 @@ from ingest_service.routes import (
     known,
     message_of,
     own_page,
+    reader,
     service_of,
 )
 from ingest_service.routes.users import too_many
 
 router = APIRouter(tags=["session"])
 Known = Annotated[Identity, Depends(known)]
+Reader = Annotated[Identity, Depends(reader)]
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,8 +76,8 @@ async def post_session(request: Request) -> Response:
 
 
 @router.get("/v1/session", responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}})
-async def get_session(request: Request, identity: Known) -> Response:
-    """Tell who is logged in; ``user`` is empty and ``ends_at`` null for a token."""
+async def get_session(request: Request, identity: Reader) -> Response:
+    """Tell who is logged in; ``user`` is empty and ``ends_at`` null for a token, and for anybody where reading is open."""
     ends_at = None
     if identity.user:
         session = await service_of(request).authenticator.session(

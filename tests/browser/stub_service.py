@@ -27,6 +27,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 
+_COOKIE = "a-session-of-the-stub"
 History = Callable[[str, str, int, int, int], dict[str, list[Any]] | None]
 """(asset, signal, from ms, to ms, points) -> bucket columns, or None for a series without history."""
 
@@ -70,9 +71,20 @@ def _columns(values: dict[int, tuple[int, Any, int]]) -> dict[str, list[Any]]:
 class StubService:
     """One service on one loopback port, which it keeps over `kill` and `start`."""
 
-    def __init__(self, plant: Plant, *, token: str | None = None, history: History | None = None) -> None:
+    def __init__(
+        self,
+        plant: Plant,
+        *,
+        token: str | None = None,
+        user: tuple[str, str] | None = None,
+        history: History | None = None,
+    ) -> None:
         self.plant = plant
         self.token = token
+        self.user = user
+        """Name and password of the only one who may sign in."""
+        self.signed_in = False
+        self.logins: list[dict[str, str]] = []
         self.history: History = history or (lambda *_: None)
         self.silent = False
         """Connections stay open and say nothing more, not even a ping."""
@@ -159,14 +171,46 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if not url.path.startswith("/v1/"):
             self._page(url.path)
-        elif self.stub.token is not None and self.headers.get("Authorization") != f"Bearer {self.stub.token}":
+        elif not self._is_known():
             self._answer(401, "application/json", b"{}")
         elif url.path == "/v1/live":
             self._live()
+        elif url.path == "/v1/session":
+            self._answer(200, "application/json", json.dumps(self._session()).encode())
         elif url.path == "/v1/samples":
             self._samples(parse_qs(url.query))
         else:
             self._answer(404, "application/json", b"{}")
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.stub.logins.append(body)
+        if self.headers.get("X-Shopfloor-Request") is None or self.path != "/v1/session":
+            self._answer(403, "application/json", b"{}")
+        elif (body["user"], body["password"]) != self.stub.user:
+            self._answer(401, "application/json", b"{}")
+        else:
+            self.stub.signed_in = True
+            cookie = {"Set-Cookie": f"shopfloor={_COOKIE}; HttpOnly; SameSite=strict; Path=/"}
+            self._answer(200, "application/json", json.dumps(self._session()).encode(), cookie)
+
+    def do_DELETE(self) -> None:
+        self.stub.signed_in = False
+        self._answer(204, "application/json", b"")
+
+    def _is_known(self) -> bool:
+        if self.stub.token is None and self.stub.user is None:
+            return True
+        if self.stub.token is not None and self.headers.get("Authorization") == f"Bearer {self.stub.token}":
+            return True
+        return self._has_session()
+
+    def _has_session(self) -> bool:
+        return self.stub.signed_in and f"shopfloor={_COOKIE}" in self.headers.get("Cookie", "")
+
+    def _session(self) -> dict[str, Any]:
+        name = self.stub.user[0] if self.stub.user and self.stub.signed_in else ""
+        return {"user": name, "role": "viewer", "asset": "", "ends_at": None}
 
     def _page(self, path: str) -> None:
         file = (DIST / (path.lstrip("/") or "index.html")).resolve()

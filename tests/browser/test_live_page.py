@@ -218,13 +218,35 @@ async def test_hostile_texts_are_inert(services: Services, open_page: OpenPage) 
     assert watched.unexpected() == []
 
 
+async def test_a_user_signs_in_stays_in_and_signs_out(services: Services, open_page: OpenPage) -> None:
+    service = services(stub_plant.plant(), user=("anna", "seven words are long"), history=stub_plant.history)
+    watched = await open_page(service)
+    page = watched.page
+    await page.get_by_label("User", exact=True).fill("anna")
+    await page.get_by_label("Password", exact=True).fill("wrong")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("login")).to_contain_text("do not belong together")
+    await page.get_by_label("Password", exact=True).fill("seven words are long")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("site-tile")).to_have_count(3)
+    assert [login["password"] for login in service.logins] == ["wrong", "seven words are long"]
+    # No script can read the session, and nothing of it stays where one could.
+    assert await page.evaluate("document.cookie + JSON.stringify(sessionStorage)") == "{}"
+    await page.reload()
+    await expect(page.get_by_test_id("sign-out")).to_contain_text("anna")
+    await page.get_by_test_id("sign-out").click()
+    await expect(page.get_by_test_id("login")).to_be_visible()
+    assert not service.signed_in
+    assert watched.unexpected("401") == []
+
+
 async def test_401_asks_for_a_token_and_keeps_it_for_the_tab(services: Services, open_page: OpenPage) -> None:
     service = services(stub_plant.plant(), token="viewer-token-1", history=stub_plant.history)
     watched = await open_page(service)
     page = watched.page
     prompt = page.get_by_test_id("token-prompt")
     await expect(prompt).to_be_visible()
-    await expect(page.get_by_label("Viewer token", exact=True)).to_be_focused()
+    await expect(page.get_by_label("User", exact=True)).to_be_focused()
     await page.get_by_label("Viewer token", exact=True).fill("wrong")
     await page.keyboard.press("Enter")
     await expect(prompt).to_contain_text("not accepted")

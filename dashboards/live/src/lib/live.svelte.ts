@@ -4,7 +4,8 @@ import { serverClock } from "./clock.ts";
 import { openConnection, type Connection } from "./connection.ts";
 import { Keyed } from "./keyed.svelte.ts";
 import { applyEvent, changesBetween, emptyPlant, noChanges, resumedPlant, seriesKey, type Plant } from "./plant.ts";
-import { keepViewerToken, viewerToken } from "./token.ts";
+import { currentSession, signOut } from "./session.ts";
+import { forgetViewerToken, keepViewerToken, viewerToken } from "./token.ts";
 import type { Agent, LiveEvent, Machine, Series, Site, Value } from "./types.ts";
 
 export type Phase = "connecting" | "live" | "lost" | "refused";
@@ -16,6 +17,8 @@ class Live {
   phase = $state<Phase>("connecting");
   /** 401 or 403 while `phase` is `refused`. */
   refusedStatus = $state(0);
+  /** Who is signed in with a password; empty for nobody. */
+  user = $state("");
   /** Whether there was a whole snapshot: before it, nothing can be said about what exists. */
   ready = $state(false);
   /** The service's time, ms; ticks every second. */
@@ -83,6 +86,19 @@ class Live {
     this.#connection?.hurry();
   }
 
+  /** Use the session of that user, which the browser has the cookie of, from now on. */
+  signedIn(user: string): void {
+    forgetViewerToken();
+    this.user = user;
+    this.phase = "connecting";
+    this.#connection?.hurry();
+  }
+
+  /** End the session; the page begins anew, without what it has shown. */
+  async signOut(): Promise<void> {
+    if (await signOut()) window.location.reload();
+  }
+
   /** The service's time, ms, at this moment; not reactive. */
   serviceNow(): number {
     return this.#clock.now();
@@ -129,9 +145,15 @@ class Live {
     this.#incoming = null;
     this.#draw();
     this.phase = "live";
+    if (!this.ready && viewerToken() === null && this.user === "") void this.#learnUser();
     this.ready = true;
     this.generation += 1;
     this.#tick();
+  }
+
+  async #learnUser(): Promise<void> {
+    const session = await currentSession();
+    if (session !== null && this.user === "") this.user = session.user;
   }
 
   #lose(phase: "lost" | "refused"): void {

@@ -6,6 +6,10 @@ export function viewerToken(): string | null {
   return sessionStorage.getItem(KEY);
 }
 
+export function forgetViewerToken(): void {
+  sessionStorage.removeItem(KEY);
+}
+
 export function keepViewerToken(token: string): void {
   sessionStorage.setItem(KEY, token);
 }
