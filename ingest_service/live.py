@@ -39,9 +39,21 @@ class Viewer:
         self._wake = asyncio.Event()
         self._closed = False
 
-    def offer(self, changes: Changes) -> None:
-        """Give it news; never waits."""
-        self._pending = changes if self._pending is None else self._pending.merged(changes)
+    def offer(self, changes: Changes, merged: dict[Changes, Changes]) -> None:
+        """Give it news; never waits.
+
+        Args:
+            changes: the news.
+            merged: what earlier news became together with these: viewers that wait for the same get the same, so that
+                it is encoded once for all of them. A service that is late is not made later by being so.
+        """
+        pending = self._pending
+        if pending is None:
+            self._pending = changes
+        else:
+            if pending not in merged:
+                merged[pending] = pending.merged(changes)
+            self._pending = merged[pending]
         self._wake.set()
 
     def close(self) -> None:
@@ -125,8 +137,9 @@ class LiveHub:
         self._renewed.clear()
         self._beginnings.clear()
         self._past.note(changes, known)
+        merged: dict[Changes, Changes] = {}
         for viewer in self._viewers:
-            viewer.offer(changes)
+            viewer.offer(changes, merged)
 
     def renew(self, ids: Iterable[int]) -> None:
         """Announce series again with the next tick: their units have changed."""

@@ -149,6 +149,26 @@ def test_a_tick_is_encoded_once_for_all_viewers_of_a_scope() -> None:
     ]
 
 
+async def test_what_late_viewers_have_missed_is_encoded_once_for_all_of_them() -> None:
+    plant = Plant()
+    plant.put(IMM, "x", 0)
+    streams = [plant.hub.watch(("acme",)) for _ in range(3)]
+    for stream in streams[:2]:
+        await anext(stream)
+    for value in (1, 2):
+        plant.put(IMM, "x", value)
+        plant.tick()
+    await anext(streams[2])
+    plant.put(IMM, "x", 3)
+    plant.tick()
+    first, second, third = [await anext(stream) for stream in streams]
+    assert first is second
+    assert dict(events(first))["values"]["v"] == [3]
+    assert dict(events(third))["values"]["v"] == [3]
+    for stream in streams:
+        await stream.aclose()
+
+
 async def test_the_start_of_a_viewer_and_its_end() -> None:
     plant = Plant()
     plant.heartbeat()
