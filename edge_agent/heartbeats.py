@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from typing import Never
 
 from edge_agent.delivery import Delivery
 from edge_agent.reports import Reports
+from edge_agent.trouble import Trouble
 from edge_agent.uplink import HttpUplink
 from shopfloor import memory
 from shopfloor.errors import UplinkUnavailable
-from shopfloor.messages import SeriesDeclaration
+from shopfloor.messages import HeartbeatReply, SeriesDeclaration
+
+log = logging.getLogger(__name__)
 
 
 class Heartbeats:
@@ -21,6 +25,7 @@ class Heartbeats:
     def __init__(self, reports: Reports, uplink: HttpUplink, delivery: Delivery) -> None:
         self._reports, self._uplink, self._delivery = reports, uplink, delivery
         self._declared: Sequence[tuple[SeriesDeclaration, ...]] = ()
+        self._outside = Trouble(log, "the service")
 
     async def run(self) -> Never:
         """Send them for ever."""
@@ -35,6 +40,7 @@ class Heartbeats:
         reports, delivery = self._reports, self._delivery
         try:
             reply = await self._uplink.send_heartbeat(reports.heartbeat())
+            self._note(reply)
             known = reports.known_series()
             # A source that learns of its series from what it meets has more to say as time goes by.
             if reply.declarations_wanted or known != self._declared:
@@ -48,3 +54,13 @@ class Heartbeats:
             delivery.heartbeat_sent()
         except UplinkUnavailable as error:
             delivery.heartbeat_failed(error)
+
+    def _note(self, reply: HeartbeatReply) -> None:
+        if reply.outside:
+            named = ", ".join(reply.outside[:3])
+            self._outside.met(
+                f"takes no word about {len(reply.outside)} assets, such as {named}: the token does not reach them",
+                kind=named,
+            )
+        else:
+            self._outside.over("takes word about all assets again")

@@ -121,6 +121,9 @@ def _agents(arguments: argparse.Namespace, client: ServiceClient) -> int:
         "sources",
     ]
     print("\n".join(table(titles, rows, giving=1, width=150)))
+    for one in answer["agents"]:
+        if one["outside"]:
+            print(f"{one['id']} speaks for what its token does not reach: {', '.join(one['outside'])}")
     return 0
 
 

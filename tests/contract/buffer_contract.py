@@ -84,6 +84,7 @@ class BufferContract:
             buffer.commit(first.stream_id, 2)
         buffer.commit(first.stream_id, 1)
         buffer.commit("unknown", 99)
+        assert buffer.stats().pending == ((first.stream_id, 3, 3),)
         rest = buffer.peek(10)
         assert rest is not None
         assert (rest.first_seq, rest.block.source_time.tolist()) == (3, [3])
