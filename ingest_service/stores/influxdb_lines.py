@@ -101,14 +101,14 @@ def chunks_of(lines: pa.StringArray, most: int) -> list[tuple[int, int, memoryvi
     ]
 
 
-def value_field(value: Float64) -> list[Any]:
-    """Return the parts of the field ``value`` with a comma after it; nothing for NaN."""
+def value_field(value: Float64, end: str = ",") -> list[Any]:
+    """Return the parts of the field ``value`` and what follows it; nothing for NaN."""
     text = pc.cast(pa.array(value), pa.string())
     filled = ~np.isnan(value)
     if filled.all():
-        return ["value=", text, ","]
+        return ["value=", text, end]
     mask = pa.array(filled)
-    return [pc.if_else(mask, "value=", ""), pc.if_else(mask, text, ""), pc.if_else(mask, ",", "")]
+    return [pc.if_else(mask, "value=", ""), pc.if_else(mask, text, ""), pc.if_else(mask, end, "")]
 
 
 def few(column: npt.NDArray[Any], spell: Callable[[int], str]) -> Any:

@@ -32,6 +32,7 @@ _DAY_NS: Final = 86_400 * 10**9
 _AHEAD_NS: Final = _DAY_NS
 """Further ahead a sample stays in the PlantStore: the server drops what lies two days ahead (-futureRetention)."""
 _EXACT: Final = 2**53
+_NO_TIMES: Final = np.empty(0, np.int64)
 _WINDOW_NS: Final = 60 * 10**9
 _WIDER: Final = 8
 """A span is read in windows, each so many times as wide as the one before."""
@@ -173,8 +174,10 @@ class VictoriaMetrics:
 
 
 def _block(key: SeriesKey, fields: dict[str, Columns]) -> SampleBlock:
-    """Join the fields of a series; each point has a quality, and the other fields only where they say something."""
-    ms, quality = fields["quality"] if "quality" in fields else (np.empty(0, np.int64), np.empty(0))
+    """Join the fields of a series; each point has a value or a quality."""
+    ms = np.unique(
+        np.concatenate([fields[name][0] for name in ("value", "quality") if name in fields] or [_NO_TIMES])
+    )
 
     def field(name: str, otherwise: float) -> npt.NDArray[np.float64]:
         column = np.full(len(ms), otherwise, np.float64)
@@ -192,7 +195,7 @@ def _block(key: SeriesKey, fields: dict[str, Columns]) -> SampleBlock:
         source,
         source + field("delay", 0).astype(np.int64),
         _valued(field("value", np.nan), field("rest", 0), field("sign", 1)),
-        quality.astype(np.uint8),
+        field("quality", 0).astype(np.uint8),
         field("status", 0).astype(np.uint32),
     )
 

@@ -1,6 +1,6 @@
 """Samples as VictoriaMetrics takes them: line protocol in milliseconds, each field a metric of numbers.
 
-``sample_value`` (absent for null), ``sample_quality`` (always), and where they are not 0 ``sample_status``, ``sample_ns``
+``sample_value`` (absent for null), and where they are not 0 ``sample_quality`` (always for null), ``sample_status``, ``sample_ns``
 (what the millisecond leaves of the source time), ``sample_delay`` (received time minus source time, ns) and ``sample_rest``
 (what eleven decimal digits leave of the value: of a fraction the server keeps twelve, and not always). ``sample_sign`` is -1
 for a negative zero.
@@ -22,6 +22,7 @@ _DIGITS: Final = 11
 _EXACT_POWER: Final = 22
 """Powers of ten up to this one are exact as float64."""
 _MS: Final = 1_000_000
+_NULL: Final = 256
 
 
 def encode(prefixes: pa.StringArray, block: SampleBlock) -> pa.StringArray:
@@ -30,8 +31,8 @@ def encode(prefixes: pa.StringArray, block: SampleBlock) -> pa.StringArray:
     value, rest = split(block.value)
     return pc.binary_join_element_wise(
         prefixes,
-        *value_field(value),
-        few(block.quality, lambda number: f"quality={number}"),
+        *value_field(value, ""),
+        few(block.quality + np.isnan(value) * np.uint16(_NULL), _quality),
         few(block.status, lambda number: f",status={number}" if number else ""),
         *_unless_zero("ns", block.source_time - ms * _MS),
         *_unless_zero("delay", block.received_time - block.source_time),
@@ -57,6 +58,13 @@ def split(value: Float64) -> tuple[Float64, Float64]:
     head = np.where(possible, np.rint(np.where(possible, value, 0) * scale) / scale, value)
     rest = np.where(possible, np.where(possible, value, 0) - np.where(possible, head, 0), 0)
     return head, rest
+
+
+def _quality(number: int) -> str:
+    """Return the field of a quality; the only one of a null, where it is marked as such."""
+    if number >= _NULL:
+        return f"quality={number - _NULL}"
+    return f",quality={number}" if number else ""
 
 
 def _unless_zero(name: str, column: Int64 | Float64) -> list[Any]:

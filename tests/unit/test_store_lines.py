@@ -50,9 +50,7 @@ def test_lines_for_victoriametrics() -> None:
         (), [0, 0], [5_000_007, 6_000_000], [5_000_000, 6_000_000], [1 / 3, np.nan], [0, 2], [0, 7]
     )
     lines = encode(LineEncoder().prefixes(KEYS, np.ones(2, np.uint32)), block).to_pylist()
-    assert lines[0] == (
-        f"sample,{IMM_TAGS} value=0.33333333333,quality=0,ns=7,delay=-7,rest=3.33333360913457e-12 5\n"
-    )
+    assert lines[0] == (f"sample,{IMM_TAGS} value=0.33333333333,ns=7,delay=-7,rest=3.33333360913457e-12 5\n")
     assert lines[1] == f"sample,{IMM_TAGS} quality=2,status=7 6\n"
 
 
