@@ -73,6 +73,10 @@ class UplinkConfig(ConfigModel):
     """Token of role ``agent``: ``file:PATH`` or ``${ENVIRONMENT_VARIABLE}``."""
     ca_file: FilePath | None = None
     """Certificate authority of the service, PEM; the system's own where omitted."""
+    cert: FilePath | None = None
+    """Certificate of this agent, PEM, where the service asks for one; read when the agent starts."""
+    key: FilePath | None = None
+    """Private key of ``cert``, PEM."""
     allow_insecure_token: bool = False
     """Send the token over plain http to another machine all the same."""
     timeout_s: float = Field(default=15.0, gt=0, le=300)
@@ -85,6 +89,12 @@ class UplinkConfig(ConfigModel):
     """Share of the link that old data may use while it drains beside live data, 0 to 1."""
     heartbeat_s: float = Field(default=2.0, ge=0.5, le=5)
     """Interval of heartbeats, in seconds; the service reports "no contact" after 10 s without one."""
+
+    @model_validator(mode="after")
+    def _certificate_has_a_key(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key belong together: give both or neither")
+        return self
 
     @model_validator(mode="after")
     def _token_stays_secret(self) -> Self:

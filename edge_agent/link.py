@@ -10,17 +10,19 @@ from edge_agent.delivery import Delivery, DeliveryLimits
 from edge_agent.heartbeats import Heartbeats
 from edge_agent.intake import BufferThread, Intake
 from edge_agent.reports import Reports
-from edge_agent.uplink import AiohttpExchange, Answer, HttpUplink
+from edge_agent.uplink import AiohttpExchange, Answer, HttpUplink, client_context
 
 
 def connect_uplink(config: Config) -> AiohttpExchange:
-    """Return the way to the configured service; nothing is sent yet. Raises OSError for a ``ca_file`` of no use."""
+    """Return the way to the configured service; nothing is sent yet. Raises OSError for a certificate of no use."""
     uplink = config.uplink
     return AiohttpExchange(
         uplink.url,
         uplink.token.get_secret_value(),
         timeout_s=uplink.timeout_s,
-        ca_file=str(uplink.ca_file) if uplink.ca_file else None,
+        tls=client_context(uplink.ca_file, uplink.cert, uplink.key)
+        if uplink.url.startswith("https:")
+        else None,
     )
 
 
@@ -99,4 +101,4 @@ class Link:
 
 
 def _way(uplink: UplinkConfig) -> tuple[object, ...]:
-    return uplink.url, uplink.token, uplink.ca_file, uplink.timeout_s
+    return uplink.url, uplink.token, uplink.ca_file, uplink.cert, uplink.key, uplink.timeout_s

@@ -10,6 +10,7 @@ import email.utils
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import aiohttp
@@ -86,21 +87,38 @@ Exchange = Callable[[str, str, bytes, str], Awaitable[Answer]]
 """Method, path, body, media type; raises UplinkUnavailable where nothing came back."""
 
 
+def client_context(ca_file: Path | None, cert: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """Return how TLS is spoken with the service.
+
+    Args:
+        ca_file: authority of the service; the system's own without one.
+        cert: certificate that the agent shows; None for none.
+        key: its private key.
+
+    Raises:
+        OSError: a file can't be read, is no certificate, or the two do not belong together; it names which.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except OSError as error:
+        # A file that is not there, or holds no certificate; ssl does not say which one.
+        raise OSError(f"{ca_file or 'certificates of the system'}: {error}") from error
+    if cert is not None:
+        try:
+            context.load_cert_chain(cert, key)
+        except OSError as error:
+            raise OSError(f"{cert} and {key}: {error}") from error
+    return context
+
+
 class AiohttpExchange:
     """An Exchange with one service over HTTP(S), with one bearer token."""
 
-    def __init__(self, url: str, token: str, *, timeout_s: float, ca_file: str | None = None) -> None:
-        """Needs a running event loop; raises OSError where ``ca_file`` can't be used."""
+    def __init__(self, url: str, token: str, *, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
+        """Needs a running event loop; ``tls`` is for https, the system's authorities without it."""
         self._url = url
-        secure: ssl.SSLContext | bool = True
-        if url.startswith("https:"):
-            try:
-                secure = ssl.create_default_context(cafile=ca_file)
-            except OSError as error:
-                # A file that is not there, or holds no certificate; ssl does not say which one.
-                raise OSError(f"{ca_file or 'certificates of the system'}: {error}") from error
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=4, ssl=secure, keepalive_timeout=30.0),
+            connector=aiohttp.TCPConnector(limit=4, ssl=tls or True, keepalive_timeout=30.0),
             timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, 5.0)),
             headers={"authorization": f"Bearer {token}", "user-agent": "shopfloor-edge"},
             auto_decompress=False,

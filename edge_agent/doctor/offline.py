@@ -105,6 +105,8 @@ def _certificates(config: Config) -> Iterator[Finding]:
 def _named_certificates(config: Config) -> Iterator[Finding]:
     if config.uplink.ca_file is not None:
         yield look_at_certificates("uplink.ca_file", config.uplink.ca_file)
+    if config.uplink.cert is not None and config.uplink.key is not None:
+        yield from look_at_pair("uplink", config.uplink.cert, config.uplink.key)
     for entry in config.sources:
         name = entry.settings.name
         if entry.opcua is not None:

@@ -16,7 +16,7 @@ from edge_agent.agent import connect_uplink
 from edge_agent.config import Config, is_loopback
 from edge_agent.doctor import Finding, failure, ok, warning
 from edge_agent.doctor.certificates import SOON
-from edge_agent.uplink import Answer, HttpUplink, NotAuthorised
+from edge_agent.uplink import Answer, HttpUplink, NotAuthorised, client_context
 from shopfloor.asset import parse_asset
 from shopfloor.errors import UplinkUnavailable
 from shopfloor.messages import TokenInfo
@@ -33,7 +33,7 @@ async def look_at_uplink(config: Config, clock: Callable[[], int] = time.time_ns
     try:
         exchange = connect_uplink(config)
     except OSError as error:
-        return [failure(f"uplink.ca_file: {error}", "name a PEM file that can be read")]
+        return [failure(f"uplink certificates: {error}", "name PEM files that can be read")]
     try:
         findings = await _transport(config)
         before = clock()
@@ -64,9 +64,9 @@ async def _transport(config: Config) -> list[Finding]:
 
 
 async def _certificate(host: str, port: int, config: Config) -> Finding:
-    ca = config.uplink.ca_file
+    uplink = config.uplink
     try:
-        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+        context = client_context(uplink.ca_file, uplink.cert, uplink.key)
         async with asyncio.timeout(config.uplink.timeout_s):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
     except ssl.SSLCertVerificationError as error:

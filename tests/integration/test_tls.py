@@ -15,12 +15,14 @@ import httpx
 import pytest
 import uvloop
 
+from edge_agent.uplink import AiohttpExchange, client_context
 from ingest_service.access import passwords, users
 from ingest_service.access.config import TlsConfig
 from ingest_service.auth import Role, create_token
 from ingest_service.certificates import Certificates
 from ingest_service.config import IngestConfig
 from ingest_service.server import Server, make_server
+from shopfloor.errors import UplinkUnavailable
 from tests.integration.tls_files import Authority
 
 
@@ -95,6 +97,34 @@ async def test_where_certificates_are_required_nobody_else_gets_as_far_as_a_requ
         for context in (authority.client(), authority.client(foreign)):
             with pytest.raises(httpx.TransportError):
                 await one.get(context, "/healthz", {})
+
+
+async def test_an_agent_shows_its_certificate(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.certificate("gateway")
+    required = {"client_ca": authority.file, "client_certificates": "required"}
+    async with served(authority, **required) as one:
+        text = one.token(Role.AGENT, "gateway")["Authorization"].removeprefix("Bearer ")
+        for shown, answered in (
+            (client_context(authority.file, cert, key), True),
+            (client_context(authority.file), False),
+        ):
+            exchange = AiohttpExchange(one.base_url, text, timeout_s=30, tls=shown)
+            try:
+                if answered:
+                    assert (await exchange("GET", "/v1/token", b"", "application/json")).status == 200
+                else:
+                    with pytest.raises(UplinkUnavailable):
+                        await exchange("GET", "/v1/token", b"", "application/json")
+            finally:
+                await exchange.close()
+    for files in (
+        (tmp_path / "gone.pem",),
+        (None, key, key),
+        (None, cert, authority.certificate("other")[1]),
+    ):
+        with pytest.raises(OSError, match=r"gone\.pem|gateway\.key|gateway\.crt"):
+            client_context(*files)
 
 
 async def test_new_certificates_hold_for_new_connections_and_cut_no_old_one(tmp_path: Path) -> None:
