@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import duckdb
-import numpy as np
 
 from ingest_service.stores import (
     Admitted,
@@ -56,9 +55,8 @@ from ingest_service.stores.duckdb_schema import (
     shrink,
 )
 from ingest_service.stores.duckdb_writer import Writer
-from ingest_service.stores.latest import TOLERANCE_NS, LatestTable
+from ingest_service.stores.latest import TOLERANCE_NS, LatestTable, latest_of
 from ingest_service.stores.series import SeriesIndex
-from shopfloor.block import NO_TEXT, SampleBlock
 from shopfloor.errors import StoreUnavailable
 
 Arguments = ParamSpec("Arguments")
@@ -179,44 +177,28 @@ class DuckDBStore:
 
     async def series(self, selector: Selector) -> Sequence[SeriesInfo]:
         """See `SampleStore.series`."""
-        return self.index.select(selector)
+        return await self._selected(selector)
 
     async def latest(self, selector: Selector) -> Raw:
         """See `SampleStore.latest`."""
-        chosen = self.index.select(selector)
-        newest = self.newest.of(np.array([one.id for one in chosen], dtype=np.int64))
-        by_id = {one.id: one for one in chosen}
-        series = tuple(by_id[number] for number in newest.series_id.tolist())
-        rows = {number: row for row, number in enumerate(newest.series_id.tolist())} if newest.text else {}
-        n = len(series)
-        block = SampleBlock(
-            tuple(one.key for one in series),
-            np.arange(n, dtype=np.uint32),
-            newest.source_time,
-            newest.received_time,
-            newest.value,
-            newest.quality,
-            np.zeros(n, np.uint32),
-            {rows[number]: text for number, text in newest.text.items()} or NO_TEXT,
-        )
-        return Raw(series, block, truncated=False)
+        return await asyncio.to_thread(latest_of, self.index, self.newest, selector)
 
     async def read(
         self, selector: Selector, span: TimeSpan, limit: int, after: Position | None = None
     ) -> Raw:
         """See `SampleStore.read`."""
         return await self._query(
-            reader.read_samples, self._files, self.index.select(selector), span, limit, after
+            reader.read_samples, self._files, await self._selected(selector), span, limit, after
         )
 
     async def downsample(self, selector: Selector, grid: Grid, limit: int) -> Buckets:
         """See `SampleStore.downsample`."""
-        return await self._query(downsample, self._files, self.index.select(selector), grid, limit)
+        return await self._query(downsample, self._files, await self._selected(selector), grid, limit)
 
     async def before(self, selector: Selector, at_ns: int, within_ns: int) -> Raw:
         """See `SampleStore.before`."""
         return await self._query(
-            reader.read_before, self._files, self.index.select(selector), at_ns, within_ns
+            reader.read_before, self._files, await self._selected(selector), at_ns, within_ns
         )
 
     async def runs(self, stream_id: str) -> Sequence[Run]:
@@ -278,6 +260,10 @@ class DuckDBStore:
         self._readers.shutdown()
         with self._lock:
             self._connection.close()
+
+    async def _selected(self, selector: Selector) -> list[SeriesInfo]:
+        # A selector that is new is held against every series: too long for the event loop.
+        return await asyncio.to_thread(self.index.select, selector)
 
     async def _query(
         self,

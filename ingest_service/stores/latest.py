@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ingest_service.stores import Committed
-from shopfloor.block import Float64, Int64, UInt8
+from ingest_service.stores import Committed, Raw, Selector
+from ingest_service.stores.series import SeriesIndex
+from shopfloor.block import NO_TEXT, Float64, Int64, SampleBlock, UInt8
 
 TOLERANCE_NS: Final = 60 * 1_000_000_000
 _MAX: Final = 2**63 - 1
@@ -115,3 +116,24 @@ class LatestTable:
         for name in ("_source", "_received", "_quality", "_is_text", "_dirty"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros(more, column.dtype)]))
+
+
+def latest_of(index: SeriesIndex, table: LatestTable, selector: Selector) -> Raw:
+    """Return the newest sample of each series that a selector means; from any thread."""
+    chosen = index.select(selector)
+    newest = table.of(np.array([one.id for one in chosen], dtype=np.int64))
+    by_id = {one.id: one for one in chosen}
+    series = tuple(by_id[number] for number in newest.series_id.tolist())
+    rows = {number: row for row, number in enumerate(newest.series_id.tolist())} if newest.text else {}
+    n = len(series)
+    block = SampleBlock(
+        tuple(one.key for one in series),
+        np.arange(n, dtype=np.uint32),
+        newest.source_time,
+        newest.received_time,
+        newest.value,
+        newest.quality,
+        np.zeros(n, np.uint32),
+        {rows[number]: text for number, text in newest.text.items()} or NO_TEXT,
+    )
+    return Raw(series, block, truncated=False)

@@ -29,14 +29,13 @@ from ingest_service.stores import (
     TimeSpan,
     Watermark,
 )
-from ingest_service.stores.latest import LatestTable
+from ingest_service.stores.latest import LatestTable, latest_of
 from ingest_service.stores.series import SeriesIndex
 from ingest_service.stores.server_ledger import ServerLedger
 from ingest_service.stores.server_live import Follower, with_texts
 from ingest_service.stores.server_points import PointStore
 from ingest_service.stores.server_reader import Reader
 from ingest_service.stores.server_writer import Writer
-from shopfloor.block import NO_TEXT, SampleBlock
 from shopfloor.errors import StoreUnavailable
 
 Arguments = ParamSpec("Arguments")
@@ -131,42 +130,26 @@ class ServerStore:
 
     async def series(self, selector: Selector) -> Sequence[SeriesInfo]:
         """See `SampleStore.series`."""
-        return self.index.select(selector)
+        return await self._selected(selector)
 
     async def latest(self, selector: Selector) -> Raw:
         """See `SampleStore.latest`."""
-        chosen = self.index.select(selector)
-        newest = self.newest.of(np.array([one.id for one in chosen], dtype=np.int64))
-        by_id = {one.id: one for one in chosen}
-        series = tuple(by_id[number] for number in newest.series_id.tolist())
-        rows = {number: row for row, number in enumerate(newest.series_id.tolist())} if newest.text else {}
-        n = len(series)
-        block = SampleBlock(
-            tuple(one.key for one in series),
-            np.arange(n, dtype=np.uint32),
-            newest.source_time,
-            newest.received_time,
-            newest.value,
-            newest.quality,
-            np.zeros(n, np.uint32),
-            {rows[number]: text for number, text in newest.text.items()} or NO_TEXT,
-        )
-        return Raw(series, block, truncated=False)
+        return await asyncio.to_thread(latest_of, self.index, self.newest, selector)
 
     async def read(
         self, selector: Selector, span: TimeSpan, limit: int, after: Position | None = None
     ) -> Raw:
         """See `SampleStore.read`."""
-        return await self._query(self._reader.read, self.index.select(selector), span, limit, after)
+        return await self._query(self._reader.read, await self._selected(selector), span, limit, after)
 
     async def downsample(self, selector: Selector, grid: Grid, limit: int) -> Buckets:
         """See `SampleStore.downsample`."""
-        return await self._query(self._reader.downsample, self.index.select(selector), grid, limit)
+        return await self._query(self._reader.downsample, await self._selected(selector), grid, limit)
 
     async def before(self, selector: Selector, at_ns: int, within_ns: int) -> Raw:
         """See `SampleStore.before`."""
         span = TimeSpan(max(-(2**63), at_ns - within_ns), at_ns)
-        return await self._query(self._reader.before, self.index.select(selector), span)
+        return await self._query(self._reader.before, await self._selected(selector), span)
 
     async def runs(self, stream_id: str) -> Sequence[Run]:
         """See `SampleStore.runs`."""
@@ -196,6 +179,10 @@ class ServerStore:
             self._follower.close()
         self._readers.shutdown()
         self._points.close()
+
+    async def _selected(self, selector: Selector) -> list[SeriesInfo]:
+        # A selector that is new is held against every series: too long for the event loop.
+        return await asyncio.to_thread(self.index.select, selector)
 
     async def _query(
         self, function: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
