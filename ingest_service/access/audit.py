@@ -19,6 +19,9 @@ FAILED: Final = "failed"
 _REFUSED_SHARE: Final = 4
 """Refusals may take a quarter of the log: whoever fails to log in all day can't wash out what was done."""
 _SHOWN: Final = 200
+_LONGEST_DETAIL: Final = 2000
+_CUT: Final = 300
+"""Six characters may stand for one of JSON within JSON."""
 
 
 class Act(NamedTuple):
@@ -63,7 +66,7 @@ def record(engine: sa.Engine, act: Act, now: int | None = None) -> None:
         "subject": act.subject[:_SHOWN],
         "outcome": act.outcome,
         "asset": act.asset,
-        "detail": msgspec.json.encode(dict(act.detail)).decode()[:2000],
+        "detail": _detail(act.detail),
     }
     with engine.begin() as connection:
         connection.execute(table.insert().values(values))
@@ -111,6 +114,11 @@ def prune(engine: sa.Engine, *, most: int, oldest: int) -> int:
             if last is not None:
                 deleted += connection.execute(table.delete().where(what, table.c.audit_id <= last)).rowcount
     return deleted
+
+
+def _detail(detail: Mapping[str, Any]) -> str:
+    text = msgspec.json.encode(dict(detail), enc_hook=str).decode()
+    return text if len(text) <= _LONGEST_DETAIL else msgspec.json.encode({"cut": text[:_CUT]}).decode()
 
 
 def here() -> str:
