@@ -8,17 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_service.line_protocol.lines import MAX_TEXT_BYTES
+from ingest_service.line_protocol.lines import BOOLEANS, MAX_TEXT_BYTES
 from ingest_service.line_protocol.masking import unmasked
 from ingest_service.line_protocol.points import Bool, TooManySamples
 from shopfloor.block import Float64, Int64, UInt8
 
 _EQUALS, _COMMA, _PLUS, _QUOTE = b'=,+"'
 _FLOAT, _INTEGER, _UNSIGNED, _WORD, _TEXT = range(5)
-_BOOLEANS: Final = {
-    **dict.fromkeys((b"t", b"T", b"true", b"True", b"TRUE"), 1.0),
-    **dict.fromkeys((b"f", b"F", b"false", b"False", b"FALSE"), 0.0),
-}
 _WIDE_NAME_BYTES: Final = 16
 _LEADING_BYTES: Final = np.array(
     [int.from_bytes(b"\xff" * count, "little") for count in range(9)], np.uint64
@@ -167,7 +163,7 @@ def _values(data: UInt8, start: Int64, end: Int64, line: Int64) -> tuple[Float64
     rows = np.flatnonzero(kind == _WORD)
     if len(rows):
         coded = _cut(data, start[rows], end[rows]).dictionary_encode()
-        known = np.array([_BOOLEANS.get(word, np.nan) for word in coded.dictionary.to_pylist()])
+        known = np.array([BOOLEANS.get(word, np.nan) for word in coded.dictionary.to_pylist()])
         value[rows] = known[coded.indices.to_numpy()]
         unknown = np.isnan(value[rows])
         if unknown.any():

@@ -37,7 +37,7 @@ _MEASUREMENT_ESCAPE: Final = re.compile(rb"\\([, ])")
 _TEXT_ESCAPE: Final = re.compile(rb'\\(["\\])')
 _COMMA: Final = re.compile(rb"\\[\s\S]?|,")
 _EQUALS: Final = re.compile(rb"\\[\s\S]?|=")
-_BOOLEANS: Final = {
+BOOLEANS: Final = {
     **dict.fromkeys((b"t", b"T", b"true", b"True", b"TRUE"), 1.0),
     **dict.fromkeys((b"f", b"F", b"false", b"False", b"FALSE"), 0.0),
 }
@@ -198,7 +198,7 @@ def _field(body: bytes, at: int) -> tuple[Field, int]:
 def _number(word: bytes) -> float:
     if not word:
         raise LineFault("missing field value")
-    value = _BOOLEANS.get(word)
+    value = BOOLEANS.get(word)
     if value is not None:
         return value
     if len(word) <= _MAX_NUMBER_BYTES and _FLOAT.fullmatch(word):
