@@ -112,6 +112,12 @@ class AgentBook:
                 agent.clock_offset_ns = row.heartbeat.sent - (row.last_contact or row.heartbeat.sent)
             self._index_sources(agent)
 
+    def take_assets(self, agent_id: str, assets: Iterable[str]) -> None:
+        """Note which assets an agent writes, as another process heard."""
+        for asset in assets:
+            if asset in self._writer or len(self._writer) < _MAX_WRITTEN_ASSETS:
+                self._writer[asset] = agent_id
+
     def take_batch(self, agent_id: str, series: tuple[SeriesKey, ...], asset: str) -> None:
         """Note who writes which assets; ``asset`` is the token's, for an agent that was never heard of."""
         if agent_id not in self._agents and asset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -23,10 +24,15 @@ class Companions:
     """Looks up which agents spoke to other processes. Without other processes it does nothing."""
 
     def __init__(
-        self, plant: PlantStore, book: AgentBook, declare: Callable[[Iterable[SeriesDeclaration]], None]
+        self,
+        plant: PlantStore,
+        book: AgentBook,
+        declare: Callable[[Iterable[SeriesDeclaration]], None],
+        heard: deque[tuple[str, list[str]]],
     ) -> None:
         self.shared = is_shared(plant.engine)
         self._plant = plant
+        self._heard = heard
         self._book = book
         self._declare = declare
 
@@ -34,6 +40,8 @@ class Companions:
         """Take what other processes saved since the last call; raises StoreUnavailable."""
         if not self.shared:
             return
+        while self._heard:
+            self._book.take_assets(*self._heard.popleft())
         known = self._book.last_contacts()
         hashes = self._book.declared_hashes()
         rows = await self._plant.run(_newer, self._plant.engine, known)

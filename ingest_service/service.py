@@ -33,7 +33,7 @@ from ingest_service.plant.leader import Leader
 from ingest_service.plant.store import PlantStore
 from ingest_service.readmission import Readmission
 from ingest_service.stores import Selector, TimeSpan
-from ingest_service.stores.opening import open_store
+from ingest_service.stores.opening import heard_of, open_store
 from shopfloor.asset import AssetPath
 from shopfloor.block import Quality
 from shopfloor.errors import StoreUnavailable
@@ -68,7 +68,7 @@ class Service:
         self.declared = {
             (one.asset, one.signal): (one.unit, one.description) for one in self.plant.load_declarations()
         }
-        self.companions = Companions(self.plant, self.book, self.note_declared)
+        self.companions = Companions(self.plant, self.book, self.note_declared, heard_of(self.store))
         self.leader = Leader(self.plant.engine)
         self.floor = Floor(
             index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -73,6 +74,11 @@ def open_store(
         quarantine=plant.put_quarantine,
         observe_commit=observe_commit,
     )
+
+
+def heard_of(store: ServiceStore) -> deque[tuple[str, list[str]]]:
+    """Return where a store puts what other processes say of agents and the assets that they write."""
+    return store.heard if isinstance(store, ServerStore) else deque()
 
 
 def _points(config: InfluxDBStoreConfig | VictoriaMetricsStoreConfig) -> PointStore:

@@ -31,6 +31,9 @@ _ROW_BYTES: Final = 4 + 8 + 8 + 8 + 1
 _BUDGET: Final = MAX_PAYLOAD * 3 // 4 - 200
 _LONG_TEXT: Final = 1_000
 """Bytes of a text that a notice carries; a longer one is read from the store."""
+_ANNOUNCEMENT: Final = ":"
+"""Begins a payload that says who writes what; base64 has no such character."""
+_ASSETS_BYTES: Final = MAX_PAYLOAD - 300
 _WAIT_S: Final = 0.5
 _AGAIN_S: Final = 1.0
 _log = logging.getLogger(__name__)
@@ -72,6 +75,28 @@ def notices_of(origin: str, rows: Committed, keys: Sequence[SeriesKey], watched:
     return notices
 
 
+def announcements_of(origin: str, agent_id: str, assets: Sequence[str]) -> list[str]:
+    """Return the payloads that tell others which agent writes some assets."""
+    notices: list[str] = []
+    part: list[str] = []
+    size = 0
+    for asset in assets:
+        if size + len(asset) > _ASSETS_BYTES:
+            notices.append(_announce(origin, agent_id, part))
+            part, size = [], 0
+        part.append(asset)
+        size += len(asset) + 3
+    return [*notices, _announce(origin, agent_id, part)] if part else notices
+
+
+def read_announcement(payload: str) -> tuple[str, str, list[str]] | None:
+    """Return origin, agent and assets; None for what is no announcement of ours."""
+    try:
+        return msgspec.json.decode(payload.removeprefix(_ANNOUNCEMENT), type=tuple[str, str, list[str]])
+    except msgspec.MsgspecError:
+        return None
+
+
 def read_notice(payload: str) -> tuple[str, Committed, list[int]] | None:
     """Return a notice's origin, rows, and those whose text has to be read; None for what is no notice of ours."""
     try:
@@ -91,6 +116,10 @@ def read_notice(payload: str) -> tuple[str, Committed, list[int]] | None:
     if any(len(column) != n for column in columns) or (n and not rows.series_id.all()):
         return None
     return notice.origin, rows, [row for row in notice.long_text if 0 <= row < n]
+
+
+def _announce(origin: str, agent_id: str, assets: list[str]) -> str:
+    return _ANNOUNCEMENT + msgspec.json.encode((origin, agent_id, assets)).decode()
 
 
 def _chosen(rows: Committed, keys: Sequence[SeriesKey], watched: frozenset[str]) -> Int64:
@@ -158,6 +187,7 @@ class Follower:
         engine: the database; it is listened to on a connection of the follower's own.
         origin: what marks this process's own notices, which are passed over.
         take: called with the rows of each notice, and the rows whose text has to be read.
+        hear: called with an agent and assets that it writes.
         resume: called when listening has begun again after it was interrupted: what was told meanwhile is lost.
 
     Raises:
@@ -169,11 +199,13 @@ class Follower:
         engine: sa.Engine,
         origin: str,
         take: Callable[[Committed, list[int]], None],
+        hear: Callable[[str, list[str]], None],
         resume: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._origin = origin
         self._take = take
+        self._hear = hear
         self._resume = resume
         self._stop = threading.Event()
         try:
@@ -217,10 +249,18 @@ class Follower:
     def _listen(self, connection: psycopg.Connection[Any]) -> None:
         while not self._stop.is_set():
             for notify in connection.notifies(timeout=_WAIT_S):
-                found = read_notice(notify.payload)
-                if found is None:
-                    _log.warning("a notice that is none of ours came over %s", CHANNEL)
-                elif found[0] != self._origin:
-                    self._take(found[1], found[2])
+                self._read(notify.payload)
                 if self._stop.is_set():
                     return
+
+    def _read(self, payload: str) -> None:
+        if payload.startswith(_ANNOUNCEMENT):
+            heard = read_announcement(payload)
+            if heard is not None and heard[0] != self._origin:
+                self._hear(heard[1], heard[2])
+            return
+        found = read_notice(payload)
+        if found is None:
+            _log.warning("a notice that is none of ours came over %s", CHANNEL)
+        elif found[0] != self._origin:
+            self._take(found[1], found[2])

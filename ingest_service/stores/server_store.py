@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -41,6 +42,7 @@ from shopfloor.errors import StoreUnavailable
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 _READERS = 4
+_HEARD = 10_000
 _ALWAYS = TimeSpan(-(2**63), 2**63 - 1)
 
 
@@ -80,6 +82,8 @@ class ServerStore:
         self.index = SeriesIndex()
         self.newest = LatestTable()
         self.listeners: list[CommitListener] = [self.newest.update]
+        self.heard: deque[tuple[str, list[str]]] = deque(maxlen=_HEARD)
+        """Agents and assets that they write, as other processes tell; whoever wants to know takes them out."""
         self._index_lock = threading.Lock()
         self._telling = threading.Lock()
         origin = secrets.token_hex(8)
@@ -88,7 +92,7 @@ class ServerStore:
         try:
             points.check()
             if self._ledger.shared:
-                self._follower = Follower(engine, origin, self._take, self._restore)
+                self._follower = Follower(engine, origin, self._take, self._hear, self._restore)
             self._restore()
         except BaseException as error:
             self._let_go()
@@ -216,6 +220,9 @@ class ServerStore:
                     texts[row] = text
             rows = with_texts(rows, texts)
         self._tell(rows)
+
+    def _hear(self, agent_id: str, assets: list[str]) -> None:
+        self.heard.append((agent_id, assets))
 
     def _learn(self, highest: int) -> None:
         with self._index_lock:

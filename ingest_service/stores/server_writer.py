@@ -18,7 +18,7 @@ from ingest_service.stores import Admitted, Committed, Outcome, QuarantineSink, 
 from ingest_service.stores.duckdb_group import Plan, plan_batch
 from ingest_service.stores.series import SeriesIndex
 from ingest_service.stores.server_ledger import Claim, Kept, ServerLedger
-from ingest_service.stores.server_live import notices_of
+from ingest_service.stores.server_live import announcements_of, notices_of
 from ingest_service.stores.server_points import PointStore
 from shopfloor.block import Int64, SampleBlock, UInt32, concat
 from shopfloor.errors import StoreUnavailable
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 _OF_ALL: Final = (StoreUnavailable, OperationalError, InterfaceError)
 """Faults that are no batch's own: trying each alone would only take longer."""
 _TRIES: Final = 5
+_ANNOUNCE_S: Final = 30.0
+_ANNOUNCED: Final = 4096
 
 Result = Outcome | StoreUnavailable
 
@@ -80,6 +82,8 @@ class Writer:
         self._origin = origin
         self._tell = tell
         self._watched = watched
+        self._announced: dict[tuple[str, int], tuple[SeriesKey, ...]] = {}
+        self._announced_at = 0.0
         self._quarantine = quarantine
         self._observe_commit = observe_commit
         self._waiting: deque[_Waiting] = deque()
@@ -166,11 +170,7 @@ class Writer:
                 committed = Committed(
                     ids, block.source_time, block.received_time, block.value, block.quality, block.text
                 )
-                notices = (
-                    notices_of(self._origin, committed, self._index.keys, self._watched)
-                    if self._ledger.shared
-                    else []
-                )
+                notices = self._notices(writing, committed) if self._ledger.shared else []
                 claim.settle(self._ledger.engine, writing, kept, notices)
         for stream_id, agent_id in agents.items():
             self.stream_agents.setdefault(stream_id, agent_id)
@@ -178,6 +178,21 @@ class Writer:
             self._tell(committed)
             self._observe_commit(time.perf_counter() - started, len(committed.series_id))
         return [plan.outcome for plan in plans]
+
+    def _notices(self, writing: list[Plan], committed: Committed) -> list[str]:
+        notices = notices_of(self._origin, committed, self._index.keys, self._watched)
+        now = time.monotonic()
+        if now - self._announced_at > _ANNOUNCE_S or len(self._announced) > _ANNOUNCED:
+            # Who began to listen in the meantime hears it then.
+            self._announced.clear()
+            self._announced_at = now
+        for plan in writing:
+            agent_id, table = plan.batch.agent_id, plan.batch.block.series
+            if self._announced.get((agent_id, id(table))) is not table:
+                self._announced[agent_id, id(table)] = table
+                assets = sorted({str(key.asset) for key in table})
+                notices += announcements_of(self._origin, agent_id, assets)
+        return notices
 
     def _join(self, writing: list[Plan]) -> tuple[SampleBlock, UInt32]:
         blocks = [

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from ingest_service.stores import Committed
 from ingest_service.stores.influxdb_lines import LineEncoder, chunks_of, escape_tag, quote_text
-from ingest_service.stores.server_live import MAX_PAYLOAD, notices_of, read_notice
+from ingest_service.stores.server_live import (
+    MAX_PAYLOAD,
+    announcements_of,
+    notices_of,
+    read_announcement,
+    read_notice,
+)
 from ingest_service.stores.server_points import repeated_times
 from ingest_service.stores.victoriametrics_lines import encode, split
 from shopfloor.asset import parse_asset
@@ -107,6 +113,16 @@ def test_notices_hold_the_newest_of_each_series_and_fit(n: int, series: int, tex
         if number not in newest or times[row] >= times[newest[number]]:
             newest[number] = row
     assert {int(one[2]) for one in found} == set(newest.values()) | set(np.flatnonzero(ids == 1).tolist())
+
+
+def test_announcements_fit_and_name_all_assets() -> None:
+    assets = [f"acme/hk01/moulding/cell-{number}/{'m' * 50}" for number in range(500)]
+    payloads = announcements_of("me", "agent" * 12, assets)
+    assert all(len(one) <= MAX_PAYLOAD for one in payloads)
+    read = [read_announcement(one) for one in payloads]
+    assert [asset for one in read if one for asset in one[2]] == assets
+    assert {one[:2] for one in read if one} == {("me", "agent" * 12)}
+    assert read_announcement(":nothing") is None
 
 
 @pytest.mark.parametrize("payload", ["", "hello", "gA==", "kA=="])
