@@ -122,8 +122,8 @@ class EventWriter:
         return b"".join(self._events(changes, scope))
 
     def _events(self, changes: Changes, scope: Scope) -> Iterable[bytes]:
-        if len(changes.new_series):
-            yield self._series_event(changes.new_series, scope)
+        if len(new_series := self._shown(changes.new_series, scope)):
+            yield self._series_event(new_series, scope)
         if len(changes.ids):
             yield self._values_event(changes.ids, scope)
         if machines := self._machines(changes.machines, scope):
