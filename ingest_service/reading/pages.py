@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from ingest_service.stores import Position, Raw, SampleStore, Selector, TimeSpan
 
-PAGE_ROWS = 200_000
+PAGE_ROWS = 1_000_000
 
 
 async def pages(

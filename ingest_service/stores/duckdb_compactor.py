@@ -74,6 +74,7 @@ class Compactor:
         self._ledger_due = time.monotonic() + _LEDGER_S
         self._retention_due = time.monotonic()
         self._waiting = 0
+        self._hurrying = False
         self._thread = threading.Thread(target=self._run, name="sample-store-compactor", daemon=True)
         self._thread.start()
 
@@ -93,15 +94,19 @@ class Compactor:
 
     def settle(self) -> None:
         """Rewrite everything there is: no hot row, one run a day. For the thread itself: see `ask`."""
-        if self._writer.hot_rows:
-            self._writer.begin_generation()
-        while self._absorb_next(everything=True):
-            pass
-        while self._merge_next(everything=True):
-            pass
-        self._expire()
-        self._join_ledger()
-        self._pins.sweep()
+        self._hurrying = True
+        try:
+            if self._writer.hot_rows:
+                self._writer.begin_generation()
+            while self._absorb_next(everything=True):
+                pass
+            while self._merge_next(everything=True):
+                pass
+            self._expire()
+            self._join_ledger()
+            self._pins.sweep()
+        finally:
+            self._hurrying = False
 
     def close(self) -> None:
         """End the thread; what it is at is finished or undone."""
@@ -247,7 +252,12 @@ class Compactor:
         if self._closing:
             raise _Closing("the store is closing")
         share = self._tuning.compaction_share
-        if self._waiting <= 1 and share < 1 and self._writer.hot_rows < self._tuning.hot_rows:
+        if (
+            not self._hurrying
+            and self._waiting <= 1
+            and share < 1
+            and self._writer.hot_rows < self._tuning.hot_rows
+        ):
             time.sleep(min(1.0, worked_s * (1 - share) / share))
 
 
