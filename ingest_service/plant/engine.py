@@ -131,7 +131,7 @@ def _insert(engine: sa.Engine, table: sa.Table) -> postgresql.Insert | sqlite.In
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": 5.0})
+    engine = sa.create_engine(url, connect_args={"timeout": 5.0}, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -149,6 +149,8 @@ def _postgresql(url: sa.URL) -> sa.Engine:
         max_overflow=4,
         # A server that was restarted, or a proxy that closed what was idle, costs no request.
         pool_pre_ping=True,
+        # What a statement is about, hashes and names, belongs into no log.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "application_name": "shopfloor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -263,3 +264,40 @@ async def test_live_events_end_with_the_session(plant: Running, monkeypatch: pyt
             async for _ in chunks:
                 pass
     assert (await plant.client.get("/v1/live")).status_code == 401
+
+
+async def test_no_secret_stands_in_a_log_in_a_database_or_in_an_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    wrong = "a wrong password that somebody may mean for something else"
+    async with running(tmp_path) as plant:
+        assert plant.service.plant.engine.hide_parameters
+        admin = plant.token(Role.ADMIN, "")
+        user = {"name": "anna", "password": PASSWORD, "role": "admin", "asset": ""}
+        assert (await plant.client.post("/v1/users", json=user, headers=admin)).status_code == 201
+        made = await plant.client.post("/v1/tokens", json={"role": "agent", "asset": "acme"}, headers=admin)
+        refused = await log_in(plant, "anna", wrong)
+        assert (await log_in(plant, "anna")).status_code == 200
+        cookie = plant.client.cookies["shopfloor"]
+        broken = await plant.client.post(
+            "/v1/session", content=b'{"user": "anna", "password": "sf_broken', headers=PAGE
+        )
+        secrets = [
+            PASSWORD,
+            wrong,
+            made.json()["token"],
+            cookie,
+            admin["Authorization"].split()[1],
+            "sf_broken",
+        ]
+        paths = ("/v1/audit", "/v1/tokens", "/v1/users", "/metrics")
+        shown = [refused.text, broken.text, *[(await plant.client.get(path)).text for path in paths]]
+    # What the test's own client logs of its headers is its own business.
+    logged = [one.getMessage() for one in caplog.records if not one.name.startswith(("httpx", "httpcore"))]
+    assert logged
+    kept = b"".join(file.read_bytes() for file in (tmp_path / "data").glob("plant.sqlite*"))
+    for secret in secrets:
+        assert not any(secret in line for line in logged), secret
+        assert secret.encode() not in kept
+        assert not any(secret in text for text in shown), secret
