@@ -12,6 +12,7 @@ test("what is not the contract's shape is no event", () => {
     ["values", '{"id":["1"],"t":[1],"v":[1],"q":[0]}'],
     ["hello", '{"now":"soon"}'],
     ["machines", '{"machines":{}}'],
+    ["alarms", '{"alarms":{"id":"a"}}'],
     ["toString", "{}"],
   ];
   for (const [name, text] of bad) assert.equal(decodeEvent(name, text), null, `${name} ${text}`);
@@ -26,6 +27,20 @@ test("one malformed entry does not cost the others", () => {
   assert.equal(machine?.site, "a/b");
   assert.equal(machine?.contact, false);
   assert.equal(machine?.power_kw, null);
+});
+
+test("an alarm needs its id, its kind and when it began", () => {
+  const whole = { id: "a", kind: "gap", subject: "s-1", asset: "acme/hk01", message: "2 never came", since: 5 };
+  const later = { until: 9, acknowledged_at: 8, acknowledged_by: "anna" };
+  const broken = [null, { ...whole, id: 5 }, { ...whole, kind: null }, { ...whole, since: "today" }];
+  const event = decodeEvent("alarms", JSON.stringify({ alarms: [...broken, whole, { ...whole, ...later }] }));
+  assert.deepEqual(event, {
+    kind: "alarms",
+    alarms: [
+      { ...whole, until: null, acknowledged_at: null, acknowledged_by: "" },
+      { ...whole, ...later },
+    ],
+  });
 });
 
 test("values keep numbers, texts and nulls", () => {

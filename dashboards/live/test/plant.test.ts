@@ -7,6 +7,12 @@ const series = (id: number, signal: string): LiveEvent => ({
   kind: "series",
   series: [{ id, asset: "a/b/c/d/e", signal, unit: "kW" }],
 });
+const alarm = (id: string, until: number | null = null, message = ""): LiveEvent => ({
+  kind: "alarms",
+  alarms: [
+    { id, kind: "gap", subject: "s", asset: "a/b", message, since: 1, until, acknowledged_at: null, acknowledged_by: "" },
+  ],
+});
 const values = (id: number, v: number, t = 1): LiveEvent => ({ kind: "values", id: [id], t: [t], v: [v], q: [0] });
 
 test("a value that changes twice is noted once and is the newer one", () => {
@@ -68,4 +74,23 @@ test("a resumed plant knows series and values, may change them alone, and waits 
   assert.equal(plant.values.get(seriesKey("a/b/c/d/e", "power"))?.v, 2);
   assert.equal(before.values.get(seriesKey("a/b/c/d/e", "power"))?.v, 1);
   assert.equal(before.seriesByAsset.get("a/b/c/d/e")?.length, 1);
+});
+
+test("an alarm stays until it is over, and its newest words count", () => {
+  const plant = emptyPlant();
+  for (const event of [alarm("x"), alarm("y"), alarm("x", null, "worse")]) applyEvent(plant, event, noChanges());
+  assert.equal(plant.alarms.get("x")?.message, "worse");
+  const changes = noChanges();
+  applyEvent(plant, alarm("x", 7), changes);
+  assert.deepEqual([...plant.alarms.keys()], ["y"]);
+  assert.deepEqual([...changes.alarms], ["x"]);
+});
+
+test("an alarm that ended while the connection was lost is gone after it is resumed", () => {
+  const before = emptyPlant();
+  for (const event of [alarm("x"), alarm("y")]) applyEvent(before, event, noChanges());
+  const after = resumedPlant(before);
+  applyEvent(after, alarm("y"), noChanges());
+  assert.deepEqual([...after.alarms.keys()], ["y"]);
+  assert.ok(changesBetween(before, after).alarms.has("x"));
 });

@@ -1,6 +1,6 @@
 /** From the text of one server-sent event to a checked LiveEvent. */
 
-import type { Agent, AgentSource, LiveEvent, Machine, MachineState, Scalar, Series, Site } from "./types.ts";
+import type { Agent, AgentSource, Alarm, LiveEvent, Machine, MachineState, Scalar, Series, Site } from "./types.ts";
 import { unitOf } from "./units.ts";
 
 const STATES: ReadonlySet<string> = new Set<MachineState>([
@@ -43,6 +43,8 @@ export function decodeEvent(name: string, text: string): LiveEvent | null {
       return listOf(data.machines, toMachine, (machines) => ({ kind: "machines", machines }));
     case "sites":
       return listOf(data.sites, toSite, (sites) => ({ kind: "sites", sites }));
+    case "alarms":
+      return listOf(data.alarms, toAlarm, (alarms) => ({ kind: "alarms", alarms }));
     case "agents":
       return listOf(data.agents, toAgent, (agents) => ({ kind: "agents", agents }));
     default:
@@ -117,6 +119,21 @@ function toMachine(data: Json): Machine | null {
     power_kw: num(data.power_kw),
     cycle_s: num(data.cycle_s),
     newest: num(data.newest),
+  };
+}
+
+function toAlarm(data: Json): Alarm | null {
+  if (typeof data.id !== "string" || typeof data.kind !== "string" || !isNumber(data.since)) return null;
+  return {
+    id: data.id,
+    kind: data.kind,
+    subject: str(data.subject),
+    asset: str(data.asset),
+    message: str(data.message),
+    since: data.since,
+    until: num(data.until),
+    acknowledged_at: num(data.acknowledged_at),
+    acknowledged_by: str(data.acknowledged_by),
   };
 }
 

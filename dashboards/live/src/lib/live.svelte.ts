@@ -6,7 +6,7 @@ import { Keyed } from "./keyed.svelte.ts";
 import { applyEvent, changesBetween, emptyPlant, noChanges, resumedPlant, seriesKey, type Plant } from "./plant.ts";
 import { currentSession, signOut } from "./session.ts";
 import { forgetViewerToken, keepViewerToken, viewerToken } from "./token.ts";
-import type { Agent, LiveEvent, Machine, Series, Site, Value } from "./types.ts";
+import type { Agent, Alarm, LiveEvent, Machine, Series, Site, Value } from "./types.ts";
 
 export type Phase = "connecting" | "live" | "lost" | "refused";
 export type ValueListener = (signal: string, value: Value) => void;
@@ -30,6 +30,7 @@ class Live {
 
   readonly sites = new Keyed<Site>();
   readonly machines = new Keyed<Machine>();
+  readonly alarms = new Keyed<Alarm>();
   readonly agents = new Keyed<Agent>();
   readonly #values = new Keyed<Value>();
   readonly #series = new Keyed<readonly Series[]>();
@@ -179,6 +180,7 @@ class Live {
     this.#changes = noChanges();
     this.sites.refresh(this.#plant.sites, changes.sites);
     this.machines.refresh(this.#plant.machines, changes.machines);
+    this.alarms.refresh(this.#plant.alarms, changes.alarms);
     this.agents.refresh(this.#plant.agents, changes.agents);
     this.#series.refresh(this.#plant.seriesByAsset, changes.assets);
     this.#values.refresh(this.#plant.values, changes.values);

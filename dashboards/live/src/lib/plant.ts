@@ -1,10 +1,12 @@
 /** Everything that the service has told us, as plain data; what changed is noted for whoever draws it. */
 
-import type { Agent, LiveEvent, Machine, Series, Site, Value } from "./types.ts";
+import type { Agent, Alarm, LiveEvent, Machine, Series, Site, Value } from "./types.ts";
 
 export interface Plant {
   sites: Map<string, Site>;
   machines: Map<string, Machine>;
+  /** Those that last, by id. */
+  alarms: Map<string, Alarm>;
   agents: Map<string, Agent>;
   /** By the service's number, valid for one connection and those that resume it. */
   seriesById: Map<number, Series>;
@@ -20,6 +22,7 @@ export interface Plant {
 export interface Changes {
   sites: Set<string>;
   machines: Set<string>;
+  alarms: Set<string>;
   agents: Set<string>;
   /** Assets that got new series. */
   assets: Set<string>;
@@ -31,6 +34,7 @@ export function emptyPlant(): Plant {
   return {
     sites: new Map(),
     machines: new Map(),
+    alarms: new Map(),
     agents: new Map(),
     seriesById: new Map(),
     seriesByAsset: new Map(),
@@ -50,7 +54,14 @@ export function resumedPlant(before: Plant): Plant {
 }
 
 export function noChanges(): Changes {
-  return { sites: new Set(), machines: new Set(), agents: new Set(), assets: new Set(), values: new Set() };
+  return {
+    sites: new Set(),
+    machines: new Set(),
+    alarms: new Set(),
+    agents: new Set(),
+    assets: new Set(),
+    values: new Set(),
+  };
 }
 
 /** Return the key of a series that outlives connections (the numeric id does not). */
@@ -84,6 +95,13 @@ export function applyEvent(plant: Plant, event: LiveEvent, changes: Changes): vo
     case "sites":
       put(plant.sites, event.sites, changes.sites, (site) => site.asset);
       break;
+    case "alarms":
+      for (const alarm of event.alarms) {
+        if (alarm.until === null) plant.alarms.set(alarm.id, alarm);
+        else plant.alarms.delete(alarm.id);
+        changes.alarms.add(alarm.id);
+      }
+      break;
     case "agents":
       put(plant.agents, event.agents, changes.agents, (agent) => agent.id);
       plant.complete = true;
@@ -115,6 +133,7 @@ export function changesBetween(before: Plant, after: Plant): Changes {
   return {
     sites: union(before.sites, after.sites),
     machines: union(before.machines, after.machines),
+    alarms: union(before.alarms, after.alarms),
     agents: union(before.agents, after.agents),
     assets: union(before.seriesByAsset, after.seriesByAsset),
     values: union(before.values, after.values),

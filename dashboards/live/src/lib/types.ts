@@ -49,6 +49,21 @@ export interface Agent {
   sources: AgentSource[];
 }
 
+/** Something that is wrong, or was: `until` is null while it lasts. */
+export interface Alarm {
+  id: string;
+  kind: string;
+  /** What it is about: an agent, `agent/source`, a stream, a store. */
+  subject: string;
+  /** Where; empty for the service itself. */
+  asset: string;
+  message: string;
+  since: number;
+  until: number | null;
+  acknowledged_at: number | null;
+  acknowledged_by: string;
+}
+
 export interface Series {
   id: number;
   asset: string;
@@ -78,5 +93,6 @@ export type LiveEvent =
   | { kind: "values"; id: number[]; t: number[]; v: Scalar[]; q: number[] }
   | { kind: "machines"; machines: Machine[] }
   | { kind: "sites"; sites: Site[] }
+  | { kind: "alarms"; alarms: Alarm[] }
   | { kind: "agents"; agents: Agent[] }
   | { kind: "ping"; now: number };
