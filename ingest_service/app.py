@@ -15,6 +15,7 @@ from ingest_service.access.gate import Gate
 from ingest_service.config import IngestConfig, is_loopback
 from ingest_service.line_protocol.door import LineProtocol
 from ingest_service.openapi import DescribedApp
+from ingest_service.reading.slots import Slots
 from ingest_service.routes import (
     Refused,
     agents,
@@ -115,6 +116,7 @@ def create_app(service: Service) -> FastAPI:
         responses=_ANSWERS,
     )
     app.state.service = service
+    app.state.large_answers = Slots(service.config.limits.large_answers)
     app.state.line_protocol = door
     for module in (
         batches,

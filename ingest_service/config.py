@@ -77,6 +77,8 @@ class LimitsConfig(ConfigModel):
     """Samples or buckets in one JSON answer."""
     export_samples: int = Field(default=5_000_000, ge=1)
     """Samples in one binary answer."""
+    large_answers: int = Field(default=8, ge=1)
+    """Exports, thinned and binary answers that are on their way at once; each holds its rows while they are read."""
 
 
 class StoreConfig(ConfigModel):

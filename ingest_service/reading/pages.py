@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from ingest_service.stores import Position, Raw, SampleStore, Selector, TimeSpan
 
 PAGE_ROWS = 1_000_000
+_FIRST_ROWS = 50_000
+_PAGE_TEXT_BYTES = 64 * 2**20
+"""Texts may be long: a page has only as many rows as, by those of the page before, should hold about so much."""
 
 
 async def pages(
@@ -22,9 +25,12 @@ async def pages(
         StoreUnavailable: the store failed, perhaps in the middle.
     """
     left = limit
+    rows = min(_FIRST_ROWS, PAGE_ROWS)
     while True:
-        raw = await store.read(selector, span, PAGE_ROWS if left is None else min(PAGE_ROWS, left), after)
+        raw = await store.read(selector, span, rows if left is None else min(rows, left), after)
         yield raw
+        texts = sum(map(len, raw.block.text.values()))
+        rows = max(1, min(PAGE_ROWS, 8 * rows, _PAGE_TEXT_BYTES * max(1, len(raw.block)) // max(1, texts)))
         after = raw.position(after)
         if left is not None:
             left -= len(raw.block)

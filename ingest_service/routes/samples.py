@@ -9,10 +9,12 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ingest_service.reading import aggregates, question, tables
 from ingest_service.reading.pages import pages
 from ingest_service.reading.question import Unanswerable
+from ingest_service.reading.slots import NoSlot, Slot, Slots
 from ingest_service.reading.thinning import thinned
 from ingest_service.routes import Refused, json_response, service_of
 from ingest_service.routes.series import Assets, Reader, Signals, selector_of, values_of
@@ -46,6 +48,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         },
     },
     400: {"description": "The question makes no sense, or asks for too much; `error` says what of it"},
+    429: {"description": "Too many large answers are on their way; see Retry-After"},
     503: {"description": "The store does not answer now; see Retry-After"},
 }
 
@@ -55,6 +58,7 @@ class _Asked(NamedTuple):
     selector: Selector
     span: TimeSpan
     form: str
+    slots: Slots
 
 
 @router.get("/v1/samples", responses=_ANSWERS)
@@ -83,7 +87,8 @@ async def get_samples(
     selector = selector_of(identity, asset, signal)
     try:
         span = question.span_of(begin, end, service.clock_ns())
-        asked = _Asked(service, selector, span, form or _form(request))
+        asked = _Asked(service, selector, span, form or _form(request), request.app.state.large_answers)
+        _check_together(thin, points if every is None else 1, every, cursor, limit)
         if thin is not None:
             return await _thinned(asked, points or 500)
         if points is not None or every is not None:
@@ -104,8 +109,35 @@ async def get_samples(
         return await _listed(asked, limit, after)
     except Unanswerable as error:
         raise Refused(400, {"error": str(error)}) from error
+    except NoSlot as error:
+        raise Refused(429, {"error": str(error)}, {"Retry-After": "2"}) from error
     except StoreUnavailable as error:
         raise Refused(503, {"error": "store_unavailable"}, {"Retry-After": "2"}) from error
+
+
+class _Held(StreamingResponse):
+    """A stream that gives its slot back when it has ended, however it does."""
+
+    def __init__(self, slot: Slot, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._slot = slot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._slot.release()
+
+
+def _check_together(
+    thin: str | None, points: int | None, every: str | None, cursor: str | None, limit: int | None
+) -> None:
+    """Name what would otherwise be ignored in silence."""
+    in_pages = "cursor" if cursor is not None else "limit" if limit is not None else ""
+    if thin is not None and every is not None:
+        raise Unanswerable("thin: it keeps samples, every makes buckets of them; one of the two")
+    if in_pages and (thin is not None or points is not None):
+        raise Unanswerable(f"{in_pages}: only raw samples come in pages")
 
 
 def _form(request: Request) -> str:
@@ -127,28 +159,37 @@ async def _listed(asked: _Asked, limit: int | None, after: Position | None) -> R
 
 async def _thinned(asked: _Asked, points: int) -> Response:
     most = asked.service.config.limits.export_samples
-    raw = await asked.service.store.read(asked.selector, asked.span, most)
-    if raw.truncated:
-        raise Unanswerable(
-            f"thin: more than {most} samples; ask for a shorter span, or for buckets (every, points)"
-        )
-    raw = await asyncio.to_thread(thinned, raw, points)
+    slot = asked.slots.take()
+    try:
+        raw = await asked.service.store.read(asked.selector, asked.span, most)
+        if raw.truncated:
+            raise Unanswerable(
+                f"thin: more than {most} samples; ask for a shorter span, or for buckets (every, points)"
+            )
+        raw = await asyncio.to_thread(thinned, raw, points)
+    finally:
+        slot.release()
     if asked.form == "json":
         return await _json(asked, raw, None)
     return _stream(_one(tables.sample_batch(raw)), tables.SAMPLE_SCHEMA, asked.form)
 
 
 async def _exported(asked: _Asked, limit: int | None, after: Position | None) -> Response:
+    slot = asked.slots.take()
     found = pages(asked.service.store, asked.selector, asked.span, limit, after)
-    # Asked for before the answer begins: what fails now can still be said with a status.
-    first = await anext(found)
+    try:
+        # Asked for before the answer begins: what fails now can still be said with a status.
+        first = await anext(found)
+    except BaseException:
+        slot.release()
+        raise
 
     async def batches() -> AsyncIterator[Any]:
         yield await asyncio.to_thread(tables.sample_batch, first)
         async for raw in found:
             yield await asyncio.to_thread(tables.sample_batch, raw)
 
-    return _stream(batches(), tables.SAMPLE_SCHEMA, asked.form)
+    return _stream(batches(), tables.SAMPLE_SCHEMA, asked.form, slot)
 
 
 async def _bucketed(asked: _Asked, grid: Grid, names: tuple[str, ...]) -> Response:
@@ -209,9 +250,14 @@ def _only(buckets: Buckets, rows: Any) -> Buckets:
 
 
 async def _blocks(asked: _Asked) -> Response:
-    raw = await asked.service.store.read(
-        asked.selector, asked.span, asked.service.config.limits.export_samples
-    )
+    slot = asked.slots.take()
+    try:
+        raw = await asked.service.store.read(
+            asked.selector, asked.span, asked.service.config.limits.export_samples
+        )
+    except BaseException:
+        slot.release()
+        raise
 
     async def encoded() -> AsyncIterator[bytes]:
         # Length-prefixed; each is a message of the wire format.
@@ -221,14 +267,15 @@ async def _blocks(asked: _Asked) -> Response:
             yield len(message).to_bytes(4, "little") + message
 
     headers = {"Shopfloor-Truncated": str(raw.truncated).lower()}
-    return StreamingResponse(encoded(), headers=headers, media_type=BLOCK_MEDIA_TYPE)
+    return _Held(slot, encoded(), headers=headers, media_type=BLOCK_MEDIA_TYPE)
 
 
-def _stream(batches: AsyncIterator[Any], schema: Any, form: str) -> Response:
+def _stream(batches: AsyncIterator[Any], schema: Any, form: str, slot: Slot | None = None) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="samples.{form}"'}
-    return StreamingResponse(
-        tables.encoded(batches, schema, form), headers=headers, media_type=tables.MEDIA_TYPES[form]
-    )
+    content, kind = tables.encoded(batches, schema, form), tables.MEDIA_TYPES[form]
+    if slot is None:
+        return StreamingResponse(content, headers=headers, media_type=kind)
+    return _Held(slot, content, headers=headers, media_type=kind)
 
 
 async def _one(batch: Any) -> AsyncIterator[Any]:

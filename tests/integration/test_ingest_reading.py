@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest_service.config import LimitsConfig
+from ingest_service.reading.slots import Slots
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.messages import Batch, Lane
@@ -191,6 +192,10 @@ async def test_thinning_keeps_the_shape(plant: Running) -> None:
         ("cursor=abc", "cursor"),
         (f"asset={'a' * 1001}", "a selector"),
         ("limit=100000000", "limit"),
+        ("thin=lttb&every=1h", "thin"),
+        ("thin=lttb&limit=5", "limit"),
+        ("every=1h&limit=5", "limit"),
+        ("points=10&cursor=abc", "cursor"),
         ("every=0.000000001&from=0&to=1000000", "every"),
     ],
 )
@@ -206,3 +211,26 @@ async def test_too_many_samples_to_thin(tmp_path: Path) -> None:
         answer = await plant.client.get("/v1/samples", params={**SPAN, "thin": "lttb"}, headers=plant.viewer)
         assert answer.status_code == 400
         assert "more than 100 samples" in answer.json()["error"]
+
+
+async def test_only_so_many_large_answers_are_on_their_way(tmp_path: Path) -> None:
+    async with running(tmp_path, limits=LimitsConfig(large_answers=1)) as plant:
+        assert (await plant.post(Batch("gateway", "s", Lane.BACKLOG, 1, sent()))).status_code == 200
+        slots: Slots = plant.server.config.app.state.large_answers  # type: ignore[union-attr]
+        asked: dict[str, Any] = {**SPAN, "format": "csv"}
+        slot = slots.take()
+        for refused in (asked, {**SPAN, "thin": "lttb"}):
+            answer = await plant.client.get("/v1/samples", params=refused, headers=plant.viewer)
+            assert answer.status_code == 429
+            assert answer.headers["retry-after"] == "2"
+        assert len((await plant.get("/v1/samples", **SPAN))["series"]) == 8
+        slot.release()
+        slot.release()
+        for _ in range(3):
+            answer = await plant.client.get("/v1/samples", params=asked, headers=plant.viewer)
+            assert answer.status_code == 200
+        bad = await plant.client.get(
+            "/v1/samples", params={**SPAN, "thin": "lttb", "points": 1}, headers=plant.viewer
+        )
+        assert bad.status_code == 200
+        assert slots.taken == 0
