@@ -1,4 +1,4 @@
-"""Line protocol in bulk: ordinary lines by Arrow's CSV reader and compute kernels, whatever is unusual by `lines`.
+"""Line protocol in bulk: ordinary lines by numpy and Arrow's compute kernels, whatever is unusual by `lines`.
 
 An ordinary line is ``key fields time`` (or all of a body without the time) without spare blanks, with plain numbers,
 booleans and simple texts (`masking`). A line that turns out not to be one is read again by itself, so that this
@@ -8,16 +8,16 @@ module never decides that a line is wrong. `points.read_slowly` is the same by d
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
 from ingest_service.line_protocol.fields import read_fields
 from ingest_service.line_protocol.masking import unmasked, view_of
 from ingest_service.line_protocol.points import (
+    Bool,
     Collector,
     Points,
     TooManySamples,
@@ -30,9 +30,8 @@ from shopfloor.block import Int64, UInt8
 _SMALL_BYTES: Final = 2048
 """A body of a few lines is read faster without columns."""
 _UNUSUAL: Final = tuple(bytes([sign]) for sign in b'\\"\r\t\0\1\2\3#')
-_NEWLINE, _HASH = b"\n#"
+_NEWLINE, _SPACE, _HASH = b"\n #"
 _PLAIN_TIME: Final = "^-?[0-9]{1,18}$"
-_KEY: Final = pa.dictionary(pa.int32(), pa.binary())
 
 Readable = Callable[[bytes], bool]
 """Tells whether `lines.read_key` takes a key; the caller remembers the answers."""
@@ -134,31 +133,21 @@ def _read_ordinary(
     Returns:
         The points, and the numbers of the lines that are to be read carefully.
     """
-    table = _table(body, pa.int64()) if timed else _table(body, None)
-    n = table.num_rows
+    key, fields, moments = _split(body, timed=timed, alike=numbers is None)
+    n = len(key)
     if numbers is None:
         numbers = np.arange(n)
     elif n != len(numbers):
-        raise AssertionError("the reader counts lines otherwise than we do")
+        raise AssertionError("the lines are counted otherwise than before")
     odd = np.zeros(n, np.bool_)
-    time = np.zeros(n, np.int64)
-    if timed:
-        column = table["time"].combine_chunks()
-        if column.type != pa.int64():
-            plain = pc.match_substring_regex(column, pattern=_PLAIN_TIME)
-            odd |= ~plain.to_numpy(zero_copy_only=False)
-            column = pc.cast(pc.if_else(plain, column, "0"), pa.int64())
-        time = column.to_numpy()
-        bound = (2**63 - 1) // multiplier
-        odd |= (time > bound) | (time < -bound)
-        time = np.where(odd, 0, time) * multiplier if odd.any() else time * multiplier
-    coded = table["key"].combine_chunks()
-    keys: list[bytes] = [unmasked(key) for key in coded.dictionary.to_pylist()]
+    time = np.zeros(n, np.int64) if moments is None else _times(moments, body, multiplier, odd)
+    coded = key.dictionary_encode()
     key_index = coded.indices.to_numpy().astype(np.int64)
+    keys: list[bytes] = [unmasked(one) for one in coded.dictionary.to_pylist()]
     wrong = np.array([key[:1] == b"#" or not readable(key) for key in keys], np.bool_)
     if wrong.any():
         odd |= wrong[key_index]
-    read = read_fields(table["fields"].combine_chunks(), odd, limit)
+    read = read_fields(fields, odd, limit)
     odd = read.odd
     good = slice(None) if not odd.any() else ~odd
     points = Points(
@@ -176,34 +165,52 @@ def _read_ordinary(
     return points, numbers[odd]
 
 
-def _table(body: bytes, time: pa.DataType | None) -> pa.Table:
-    names = ["key", "fields"] if time is None else ["key", "fields", "time"]
-    types = {"key": _KEY, "fields": pa.string()}
-    if time is not None:
-        # Arrow takes hexadecimal numbers for integers.
-        types["time"] = pa.string() if _may_be_hexadecimal(body) else time
+def _split(body: bytes, *, timed: bool, alike: bool) -> tuple[Any, Any, Any]:
+    """Return keys (binary[n]), field sections and times (string[n]; None for lines without) of ordinary lines.
+
+    Args:
+        body: ordinary lines.
+        timed: whether they have a time.
+        alike: whether that is only hoped for; then there are no control characters in them.
+
+    Raises:
+        _Unordinary: the hope was in vain.
+    """
+    body = body if body.endswith(b"\n") else body + b"\n"
+    data = np.frombuffer(body, np.uint8)
+    separator = np.flatnonzero(data <= _SPACE if alike else (data == _SPACE) | (data == _NEWLINE))
+    signs = np.frombuffer(b"  \n" if timed else b" \n", np.uint8)
+    n, rest = divmod(len(separator), len(signs))
+    if rest or not (data[separator].reshape(n, len(signs)) == signs).all():
+        raise _Unordinary
+    # Where each column, and each separator behind it, begins: one array over the body itself, copied nowhere.
+    bound = np.zeros(2 * len(separator) + 1, np.int32)
+    pairs = bound[1:].reshape(-1, 2)
+    pairs[:, 0] = separator
+    pairs[:, 1] = pairs[:, 0] + 1
+    pieces = pa.Array.from_buffers(
+        pa.binary(), 2 * len(separator), [None, pa.py_buffer(bound), pa.py_buffer(body)]
+    )
+    first = np.arange(0, 2 * len(separator), 2 * len(signs))
+    key, fields = pieces.take(pa.array(first)), pieces.take(pa.array(first + 2)).view(pa.string())
+    return key, fields, pieces.take(pa.array(first + 4)).view(pa.string()) if timed else None
+
+
+def _times(moments: Any, body: bytes, multiplier: int, odd: Bool) -> Int64:
+    """Return times in nanoseconds; lines whose times are not plain become ``odd``."""
     try:
-        return csv.read_csv(
-            pa.py_buffer(body),
-            csv.ReadOptions(use_threads=False, column_names=names, block_size=len(body) + 1),
-            csv.ParseOptions(
-                delimiter=" ",
-                quote_char=False,
-                double_quote=False,
-                escape_char=False,
-                newlines_in_values=False,
-                ignore_empty_lines=False,
-            ),
-            csv.ConvertOptions(
-                column_types=types, null_values=[], strings_can_be_null=False, check_utf8=False
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        if time is None or time == pa.string():
-            raise _Unordinary from error
-        if body.count(b" ") != 2 * (body.count(b"\n") + (not body.endswith(b"\n"))):
-            raise _Unordinary from error
-        return _table(body, pa.string())
+        # Arrow takes hexadecimal numbers for integers.
+        column = None if _may_be_hexadecimal(body) else pc.cast(moments, pa.int64())
+    except pa.ArrowInvalid:
+        column = None
+    if column is None:
+        plain = pc.match_substring_regex(moments, pattern=_PLAIN_TIME)
+        odd |= ~plain.to_numpy(zero_copy_only=False)
+        column = pc.cast(pc.if_else(plain, moments, "0"), pa.int64())
+    time: Int64 = column.to_numpy()
+    bound = (2**63 - 1) // multiplier
+    odd |= (time > bound) | (time < -bound)
+    return np.where(odd, 0, time) * multiplier if odd.any() else time * multiplier
 
 
 def _may_be_hexadecimal(body: bytes) -> bool:

@@ -15,7 +15,7 @@ from shopfloor.block import Int64, UInt8
 
 _NEWLINE, _SPACE, _HASH, _QUOTE, _BACKSLASH, _EQUALS = b'\n #"\\='
 _BYTE_ORDER_MARK: Final = 0xEF
-"""Its first byte; Arrow leaves such a mark out."""
+"""Its first byte: nobody means it as a part of a name."""
 _SEPARATORS: Final = b" ,="
 _MASKS: Final = b"\1\2\3"
 _UNUSUAL: Final = b"\r\t\0" + _MASKS
