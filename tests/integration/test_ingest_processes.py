@@ -256,19 +256,27 @@ class Site:
         await eventually(ready, f"process {number} is ready", 90)
 
     async def faults(self, progress: list[int], over: asyncio.Event) -> None:
-        """Kill one of them, then the other, as the samples go on."""
-        for number in (0, 1):
-            begin = progress[0]
-
-            async def gone_on(begin: int = begin) -> bool:
-                return progress[0] >= begin + BATCHES
-
-            await eventually(gone_on, "batches are acknowledged", 90)
-            self.processes[number].kill()
-            await self.start(number)
+        """Kill one and start it again, then kill the other one for good, as the samples go on."""
+        await self.more(progress)
+        self.processes[0].kill()
+        await self.more(progress)
+        await self.start(0)
+        await self.more(progress)
+        self.processes[1].kill()
+        await self.more(progress)
         over.set()
 
+    async def more(self, progress: list[int]) -> None:
+        begin = progress[0]
 
+        async def gone_on() -> bool:
+            return progress[0] >= begin + BATCHES
+
+        await eventually(gone_on, "batches are acknowledged", 90)
+
+
+# Three starts of a process on a machine where all takes ten times as long.
+@pytest.mark.timeout(400)
 async def test_two_processes_that_are_killed_store_every_sample_once(
     tmp_path: Path, postgres: PostgresServer, influx: StoreServer
 ) -> None:
