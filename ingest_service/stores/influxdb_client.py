@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import msgspec
 import urllib3
-from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.domain.write_precision import WritePrecision
-from influxdb_client.rest import ApiException
 
 from ingest_service.store_config import InfluxDBStoreConfig
 from shopfloor.errors import StoreUnavailable
 
+if TYPE_CHECKING:
+    from ingest_service.stores.influxdb_later import LaterWriter
+
 CONNECTIONS: Final = 8
-_NANOSECONDS: Final = cast("WritePrecision", WritePrecision.NS)
 _GZIP_LEVEL: Final = 1
 _RETRY_AFTER_S: Final = 2.0
 _REFUSED: Final = frozenset({400, 413, 422})
@@ -61,18 +59,12 @@ class InfluxClient:
             CONNECTIONS, maxsize=CONNECTIONS, retries=False, timeout=self._timeout
         )
         self._headers = self._authorization()
-        self._client: InfluxDBClient | None = None
+        self._later: LaterWriter | None = None
         if config.version > 1:
-            self._client = InfluxDBClient(
-                config.url,
-                config.token.get_secret_value() if config.token else "",
-                org=config.organisation,
-                timeout=round(config.timeout_s * 1000),
-                enable_gzip=True,
-                retries=False,
-                connection_pool_maxsize=CONNECTIONS,
-            )
-            self._write_api = self._client.write_api(write_options=SYNCHRONOUS)
+            # Its many modules would cost whoever has 1.x most of a second at each start.
+            from ingest_service.stores.influxdb_later import LaterWriter  # noqa: PLC0415
+
+            self._later = LaterWriter(config, CONNECTIONS)
 
     def prepare(self) -> None:
         """Make the database where it is missing (1.x; 3.x makes it itself, 2.x has it made by an administrator)."""
@@ -88,7 +80,7 @@ class InfluxClient:
 
     def write(self, body: bytes | memoryview) -> None:
         """Write lines; raises PointsRefused, StoreUnavailable."""
-        if self._client is None:
+        if self._later is None:
             fields = {"db": self._config.database, "precision": "ns"}
             headers = {
                 **self._headers,
@@ -101,12 +93,11 @@ class InfluxClient:
                 raise _refusal(answer.status, answer.data, answer.headers.get("Retry-After"))
             return
         try:
-            self._write_api.write(self._config.database, record=bytes(body), write_precision=_NANOSECONDS)
-        except ApiException as error:
-            retry_after = error.headers.get("Retry-After") if error.headers else None
-            raise _refusal(error.status or 0, (error.body or "").encode(), retry_after) from error
+            refused = self._later.write(bytes(body))
         except urllib3.exceptions.HTTPError as error:
             raise _silent(error) from error
+        if refused is not None:
+            raise _refusal(*refused)
 
     def query(self, text: str) -> list[Series]:
         """Return the series of one statement of InfluxQL."""
@@ -134,10 +125,8 @@ class InfluxClient:
 
     def close(self) -> None:
         """Let go of all connections."""
-        if self._client is not None:
-            # By itself it leaves its connections to the garbage collector.
-            self._client.api_client.rest_client.pool_manager.clear()
-            self._client.close()  # type: ignore[no-untyped-call]
+        if self._later is not None:
+            self._later.close()
         self._http.clear()
 
     def _request(
