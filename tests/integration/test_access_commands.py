@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import argon2
 import pytest
 
 from ingest_service.access import passwords
@@ -20,6 +21,13 @@ from shopfloor.__main__ import main
 from tests.integration.ingest_server import running
 
 PASSWORD = "seven words are long enough"
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        passwords, "_HASHER", argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    )
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from ingest_service.server import make_server
 from shopfloor.messages import BATCH_MEDIA_TYPE
 
 ENDLESS = {"/v1/live"}
-EXAMPLES = int(os.environ.get("SHOPFLOOR_FUZZ_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("SHOPFLOOR_FUZZ_EXAMPLES", "2"))
 """Requests of each kind to each operation; the same ones every time, more of them on request."""
 OUT_OF_THE_WAY = 1_999_999_999
 """Number of the token that fuzzes: it must not happen to revoke itself."""
@@ -86,6 +86,7 @@ def address(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             thread.join()
 
 
+@pytest.mark.timeout(600)
 def test_what_the_document_allows_and_what_it_does_not(address: tuple[str, dict[str, str]]) -> None:
     base_url, headers = address
     with requests.Session() as session:
