@@ -221,16 +221,18 @@ class AgentBook:
             return None
         return Edge(agent.last_contact or 0, None, is_complete(agent.heartbeat))
 
-    def take_vanished(self, agent_id: str) -> dict[str, int]:
-        """Return stream -> highest number that waited at an agent and, as it says without a word why, does not any more.
+    def take_vanished(self, agent_id: str) -> tuple[dict[str, int], bool]:
+        """Return stream -> highest number that waited at an agent and does not any more, and whether that is final.
 
-        The store may have it by now. While loss records are on their way to us nothing counts as vanished.
+        The store may have it by now. While loss records are on their way to us it is not final, and comes again.
         """
         agent = self._agents.get(agent_id)
-        if agent is None or not agent.unexplained or not is_complete(agent.heartbeat):
-            return {}
-        vanished, agent.unexplained = agent.unexplained, {}
-        return vanished
+        if agent is None or not agent.unexplained:
+            return {}, True
+        vanished, final = dict(agent.unexplained), is_complete(agent.heartbeat)
+        if final:
+            agent.unexplained = {}
+        return vanished, final
 
     def keep_unexplained(self, agent_id: str, vanished: Mapping[str, int]) -> None:
         """Take back what `take_vanished` returned and could not be noted."""

@@ -160,7 +160,8 @@ def _outside_runs(found: Account, facts: Facts, span: TimeSpan, now: int | None)
     final = edge.is_complete and all(one.recorded_at <= edge.said_at for one in losses)
     vanished = min(known, facts.vanished_through)
     for begin, end, gone_at in (
-        (expected, vanished, facts.vanished_at),
+        # While loss records are on their way, one of them may explain what has vanished.
+        (expected, vanished, facts.vanished_at if facts.edge is None or edge.is_complete else None),
         (max(expected, vanished + 1), known, edge.said_at if final else None),
     ):
         for first, last, loss in _pieces(begin, end, losses):

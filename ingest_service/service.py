@@ -147,8 +147,11 @@ class Service:
         """Return the agent that first wrote a stream."""
         return self.store.stream_agent(stream_id)
 
-    async def settle_vanished(self, agent_id: str, vanished: Mapping[str, int]) -> None:
-        """Note numbers that waited at an agent and do not any more, as far as the store does not have them."""
+    async def settle_vanished(self, agent_id: str, vanished: Mapping[str, int], *, final: bool) -> None:
+        """Note numbers that waited at an agent and do not any more, as far as the store does not have them.
+
+        An alarm it is only once it is final: no loss record is on its way that may explain them.
+        """
         try:
             marks = {stream: await self.store.watermark(stream) for stream in vanished}
             lost = {
@@ -160,7 +163,7 @@ class Service:
                 await self.plant.run(
                     stream_notes.put_vanished, self.plant.engine, agent_id, lost, self.clock_ns()
                 )
-            for stream, through in lost.items():
+            for stream, through in lost.items() if final else ():
                 known = await self.plant.run(self.plant.spans_of, stream)
                 span = (marks[stream].received_through + 1, through)
                 if count := uncovered(span, [(first, last) for first, last, _, _ in known]):
@@ -174,7 +177,7 @@ class Service:
         """Take an agent out of the registry; what still waited at it is missing from now on; raises StoreUnavailable."""
         pending = self.book.retire(agent_id, self.clock_ns())
         self.alarms.retire(agent_id)
-        await self.settle_vanished(agent_id, pending)
+        await self.settle_vanished(agent_id, pending, final=True)
         await self.plant.run(self.plant.save_agents, self.book.changed_rows())
 
     def unit(self, key: SeriesKey) -> str:

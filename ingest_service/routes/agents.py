@@ -96,7 +96,8 @@ async def post_heartbeat(request: Request, identity: Writer) -> Response:
     heartbeat, outside = _inside(heartbeat, identity)
     now = service.clock_ns()
     wanted = service.book.take_heartbeat(heartbeat, now, outside)
-    await service.settle_vanished(heartbeat.agent_id, service.book.take_vanished(heartbeat.agent_id))
+    vanished, final = service.book.take_vanished(heartbeat.agent_id)
+    await service.settle_vanished(heartbeat.agent_id, vanished, final=final)
     return json_response(HeartbeatReply(now, wanted, outside))
 
 

@@ -108,10 +108,13 @@ def test_numbers_behind_the_last_batch_are_missing_only_where_the_agent_says_tha
 
 
 def test_what_waited_and_vanished_is_missing() -> None:
-    gone = facts(run(1, 30), edge=Edge(95), vanished_through=45, vanished_at=90)
+    gone = facts(run(1, 30), edge=Edge(95, None, is_complete=True), vanished_through=45, vanished_at=90)
     found = account(gone, nothing)
     assert (found.handed_over, found.missing, found.pending) == (45, 15, 0)
     assert found.gaps == [Gap(31, 45, 90, "waited at the edge, and does not any more")]
+    found = account(replace(gone, edge=Edge(95)), nothing)
+    assert (found.handed_over, found.missing, found.pending) == (45, 0, 15), "a loss record is on its way"
+    assert account(replace(gone, edge=None), nothing).missing == 15
     back = replace(gone, edge=Edge(95, (41, 60), is_complete=True))
     found = account(back, nothing)
     assert (found.handed_over, found.missing, found.pending) == (60, 10, 20)
