@@ -1,6 +1,9 @@
-/** Requests for history; values of now come by the live connection. */
+/** Requests for history, and the acknowledgement of alarms; values of now come by the live connection. */
 
+import { toAlarm } from "./events.ts";
+import { OWN, type Fetch } from "./session.ts";
 import { viewerToken } from "./token.ts";
+import type { Alarm } from "./types.ts";
 
 /** Buckets of one series: columns of equal length. A bucket without samples is missing or has count 0. */
 export interface BucketedSeries {
@@ -51,6 +54,17 @@ export async function bucketedSamples(
   const found = (body as { series?: unknown }).series;
   if (!Array.isArray(found)) throw new ApiError("the answer holds no series");
   return found.filter(isBucketed);
+}
+
+/** Acknowledge an alarm as who is signed in; return it as it is then, null where the service did not take it. */
+export async function acknowledgeAlarm(id: string, send: Fetch = fetch): Promise<Alarm | null> {
+  try {
+    const init = { method: "POST", headers: OWN, cache: "no-store", redirect: "error" } as const;
+    const response = await send(`v1/alarms/${encodeURIComponent(id)}/acknowledge`, init);
+    return response.ok ? toAlarm((await response.json()) as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
 }
 
 function isBucketed(entry: unknown): entry is BucketedSeries {

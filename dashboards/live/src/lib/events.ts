@@ -122,7 +122,8 @@ function toMachine(data: Json): Machine | null {
   };
 }
 
-function toAlarm(data: Json): Alarm | null {
+/** Return one alarm, or null where the data is not what the contract says. */
+export function toAlarm(data: Json): Alarm | null {
   if (typeof data.id !== "string" || typeof data.kind !== "string" || !isNumber(data.since)) return null;
   return {
     id: data.id,

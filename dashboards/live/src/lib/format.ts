@@ -140,6 +140,11 @@ export function fullLabel(signal: string): string {
   return `${groupLabel(groupOf(signal))} ${label.charAt(0).toLowerCase()}${label.slice(1)}`;
 }
 
+/** What is wrong, in plain words. */
+export function alarmLabel(kind: string): string {
+  return texts.alarms.kinds[kind] ?? sentence(kind);
+}
+
 function sentence(name: string): string {
   const words = name.split(/[_ ]+/).map((word) => texts.words[word] ?? word);
   const text = words.join(" ");

@@ -1,10 +1,11 @@
 /** The plant as the components see it: reactive piece by piece, refreshed at most once an animation frame. */
 
+import { acknowledgeAlarm } from "./api.ts";
 import { serverClock } from "./clock.ts";
 import { openConnection, type Connection } from "./connection.ts";
 import { Keyed } from "./keyed.svelte.ts";
 import { applyEvent, changesBetween, emptyPlant, noChanges, resumedPlant, seriesKey, type Plant } from "./plant.ts";
-import { currentSession, signOut } from "./session.ts";
+import { currentSession, mayOperate, signOut, type Session } from "./session.ts";
 import { forgetViewerToken, keepViewerToken, viewerToken } from "./token.ts";
 import type { Agent, Alarm, LiveEvent, Machine, Series, Site, Value } from "./types.ts";
 
@@ -19,6 +20,8 @@ class Live {
   refusedStatus = $state(0);
   /** Who is signed in with a password; empty for nobody. */
   user = $state("");
+  /** Whether who is signed in may acknowledge alarms. */
+  operates = $state(false);
   /** Whether there was a whole snapshot: before it, nothing can be said about what exists. */
   ready = $state(false);
   /** The service's time, ms; ticks every second. */
@@ -31,6 +34,9 @@ class Live {
   readonly sites = new Keyed<Site>();
   readonly machines = new Keyed<Machine>();
   readonly alarms = new Keyed<Alarm>();
+  readonly activeAlarms: readonly Alarm[] = $derived(
+    this.alarms.keys.map((id) => this.alarms.get(id)).filter((alarm) => alarm !== undefined),
+  );
   readonly agents = new Keyed<Agent>();
   readonly #values = new Keyed<Value>();
   readonly #series = new Keyed<readonly Series[]>();
@@ -83,14 +89,15 @@ class Live {
   /** Use this token from now on. */
   giveToken(token: string): void {
     keepViewerToken(token);
+    this.operates = false;
     this.phase = "connecting";
     this.#connection?.hurry();
   }
 
-  /** Use the session of that user, which the browser has the cookie of, from now on. */
-  signedIn(user: string): void {
+  /** Use this session, which the browser has the cookie of, from now on. */
+  signedIn(session: Session): void {
     forgetViewerToken();
-    this.user = user;
+    this.#know(session);
     this.phase = "connecting";
     this.#connection?.hurry();
   }
@@ -98,6 +105,15 @@ class Live {
   /** End the session; the page begins anew, without what it has shown. */
   async signOut(): Promise<void> {
     if (await signOut()) window.location.reload();
+  }
+
+  /** Acknowledge an alarm; false where the service did not take it. */
+  async acknowledge(id: string): Promise<boolean> {
+    const alarm = await acknowledgeAlarm(id);
+    if (alarm === null) return false;
+    // An answer that crossed the alarm's end must not bring it back.
+    if (this.#plant.alarms.has(id)) this.#take({ kind: "alarms", alarms: [alarm] });
+    return true;
   }
 
   /** The service's time, ms, at this moment; not reactive. */
@@ -154,7 +170,12 @@ class Live {
 
   async #learnUser(): Promise<void> {
     const session = await currentSession();
-    if (session !== null && this.user === "") this.user = session.user;
+    if (session !== null && this.user === "") this.#know(session);
+  }
+
+  #know(session: Session): void {
+    this.user = session.user;
+    this.operates = session.user !== "" && mayOperate(session.role);
   }
 
   #lose(phase: "lost" | "refused"): void {

@@ -13,7 +13,7 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 const PATH = "v1/session";
 const LONGEST_WAIT_S = 86_400;
 /** No page of another site can send this header along with the cookie: the service asks for it before it changes anything. */
-const OWN = { "X-Shopfloor-Request": "1" };
+export const OWN = { "X-Shopfloor-Request": "1" };
 
 /** Begin a session. */
 export async function signIn(user: string, password: string, send: Fetch = fetch): Promise<Outcome> {
@@ -57,6 +57,11 @@ export async function currentSession(send: Fetch = fetch): Promise<Session | nul
   } catch {
     return null;
   }
+}
+
+/** Tell whether a role acknowledges alarms; the service decides, the page only leaves out what would be refused. */
+export function mayOperate(role: string): boolean {
+  return role === "operator" || role === "admin";
 }
 
 function decodeSession(body: unknown): Session | null {

@@ -82,6 +82,21 @@ export const texts = {
     unavailable: "unavailable",
     misconfigured: "misconfigured",
   } as Record<string, string>,
+  alarms: {
+    title: "Alarms",
+    /** What is wrong; whom it is about follows. */
+    kinds: {
+      agent_silent: "Agent silent:",
+      gap: "Data missing in stream",
+      quarantine_growing: "Data refused of agent",
+      buffer_low: "Buffer fills up at agent",
+      clock_offset: "Clock is off at",
+      store_unavailable: "Store out of order:",
+    } as Record<string, string>,
+    seen: (by: string) => (by === "" ? "acknowledged" : `acknowledged by ${by}`),
+    acknowledge: "Acknowledge",
+    failed: "It could not be acknowledged. Try again.",
+  },
   link: {
     connecting: "Connecting…",
     live: "Live",
