@@ -57,6 +57,23 @@ def agent(name: str, asset: str, *, contact: bool = True) -> dict[str, Any]:
     }
 
 
+def alarm(
+    kind: str, subject: str, asset: str, message: str, *, minutes: float = 12, **more: Any
+) -> dict[str, Any]:
+    return {
+        "id": f"{kind}-{subject}",
+        "kind": kind,
+        "subject": subject,
+        "asset": asset,
+        "message": message,
+        "since": now_ms() - int(minutes * MINUTE),
+        "until": None,
+        "acknowledged_at": None,
+        "acknowledged_by": "",
+        **more,
+    }
+
+
 IMM_SERIES = [
     ("status.mode", "", 1),
     ("status.production", "", 4),
@@ -134,6 +151,25 @@ def plant() -> Plant:
                 contact=False,
                 reason="agent vn01-gateway: no contact",
             ),
+        ],
+        alarms=[
+            alarm(
+                "gap",
+                "dg01-7f3a",
+                DG,
+                "agent dg01-gateway: 12 of the numbers 40 to 51 never came",
+                minutes=95,
+                acknowledged_at=now_ms() - 80 * MINUTE,
+                acknowledged_by="user anna",
+            ),
+            alarm(
+                "buffer_low",
+                "dg01-gateway",
+                DG,
+                "the buffer lasts for less than 24 hours at its present rate",
+                minutes=31,
+            ),
+            alarm("agent_silent", "vn01-gateway", VN, "not heard of since 2026-11-26T02:19:00+00:00"),
         ],
         agents=[
             agent("hk01-gateway", HK),

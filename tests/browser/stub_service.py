@@ -42,6 +42,7 @@ class Plant:
 
     sites: list[dict[str, Any]] = field(default_factory=list)
     machines: list[dict[str, Any]] = field(default_factory=list)
+    alarms: list[dict[str, Any]] = field(default_factory=list)
     agents: list[dict[str, Any]] = field(default_factory=list)
     series: list[tuple[str, str, str]] = field(default_factory=list)
     """asset, signal, unit; the position is the id."""
@@ -56,6 +57,7 @@ class Plant:
         yield "values", _columns(self.values)
         yield "machines", {"machines": self.machines}
         yield "sites", {"sites": self.sites}
+        yield "alarms", {"alarms": self.alarms}
         yield "agents", {"agents": self.agents}
 
 
@@ -83,6 +85,7 @@ class StubService:
         self.token = token
         self.user = user
         """Name and password of the only one who may sign in."""
+        self.role = "viewer"
         self.signed_in = False
         self.logins: list[dict[str, str]] = []
         self.history: History = history or (lambda *_: None)
@@ -183,6 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, "application/json", b"{}")
 
     def do_POST(self) -> None:
+        if self.path.startswith("/v1/alarms/"):
+            self._acknowledge(self.path.split("/")[3])
+            return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.stub.logins.append(body)
         if self.headers.get("X-Shopfloor-Request") is None or self.path != "/v1/session":
@@ -193,6 +199,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.stub.signed_in = True
             cookie = {"Set-Cookie": f"shopfloor={_COOKIE}; HttpOnly; SameSite=strict; Path=/"}
             self._answer(200, "application/json", json.dumps(self._session()).encode(), cookie)
+
+    def _acknowledge(self, alarm_id: str) -> None:
+        operates = self._has_session() and self.stub.role == "operator"
+        found = next((one for one in self.stub.plant.alarms if one["id"] == alarm_id), None)
+        if not operates or self.headers.get("X-Shopfloor-Request") is None:
+            self._answer(403, "application/json", b"{}")
+        elif found is None:
+            self._answer(404, "application/json", b"{}")
+        else:
+            found.update(acknowledged_at=now_ms(), acknowledged_by=f"user {self._session()['user']}")
+            self._answer(200, "application/json", json.dumps(found).encode())
 
     def do_DELETE(self) -> None:
         self.stub.signed_in = False
@@ -210,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _session(self) -> dict[str, Any]:
         name = self.stub.user[0] if self.stub.user and self.stub.signed_in else ""
-        return {"user": name, "role": "viewer", "asset": "", "ends_at": None}
+        return {"user": name, "role": self.stub.role, "asset": "", "ends_at": None}
 
     def _page(self, path: str) -> None:
         file = (DIST / (path.lstrip("/") or "index.html")).resolve()
