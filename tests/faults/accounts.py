@@ -168,9 +168,19 @@ _STEP_SETTLES_NS: Final = 5_000_000_000
 
 
 def _in_gaps(said: Said, gaps: Sequence[Loss], permits: Permits) -> Mask:
-    """Mark what a gap's record covers by the machine's clock, and the fault log by the true one."""
-    recorded = _within(said.source_time, [Window(gap.from_time, gap.to_time) for gap in gaps])
-    broken = _within(said.real_time, permits.windows.get("plain", ()))
+    """Mark what a gap's record covers by the machine's clock, and the fault log by the true one.
+
+    A clock that was put forth or back while nobody listened has written times that no record can know: so much longer.
+    """
+    windows = permits.windows.get("plain", ())
+    before, unheard_ns = 0, 0
+    for since, ahead_ns in permits.clock_steps:
+        if any(window.begin <= since <= window.end for window in windows):
+            unheard_ns = max(unheard_ns, abs(ahead_ns - before))
+        before = ahead_ns
+    spans = [Window(gap.from_time - unheard_ns, gap.to_time + unheard_ns) for gap in gaps]
+    recorded = _within(said.source_time, spans)
+    broken = _within(said.real_time, windows)
     return _by_source(said, "plain") & recorded & broken
 
 

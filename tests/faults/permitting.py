@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.faults.evidence import EVER, Damaged, Permits, Window
-from tests.faults.plant_config import MQTT_SOURCE, OVERLAP_S
+from tests.faults.plant_config import OVERLAP_S
 from tests.faults.schedule import Fault, Kind
 from tests.faults.watch import Look, loss_window
 
@@ -35,26 +35,24 @@ def permits_of(
 ) -> Permits:
     """Return what may be lost.
 
-    A server without history may lose what was said while the way from it to the buffer was broken, QoS 0 the same for
-    broker and agent; a damaged buffer what it held. What hits only the way from the buffer to the service permits
-    nothing, and nothing permits a server with history or QoS 1 anything.
+    A server without history may lose what was said while the way from it to the buffer was broken; a damaged buffer what
+    it held. QoS 0 may lose anything at any time: nobody promises more. What hits only the way from the buffer to the
+    service permits nothing, and nothing permits a server with history or QoS 1 anything.
 
     Args:
         log: the faults as they happened.
         plain_clock: from when on (true UTC ns) the clock of the server without history was how many ns ahead.
         looks: what the agent said of its sources: a way is broken until its source runs steadily again.
     """
-    plain, lossy = [], []
+    plain = []
     for each in log:
         window = Window(each.begin, each.end)
         kind, target = each.fault.kind, each.fault.target
         of_agent = target == "agent" and kind in _LOSES_OF_AGENT
         if of_agent or (target == "plain" and kind in _LOSES_PLAIN):
             plain.append(loss_window(looks, "plain", window, _BEFORE_S, _AFTER_S))
-        if of_agent or target == "broker":
-            lossy.append(loss_window(looks, MQTT_SOURCE, window, _BEFORE_S, _AFTER_S))
     return Permits(
-        {"plain": plain, "lossy": lossy},
+        {"plain": plain, "lossy": [EVER]},
         [(0, 0), *plain_clock],
         [each.damaged for each in log if each.damaged is not None],
         round(OVERLAP_S * 1e9),

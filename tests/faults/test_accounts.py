@@ -189,6 +189,19 @@ def test_a_gap_is_told_by_the_machines_clock_and_a_fault_by_the_true_one() -> No
     assert verdict(lacking, gap("plain", 40, 50), permits=ahead, log=log).missing == 1
 
 
+def test_a_clock_that_was_put_forth_while_nobody_listened_hides_so_much_of_a_gap_and_no_more() -> None:
+    unheard = replace(BROKEN, clock_steps=[(0, 0), (at(42), 20 * SECOND), (at(60), 0)])
+    log = said()
+    ahead = replace(
+        log, source_time=np.where(log.number > 42, log.source_time + 20 * SECOND, log.source_time)
+    )
+    lacking = held(ahead, ~((ahead.series == 1) & np.isin(ahead.number, [45, 50])))
+    found = verdict(lacking, gap("plain", 40, 52), permits=unheard, log=ahead)
+    assert (found.missing, found.permitted, found.gaps_unexplained) == (0, 2, 0)
+    late = replace(unheard, clock_steps=[(0, 0), (at(60), 20 * SECOND)])
+    assert verdict(lacking, gap("plain", 40, 52), permits=late, log=ahead).missing == 2
+
+
 def test_qos_0_may_lose_while_the_way_is_broken_and_at_no_other_time() -> None:
     assert verdict(without("lossy", 45), permits=BROKEN).permitted == 1
     assert verdict(without("lossy", 60), permits=BROKEN).missing == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.faults.evidence import Damaged, Window
+from tests.faults.evidence import EVER, Damaged, Window
 from tests.faults.permitting import Happened, permits_of
 from tests.faults.plant_config import MQTT_SOURCE
 from tests.faults.schedule import TARGETS, Fault, Kind
@@ -17,7 +17,6 @@ EMPTY = np.empty(0, np.int64)
 
 PLAIN = {(kind, "plain") for kind in Kind if kind is not Kind.CLOCK}
 AGENT = {(kind, "agent") for kind in (Kind.KILL, Kind.FREEZE, Kind.DISK_FULL, Kind.DAMAGE)}
-BROKER = {(kind, "broker") for kind in Kind}
 
 
 def happened(kind: Kind, target: str, damaged: Damaged | None = None) -> Happened:
@@ -31,7 +30,7 @@ def test_only_what_breaks_the_way_to_the_buffer_permits_a_loss(kind: Kind, targe
     windows = permits_of([happened(kind, target)], [], LOOKS).windows
     around = [Window(85 * SECOND, 105 * SECOND)]
     assert windows["plain"] == (around if (kind, target) in PLAIN | AGENT else [])
-    assert windows["lossy"] == (around if (kind, target) in BROKER | AGENT else [])
+    assert windows["lossy"] == [EVER]
     assert set(windows) == {"plain", "lossy"}
 
 
