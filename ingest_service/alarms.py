@@ -63,6 +63,8 @@ class AlarmBook:
         self.active: dict[Name, AlarmRow] = {
             (Kind(one.kind), one.subject): one for one in kept.active(plant.engine)
         }
+        self._told: dict[Name, AlarmRow] = {}
+        """What viewers know; see `news`."""
         self._unsaved: dict[str, AlarmRow] = {}
         self._seen: dict[Name, Condition] = {}
         """What does not end by itself: it lasts until somebody has acknowledged it."""
@@ -73,6 +75,7 @@ class AlarmBook:
         loaded, self.active = self.active, {}
         self._adopt(loaded.values())
         self.active = loaded
+        self._told = dict(loaded)
 
     def gap(self, batch: Batch, missing: tuple[int, int], count: int) -> None:
         """See `admission.Observer`."""
@@ -140,6 +143,20 @@ class AlarmBook:
             conditions[one.name] = one
         changed = [*self._raise(conditions, now), *self._end(conditions, now)]
         return {one.alarm_id: one for one in changed}
+
+    def news(self) -> dict[str, AlarmRow]:
+        """Return the alarms that are new, changed, acknowledged or over since this was called last, by id.
+
+        Whoever noted it: this process by `look` and `acknowledge`, or another one, of which `follow` learned.
+        """
+        changed = {one.alarm_id: one for name, one in self.active.items() if self._told.get(name) != one}
+        now = self._clock_ns()
+        for name, one in self._told.items():
+            present = self.active.get(name)
+            if present is None or present.alarm_id != one.alarm_id:
+                changed[one.alarm_id] = one._replace(until=now)
+        self._told = dict(self.active)
+        return changed
 
     def _raise(self, conditions: Mapping[Name, Condition], now: int) -> Iterable[AlarmRow]:
         for name, one in conditions.items():

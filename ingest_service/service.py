@@ -237,7 +237,8 @@ class Service:
             machines |= more
             agents = self._changed_agents(now_ns)
             if self._leads:
-                alarms = self.alarms.look_at(self.book.records(), self._started_ns)
+                self.alarms.look_at(self.book.records(), self._started_ns)
+            alarms = self.alarms.news()
         self.hub.publish(newest.series_id, machines, sites, agents, alarms, ping=ping)
 
     def _changed_agents(self, now_ns: int) -> set[str]:
