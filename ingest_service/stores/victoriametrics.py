@@ -2,8 +2,8 @@
 
 What it can't hold lies in the PlantStore: texts, times before 1970 or outside of its retention (which it drops and answers
 204), and all but one of the samples that a series has in one millisecond. It keeps twelve digits of a fraction; what they
-leave is a metric of its own, so that nearly all numbers come back bit by bit, and all of them to twelve digits. Of a series
-whose values differ by more than a millionfold it may round the small ones.
+leave is a metric of its own, so that nearly all numbers come back bit by bit. Of a series whose values differ by more than
+about a thousandfold it may round the small ones (docs/scaling.md).
 Its server needs ``-dedup.minScrapeInterval=1ms``: then a point that is written again counts once.
 """
 
