@@ -66,6 +66,16 @@ class Metrics:
             "Batches that wait for their turn to be written",
             registry=registry,
         )
+        self.hot_rows = Gauge(
+            "shopfloor_ingest_store_hot_rows",
+            "Samples in the hot table of the embedded store that takes what comes",
+            registry=registry,
+        )
+        self.hot_generations = Gauge(
+            "shopfloor_ingest_store_generations",
+            "Hot tables that wait to be rewritten; growing, they tell of a disk or processor that is too slow",
+            registry=registry,
+        )
 
     def observe_commit(self, seconds: float, rows: int) -> None:
         """Take note of a commit; called on the store's thread."""

@@ -33,6 +33,7 @@ from ingest_service.plant.leader import Leader
 from ingest_service.plant.store import PlantStore
 from ingest_service.readmission import Readmission
 from ingest_service.stores import Selector, TimeSpan
+from ingest_service.stores.duckdb import DuckDBStore
 from ingest_service.stores.opening import heard_of, open_store
 from shopfloor.asset import AssetPath
 from shopfloor.block import Quality
@@ -299,6 +300,10 @@ class Service:
         for kind in Kind:
             metrics.alarms.labels(kind).set_function(partial(self.alarms.count, kind))
         metrics.series.set_function(lambda: len(self.store.index))
+        store = self.store
+        if isinstance(store, DuckDBStore):
+            metrics.hot_rows.set_function(lambda: store.backlog().hot_rows)
+            metrics.hot_generations.set_function(lambda: store.backlog().generations)
 
         def agents(*, contact: bool) -> Callable[[], float]:
             return lambda: sum(

@@ -190,3 +190,9 @@ async def test_migrations_make_the_tables_that_the_code_knows(tmp_path: Path) ->
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     store.close()
     PlantStore(tmp_path / "plant.sqlite").close()
+
+
+async def test_metrics_tell_what_the_store_has_still_to_rewrite(plant: Running) -> None:
+    await plant.post(batch())
+    assert await plant.metric("shopfloor_ingest_store_hot_rows") == 10
+    assert await plant.metric("shopfloor_ingest_store_generations") == 0
