@@ -68,7 +68,7 @@ SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 system-deps: ## Install the servers and libraries that tests use (Debian, Ubuntu; needs root)
 	$(SUDO) apt-get update -qq
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  faketime mosquitto mosquitto-clients influxdb victoria-metrics postgresql chromium fonts-noto-core
+	  curl faketime mosquitto mosquitto-clients influxdb victoria-metrics postgresql chromium fonts-noto-core
 	$(MAKE) peers
 
 PEERS := tests/peers/sparkplug
