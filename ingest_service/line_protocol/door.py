@@ -269,8 +269,17 @@ class LineProtocol:
         """Keep the units of new series; what is written is durable already, so that a failure is for later."""
         new, token.undeclared = token.undeclared, {}
         agent = token.stream.agent_id
-        series = tuple(SeriesDeclaration(str(key.asset), key.signal, unit, "") for key, unit in new.items())
         service = self._service
+        # What an agent has said of a series in words stays; a line has none.
+        series = tuple(
+            SeriesDeclaration(
+                str(key.asset),
+                key.signal,
+                unit,
+                service.declared.get((str(key.asset), key.signal), ("", ""))[1],
+            )
+            for key, unit in new.items()
+        )
         try:
             await service.plant.run(service.plant.put_declarations, SeriesDeclarations(agent, "", series))
         except StoreUnavailable:

@@ -103,7 +103,7 @@ async def get_samples(
             return await _bucketed(asked, grid, names)
         after = None if cursor is None else question.read_cursor(cursor)
         if BLOCK_MEDIA_TYPE in request.headers.get("accept", ""):
-            return await _blocks(asked)
+            return await _blocks(asked, whole=cursor is None and limit is None)
         if asked.form != "json":
             return await _exported(asked, limit, after)
         return await _listed(asked, limit, after)
@@ -249,7 +249,9 @@ def _only(buckets: Buckets, rows: Any) -> Buckets:
     )
 
 
-async def _blocks(asked: _Asked) -> Response:
+async def _blocks(asked: _Asked, *, whole: bool) -> Response:
+    if not whole:
+        raise Unanswerable("cursor, limit: blocks come as a whole")
     slot = asked.slots.take()
     try:
         raw = await asked.service.store.read(

@@ -205,6 +205,13 @@ async def test_what_can_not_be_answered_is_named(plant: Running, query: str, wha
     assert json.loads(answer.content)["error"].startswith(what)
 
 
+async def test_blocks_come_as_a_whole(plant: Running) -> None:
+    headers = plant.viewer | {"Accept": "application/vnd.shopfloor.block"}
+    answer = await plant.client.get("/v1/samples", params={**SPAN, "limit": 5}, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("cursor, limit")
+
+
 async def test_too_many_samples_to_thin(tmp_path: Path) -> None:
     async with running(tmp_path, limits=LimitsConfig(export_samples=100)) as plant:
         assert (await plant.post(Batch("gateway", "s", Lane.BACKLOG, 1, sent()))).status_code == 200

@@ -295,6 +295,22 @@ async def test_a_unit_that_was_told_with_a_failed_write_is_not_forgotten(
     assert [one["unit"] for one in (await writing.plant.get("/v1/series"))["series"]] == ["%"]
 
 
+async def test_what_an_agent_said_of_a_series_in_words_stays(writing: Writing) -> None:
+    asset, signal = "acme/hk01/it/gw", "cpu.usage_user"
+    declared = {
+        "agent_id": "gateway",
+        "config_hash": "h",
+        "series": [{"asset": asset, "signal": signal, "unit": "", "description": "Load of the gateway"}],
+    }
+    headers = writing.plant.agent
+    assert (
+        await writing.plant.client.put("/v1/declarations", json=declared, headers=headers)
+    ).status_code == 204
+    assert (await writing.post(f"cpu,host=gw usage_user=1 {time.time_ns()}")).status_code == 204
+    (one,) = (await writing.plant.get("/v1/series"))["series"]
+    assert (one["asset"], one["unit"], one["description"]) == (asset, "%", "Load of the gateway")
+
+
 async def test_what_a_small_packed_body_becomes_needs_room_as_well(writing: Writing) -> None:
     now = time.time_ns()
     lines = "\n".join(f"cpu,host=gw usage_user=1 {now + number}" for number in range(20_000)).encode()
