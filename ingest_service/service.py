@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Final, Self
 
 import numpy as np
@@ -16,13 +15,13 @@ from ingest_service.access.authenticator import Authenticator
 from ingest_service.access.gate import Access
 from ingest_service.admission import Admission
 from ingest_service.agents import AgentBook
-from ingest_service.alarm_rules import Kind
 from ingest_service.alarms import AlarmBook
 from ingest_service.backpressure import Backpressure
 from ingest_service.companions import FOLLOW_S, Companions
 from ingest_service.config import IngestConfig
 from ingest_service.examination import uncovered
 from ingest_service.floor import Floor
+from ingest_service.gauges import connect_gauges
 from ingest_service.live import NO_ALARMS, LiveHub
 from ingest_service.live_events import PING_S, EventWriter
 from ingest_service.metrics import Metrics
@@ -33,7 +32,6 @@ from ingest_service.plant.leader import Leader
 from ingest_service.plant.store import PlantStore
 from ingest_service.readmission import Readmission
 from ingest_service.stores import Selector, TimeSpan
-from ingest_service.stores.duckdb import DuckDBStore
 from ingest_service.stores.opening import heard_of, open_store
 from shopfloor.asset import AssetPath
 from shopfloor.block import Quality
@@ -113,7 +111,16 @@ class Service:
         self.readmission = Readmission(self.store, self.plant, self.admission, clock_ns)
         self._ticking: asyncio.Task[None] | None = None
         self._agent_contact: dict[str, tuple[bool, object]] = {}
-        self._connect_gauges()
+        connect_gauges(
+            self.metrics,
+            self.store,
+            self.admission,
+            self.backpressure,
+            self.hub,
+            self.alarms,
+            self.book,
+            clock_ns,
+        )
 
     async def __aenter__(self) -> Self:
         await self._load_counters()
@@ -291,24 +298,3 @@ class Service:
             if quality < Quality.BAD
         ]
         self.floor.take(self.store.newest.of(np.empty(0, np.int64)), samples, now)
-
-    def _connect_gauges(self) -> None:
-        metrics = self.metrics
-        metrics.waiting_bytes.set_function(lambda: self.backpressure.waiting_bytes)
-        metrics.viewers.set_function(lambda: len(self.hub))
-        metrics.waiting_batches.set_function(lambda: self.admission.gate.waiting)
-        for kind in Kind:
-            metrics.alarms.labels(kind).set_function(partial(self.alarms.count, kind))
-        metrics.series.set_function(lambda: len(self.store.index))
-        store = self.store
-        if isinstance(store, DuckDBStore):
-            metrics.hot_rows.set_function(lambda: store.backlog().hot_rows)
-            metrics.hot_generations.set_function(lambda: store.backlog().generations)
-
-        def agents(*, contact: bool) -> Callable[[], float]:
-            return lambda: sum(
-                self.book.has_contact(one, self.clock_ns()) is contact for one in self.book.ids()
-            )
-
-        metrics.agents.labels("yes").set_function(agents(contact=True))
-        metrics.agents.labels("no").set_function(agents(contact=False))
