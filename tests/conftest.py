@@ -17,10 +17,15 @@ HERE = Path(__file__).parent
 REQUIRE_SERVERS = os.environ.get("SHOPFLOOR_REQUIRE_SERVERS") == "1"
 
 settings.register_profile(
-    "shopfloor", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    "shopfloor",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    max_examples=50,
 )
-settings.register_profile("explore", settings.get_profile("shopfloor"), derandomize=False)
-# A change is judged by the same examples as the one before it; HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("explore", settings.get_profile("shopfloor"), derandomize=False, max_examples=200)
+# A change is judged by the same examples as the one before it: more of them find nothing that the next run does not
+# leave out again. HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shopfloor"))
 
 
