@@ -17,9 +17,12 @@ from ingest_service.certificates import Certificates
 from ingest_service.config import IngestConfig
 from ingest_service.connection import Doorkeeper
 from ingest_service.service import Service
+from shopfloor.wire import remember_series_tables
 
 _KEEP_ALIVE_S: Final = 75
 _GRACE_S: Final = 10
+_SERIES_TABLES_BYTES: Final = 128 * 2**20
+"""Some 600,000 series of all agents."""
 _LOOK_TICKS: Final = 20
 """uvicorn ticks ten times a second; so often the files of the certificates are looked at."""
 _log = logging.getLogger(__name__)
@@ -71,6 +74,7 @@ def make_server(config: IngestConfig) -> Server:
         OSError: the data folder or a TLS file can't be used; it names which.
     """
     certificates = Certificates(config.tls) if config.tls else None
+    remember_series_tables(_SERIES_TABLES_BYTES)
     service = Service(config)
     if config.read_access != "open" and (file := ensure_administrator(service.plant.engine, config.data)):
         _log.warning("no token existed yet: %s holds one of an administrator; take it out of there", file)

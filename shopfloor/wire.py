@@ -107,6 +107,12 @@ class _SeriesTables:
         self._encoded: tuple[tuple[SeriesKey, ...], bytes] = ((), b"")
         self._lock = threading.Lock()
 
+    def keep(self, limit_bytes: int) -> None:
+        """Set the bound."""
+        with self._lock:
+            self._limit_bytes = limit_bytes
+            self._forget()
+
     def encode(self, series: tuple[SeriesKey, ...]) -> bytes:
         known, table = self._encoded
         if known is not series:
@@ -132,14 +138,18 @@ class _SeriesTables:
         with self._lock:
             if table not in self._series:
                 self._series[table] = series
-                self._used_bytes += _cost(table)
-            while self._used_bytes > self._limit_bytes:
-                dropped, _ = self._series.popitem(last=False)
-                self._used_bytes -= _cost(dropped)
+                self._used_bytes += _cost(table, series)
+            self._forget()
+
+    def _forget(self) -> None:
+        while self._used_bytes > self._limit_bytes:
+            dropped, series = self._series.popitem(last=False)
+            self._used_bytes -= _cost(dropped, series)
 
 
-def _cost(table: bytes) -> int:
-    return 8 * len(table) + 1000
+def _cost(table: bytes, series: tuple[SeriesKey, ...]) -> int:
+    # The bytes themselves, the keys, and texts of their own where no other key has the same.
+    return 3 * len(table) + 100 * len(series) + 1000
 
 
 def series_table(series: tuple[SeriesKey, ...]) -> bytes:
@@ -166,6 +176,15 @@ def parse_series_table(table: bytes) -> tuple[SeriesKey, ...]:
 
 
 _tables: Final = _SeriesTables()
+
+
+def remember_series_tables(limit_bytes: int) -> None:
+    """Bound what this process keeps of series tables in both directions; 32 MiB are some 150,000 series.
+
+    Where more series than that take turns, each message's table is read anew, which takes longer than all the rest of
+    it: a process that hears many agents wants room for all of them.
+    """
+    _tables.keep(limit_bytes)
 
 
 def encode_batch(batch: Batch) -> bytes:

@@ -254,7 +254,9 @@ def test_the_series_table_is_remembered_and_bounded() -> None:
     for _ in range(500):
         table = "\n".join(f"a/b{rng.getrandbits(40):x}\0s" for _ in range(50)).encode()
         tables.decode(table, 50)
-    assert tables._used_bytes <= 200_000
+    assert 100_000 < tables._used_bytes <= 200_000
+    tables.keep(50_000)
+    assert 10_000 < tables._used_bytes <= 50_000
 
 
 def test_a_version_byte_is_where_the_specification_says() -> None:
