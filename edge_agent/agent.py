@@ -20,8 +20,8 @@ from edge_agent.reports import Reports, agent_version
 from edge_agent.running import MakeSource, RunningSources, make_source
 from edge_agent.sink import SourceSink
 from edge_agent.status import ConfigReport
-from edge_agent.systemd import Notifier
 from edge_agent.takeover import Takeover
+from shopfloor.systemd import Notifier
 
 
 class Agent:

@@ -12,7 +12,7 @@ from edge_agent.pulse import Pulse
 from edge_agent.reports import Reports
 from edge_agent.running import RunningSources
 from edge_agent.status_server import StatusServer
-from edge_agent.systemd import Notifier
+from shopfloor.systemd import Notifier
 
 
 @dataclass(slots=True)

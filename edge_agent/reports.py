@@ -16,7 +16,6 @@ from edge_agent.intake import BufferThread, Intake
 from edge_agent.pulse import Pulse
 from edge_agent.running import RunningSources
 from edge_agent.status import ConfigReport, Snapshot
-from edge_agent.systemd import Notifier
 from edge_agent.trouble import Trouble
 from edge_agent.uplink import HttpUplink
 from shopfloor.asset import parse_asset
@@ -32,6 +31,7 @@ from shopfloor.messages import (
     SourceReport,
     SourceState,
 )
+from shopfloor.systemd import Notifier
 from shopfloor.wire import WIRE_VERSION
 
 log = logging.getLogger(__name__)

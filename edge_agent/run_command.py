@@ -14,8 +14,8 @@ from pathlib import Path
 
 from edge_agent import reload
 from edge_agent.agent import Agent
-from edge_agent.systemd import Notifier
 from shopfloor import logs, memory
+from shopfloor.systemd import Notifier
 
 log = logging.getLogger(__name__)
 

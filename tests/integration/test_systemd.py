@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.systemd import Notifier
+from shopfloor.systemd import Notifier
 from tests.integration.systemd_manager import Manager
 
 

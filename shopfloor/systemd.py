@@ -1,4 +1,4 @@
-"""What the agent tells systemd: that it is ready, reloads, stops, and that it is alive (sd_notify(3))."""
+"""What a process tells systemd: that it is ready, reloads, stops, and that it is alive (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Notifier:
         return cls(environment.get("NOTIFY_SOCKET", ""), watchdog_s if is_meant and watchdog_s > 0 else None)
 
     def ready(self) -> None:
-        """Say that the agent is up, or that a reload is done."""
+        """Say that all is up, or that a reload is done."""
         self._send("READY=1")
 
     def reloading(self) -> None:
@@ -48,7 +48,7 @@ class Notifier:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that the agent closes down."""
+        """Say that the process closes down."""
         self._send("STOPPING=1")
 
     def alive(self) -> None:
@@ -81,7 +81,7 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-                # A full queue must not stop the agent.
+                # A full queue must not stop anything.
                 sender.setblocking(False)
                 sender.sendto(message.encode(), self._address)
         except OSError as error:
