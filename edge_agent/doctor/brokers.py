@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
-from edge_agent.doctor import Finding, Section, failure, ok, warning
 from edge_agent.sources.mqtt.broker import BrokerConfig
 from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.connection import Connection, connected
 from edge_agent.sources.mqtt.topics import subscription_filters
 from edge_agent.sources.sparkplug.config import SparkplugConfig
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
+from shopfloor.findings import Finding, Section, failure, ok, warning
 
 _UNREACHED: Final = "look at address, route and firewall, user and certificates; is the broker started?"
 _USUAL_WINDOW: Final = 20

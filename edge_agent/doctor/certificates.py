@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from edge_agent.doctor import Finding, failure, ok, warning
+from shopfloor.findings import Finding, failure, ok, warning
 
 SOON: Final = timedelta(days=60)
 _MAX_BYTES: Final = 2**20

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from edge_agent.buffer.sqlite import FILE_NAME
 from edge_agent.buffer_command import report_of
 from edge_agent.config import Config
-from edge_agent.doctor import Finding, failure, ok, warning
 from shopfloor.errors import StoreUnavailable
+from shopfloor.findings import Finding, failure, ok, warning
 from shopfloor.tables import size_text
 
 _ENOUGH_H = 24.0

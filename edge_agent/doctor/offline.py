@@ -14,13 +14,13 @@ import yaml
 
 from edge_agent.buffer_command import running_agent
 from edge_agent.config import Config, SourceConfig
-from edge_agent.doctor import Finding, Section, failure, ok, warning
 from edge_agent.doctor.certificates import judge_dates, look_at_certificates, look_at_pair, look_at_privacy
-from edge_agent.doctor.clock import look_at_clock
 from edge_agent.doctor.disk import look_at_data_folder
 from edge_agent.sources.opcua.config import OpcUaConfig
 from shopfloor.asset import parse_asset
 from shopfloor.errors import InvalidName
+from shopfloor.findings import Finding, Section, failure, ok, warning
+from shopfloor.kernel_clock import look_at_clock
 
 
 def look_at_this_machine(path: Path, config: Config) -> list[Section]:

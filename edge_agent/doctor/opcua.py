@@ -11,7 +11,6 @@ from typing import Any, Final
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
-from edge_agent.doctor import Finding, Section, Verdict, failure, ok, warning
 from edge_agent.doctor.certificates import judge_dates
 from edge_agent.doctor.opcua_events import look_at_notifiers
 from edge_agent.doctor.opcua_nodes import TITLES, look_at_nodes, plain
@@ -23,6 +22,7 @@ from edge_agent.sources.opcua.security import DEPRECATED
 from edge_agent.sources.opcua.session import ServiceFault, Session, standard_node
 from edge_agent.sources.opcua.trust import Verdict as Certificate
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
+from shopfloor.findings import Finding, Section, Verdict, failure, ok, warning
 
 _OFF_S: Final = 1.0
 _SERVER: Final = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 
-from edge_agent.doctor import Finding, failure, ok
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.event_config import AlarmConfig, EventConfig
 from edge_agent.sources.opcua.resolve import resolve
 from edge_agent.sources.opcua.session import Session
+from shopfloor.findings import Finding, failure, ok
 
 _SUBSCRIBE, _HISTORY = 0x01, 0x04
 """Bits of EventNotifier (Part 3 §8.59)."""

@@ -10,13 +10,13 @@ from typing import Any, Final
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 
-from edge_agent.doctor import Finding, Verdict, failure, ok, warning
 from edge_agent.doctor.opcua_trial import GrantedItem, GrantedSubscription, try_history, try_subscription
 from edge_agent.sources.opcua.config import NodeConfig, OpcUaConfig, PollGroup, SubscribeGroup
 from edge_agent.sources.opcua.metadata import read_metadata
 from edge_agent.sources.opcua.resolve import resolve
 from edge_agent.sources.opcua.search import wanted_nodes
 from edge_agent.sources.opcua.session import ServiceFault, Session, status_name
+from shopfloor.findings import Finding, Verdict, failure, ok, warning
 from shopfloor.tables import cut
 
 _SHOWN: Final = 14

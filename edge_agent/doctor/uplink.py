@@ -14,11 +14,11 @@ import msgspec
 
 from edge_agent.agent import connect_uplink
 from edge_agent.config import Config, is_loopback
-from edge_agent.doctor import Finding, failure, ok, warning
 from edge_agent.doctor.certificates import SOON
 from edge_agent.uplink import Answer, HttpUplink, NotAuthorised, client_context
 from shopfloor.asset import parse_asset
 from shopfloor.errors import UplinkUnavailable
+from shopfloor.findings import Finding, failure, ok, warning
 from shopfloor.messages import TokenInfo
 
 _WRITING: Final = frozenset({"agent", "admin"})

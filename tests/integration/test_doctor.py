@@ -13,13 +13,13 @@ from asyncua import ua
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.config import Config
-from edge_agent.doctor import Finding, Section, Verdict, as_json, as_lines
 from edge_agent.doctor.brokers import look_at_mqtt
 from edge_agent.doctor.opcua import look_at_opcua
 from edge_agent.doctor.uplink import look_at_uplink
 from edge_agent.sources.mqtt.config import MqttConfig
 from ingest_service.auth import Role, create_token
 from shopfloor.__main__ import main
+from shopfloor.findings import Finding, Section, Verdict, as_json, as_lines
 from tests.integration.euromap77_servers import URI as MACHINE_URI
 from tests.integration.ingest_server import running
 from tests.integration.mqtt_brokers import mosquitto, publish

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from edge_agent.doctor import Verdict
 from edge_agent.doctor.brokers import look_at_sparkplug
 from edge_agent.doctor.uplink import look_at_uplink
+from shopfloor.findings import Verdict
 from tests.integration.mqtt_brokers import mosquitto
 from tests.integration.sparkplug_edge_node import config as sparkplug
 from tests.integration.sparkplug_edge_node import edge_node

@@ -15,11 +15,11 @@ from asyncua import ua
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.ua.status_codes import StatusCodes
 
-from edge_agent.doctor import Verdict
 from edge_agent.doctor.opcua import look_at_opcua
 from edge_agent.sources.opcua import OpcUaSource
 from shopfloor.block import STATUS_NOT_A_NUMBER, Quality
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
+from shopfloor.findings import Verdict
 from shopfloor.messages import SourceState
 from tests.integration.opcua_plant import URI, MemorySink, Plant, config, running
 from tests.ports import free_port

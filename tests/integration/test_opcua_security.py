@@ -15,7 +15,6 @@ from asyncua.server.server import Server
 from asyncua.ua.attribute_ids import AttributeIds
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from edge_agent.doctor import Finding, Verdict
 from edge_agent.doctor.opcua import look_at_opcua
 from edge_agent.sources.opcua import OpcUaSource, connect
 from edge_agent.sources.opcua.config import OpcUaConfig
@@ -23,6 +22,7 @@ from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.pki import Pki
 from shopfloor.__main__ import main
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
+from shopfloor.findings import Finding, Verdict
 from simulators.protocols.opcua import PlantServer
 from simulators.protocols.opcua_security import OpcUaSecurity
 from simulators.protocols.opcua_standard import SharingServer

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from asyncua import ua
 
-from edge_agent.doctor import Verdict
 from edge_agent.doctor.opcua import look_at_opcua
 from edge_agent.sources.opcua import OpcUaSource
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.connect import Applicant, open_session
 from edge_agent.sources.opcua.pki import Pki
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
+from shopfloor.findings import Verdict
 from tests.integration.opcua_plant import MemorySink, running
 from tests.integration.test_sparkplug_peers import node_program
 from tests.links import Link

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from edge_agent.config import BufferConfig, Config
-from edge_agent.doctor import Verdict, disk
-from edge_agent.doctor.clock import KernelClock, look_at_clock, read_kernel_clock
+from edge_agent.doctor import disk
 from edge_agent.doctor.disk import Mount, look_at_data_folder, measure_commit, mount_of
 from edge_agent.doctor.holding import look_at_buffer
 from edge_agent.owner import nearest
+from shopfloor.findings import Verdict
+from shopfloor.kernel_clock import KernelClock, look_at_clock, read_kernel_clock
 
 MOUNTS = """\
 27 1 254:0 / / rw,relatime - ext4 /dev/root rw

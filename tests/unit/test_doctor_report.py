@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from edge_agent.doctor import Finding, Section, Verdict, as_json, as_lines, failure, is_sound, ok, warning
+from shopfloor.findings import Finding, Section, Verdict, as_json, as_lines, failure, is_sound, ok, warning
 
 LONG = "acme/hk01/moulding/cell-a/imm-01:barrel.zone_1.temperature.of.the.second.heater.band"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from edge_agent.doctor import Finding, ok, warning
+from shopfloor.findings import Finding, ok, warning
 
 _UNSYNCHRONISED: Final = 0x0040
 _NANOSECONDS: Final = 0x2000
