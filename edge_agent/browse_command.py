@@ -12,11 +12,11 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from edge_agent.config import Config
-from edge_agent.owner import become_owner
 from edge_agent.sources.opcua.config import OpcUaConfig
 from edge_agent.sources.opcua.security import Mode, Policy
 from shopfloor import configfile
 from shopfloor.errors import ConfigError, InvalidName, ShopfloorError
+from shopfloor.owner import become_owner
 
 _AGENT: Final = "shopfloor-browse"
 

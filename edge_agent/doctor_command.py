@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_agent.config import Config
-from edge_agent.owner import become_owner
 from shopfloor import configfile
 from shopfloor.errors import ConfigError
 from shopfloor.findings import Section, as_json, as_lines, is_sound
+from shopfloor.owner import become_owner
 
 _LISTEN_S = 5.0
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import hashes
 
 from edge_agent.config import Config
-from edge_agent.owner import become_owner
 from edge_agent.sources.opcua.pki import Kept, Pki, Place, alternative_names, common_name, thumbprint
 from edge_agent.trust_arguments import MIN_PREFIX
 from shopfloor import configfile
 from shopfloor.errors import ConfigError
+from shopfloor.owner import become_owner
 from shopfloor.tables import table
 
 _PLACES: Final[tuple[Place, ...]] = ("rejected", "trusted", "issuers", "own")

@@ -8,8 +8,8 @@ from edge_agent.config import Config, SourceConfig
 from edge_agent.doctor.disk import measure_commit
 from edge_agent.doctor.holding import look_at_buffer
 from edge_agent.doctor.uplink import look_at_uplink
-from edge_agent.owner import nearest
 from shopfloor.findings import Section
+from shopfloor.owner import nearest
 
 _AT_A_TIME = 8
 """Sources that are looked at together."""

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from edge_agent.buffer.room import disk_free_bytes
 from edge_agent.config import BufferConfig, Config
-from edge_agent.owner import nearest
 from shopfloor.findings import Finding, failure, ok, warning
+from shopfloor.owner import nearest
 from shopfloor.tables import size_text
 
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "overlay"})

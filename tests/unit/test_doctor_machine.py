@@ -13,9 +13,9 @@ from edge_agent.config import BufferConfig, Config
 from edge_agent.doctor import disk
 from edge_agent.doctor.disk import Mount, look_at_data_folder, measure_commit, mount_of
 from edge_agent.doctor.holding import look_at_buffer
-from edge_agent.owner import nearest
 from shopfloor.findings import Verdict
 from shopfloor.kernel_clock import KernelClock, look_at_clock, read_kernel_clock
+from shopfloor.owner import nearest
 
 MOUNTS = """\
 27 1 254:0 / / rw,relatime - ext4 /dev/root rw

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edge_agent import browse_command, owner
-from edge_agent.owner import become_owner
 from shopfloor.__main__ import main
+from shopfloor.owner import become_owner
 
 
 @pytest.fixture

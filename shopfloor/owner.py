@@ -1,4 +1,4 @@
-"""Root may read and write what the agent may not: what looks at an agent's folder, or writes there, does it as its owner."""
+"""Root may read and write what a service may not: what looks at its folder, or writes there, does it as its owner."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def become_owner(folder: Path) -> bool:
     """Where root runs this process, go on as the user to whom a folder belongs, for good.
 
     Args:
-        folder: the agent's; where it is still to be made, the nearest one above it that exists counts.
+        folder: its data; where it is still to be made, the nearest one above it that exists counts.
 
     Returns:
         Whether this process is somebody else now.
