@@ -31,8 +31,9 @@ from ingest_service.plant.alarms import AlarmRow
 from ingest_service.plant.leader import Leader
 from ingest_service.plant.store import PlantStore
 from ingest_service.readmission import Readmission
+from ingest_service.reporting import Reporter
 from ingest_service.stores import Selector, TimeSpan
-from ingest_service.stores.opening import heard_of, open_store
+from ingest_service.stores.opening import heard_of, open_store, report_every_s, report_to
 from shopfloor.asset import AssetPath
 from shopfloor.block import Quality
 from shopfloor.errors import StoreUnavailable
@@ -109,6 +110,18 @@ class Service:
             observer=self.alarms,
         )
         self.readmission = Readmission(self.store, self.plant, self.admission, clock_ns)
+        write = report_to(self.store)
+        self.reporter = write and Reporter(
+            write,
+            report_every_s(config.store),
+            plant=self.plant,
+            book=self.book,
+            floor=self.floor,
+            alarms=self.alarms,
+            leads=lambda: self._leads,
+            series=lambda: len(index),
+            clock_ns=clock_ns,
+        )
         self._ticking: asyncio.Task[None] | None = None
         self._agent_contact: dict[str, tuple[bool, object]] = {}
         connect_gauges(
@@ -128,6 +141,8 @@ class Service:
         self.floor.take(self.store.newest.take_dirty(), (), now)
         self.floor.refresh(now)
         self._ticking = asyncio.create_task(self._tick_forever(), name="ingest-tick")
+        if self.reporter:
+            self.reporter.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -136,6 +151,8 @@ class Service:
             self._ticking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticking
+        if self.reporter:
+            await self.reporter.stop()
         with contextlib.suppress(StoreUnavailable):
             await self._save()
         await self.store.close()

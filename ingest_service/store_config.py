@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy.exc import ArgumentError
 
 from shopfloor.configfile import ConfigModel, Secret
+from shopfloor.reports import REPORT_EVERY_S
 
 _DRIVER: Final = "postgresql+psycopg"
 
@@ -78,6 +79,8 @@ class InfluxDBStoreConfig(ConfigModel):
     """Seconds after which a request has failed; what it wrote is written again then, and is there once."""
     lines: int = Field(default=20_000, ge=100, le=1_000_000)
     """Points in one request."""
+    report_every_s: float = Field(default=REPORT_EVERY_S, ge=1, le=300)
+    """Seconds between two reports on machines, sites and agents that the service writes for dashboards and alerts."""
 
     @model_validator(mode="after")
     def _fits_version(self) -> Self:
@@ -112,6 +115,8 @@ class VictoriaMetricsStoreConfig(ConfigModel):
     """Seconds after which a request has failed."""
     lines: int = Field(default=50_000, ge=100, le=1_000_000)
     """Points in one request."""
+    report_every_s: float = Field(default=REPORT_EVERY_S, ge=1, le=300)
+    """Seconds between two reports on machines, sites and agents that the service writes for dashboards and alerts."""
     retention_days: int = Field(default=30, ge=2, le=100_000)
     """Days that the server keeps (its ``-retentionPeriod``): it drops older samples unseen, so they stay in the
     PlantStore."""

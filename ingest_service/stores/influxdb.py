@@ -5,6 +5,7 @@ A point that is written again replaces itself, so that whatever became of a requ
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from ingest_service.store_config import InfluxDBStoreConfig
 from ingest_service.stores import Capabilities, TimeSpan
 from ingest_service.stores.influxdb_client import CONNECTIONS, InfluxClient, PointsRefused, Series
 from ingest_service.stores.influxdb_lines import MEASUREMENT, TAGS, LineEncoder, chunks_of, tags_of
+from ingest_service.stores.own_points import Point, lines_of
 from ingest_service.stores.server_points import NOTHING_TURNED, Fetched, Turned, repeated_times
 from shopfloor.block import NO_TEXT, SampleBlock, UInt32
 from shopfloor.signal import SeriesKey
@@ -29,6 +31,8 @@ MAX_TEXT_BYTES: Final = 60_000
 _FIELDS: Final = ("value", "text", "quality", "status", "received")
 _ASKING: Final = 64
 """Requests that look for the lines which a server refuses; what is left then is turned away as a whole."""
+
+_log = logging.getLogger(__name__)
 
 
 class InfluxDB:
@@ -98,6 +102,15 @@ class InfluxDB:
                 f"AND ({_condition(keys)}) GROUP BY {tags} {order}LIMIT {limit}"
             )
         return _fetched(keys, found, limit, newest_first=newest_first)
+
+    def report(self, points: Sequence[Point]) -> None:
+        """See `PointStore.report`. Points that the server refuses (of fields that somebody else made otherwise) are left out."""
+        lines = lines_of(points, 1, texts=True)
+        for start in range(0, len(lines), self._lines):
+            try:
+                self._client.write("\n".join(lines[start : start + self._lines]).encode())
+            except PointsRefused as error:
+                _log.warning("InfluxDB refuses some of what the service reports: %s", error)
 
     def check(self) -> None:
         """See `PointStore.check`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from ingest_service.config import IngestConfig, StoreConfig
@@ -13,9 +13,11 @@ from ingest_service.stores import CommitListener, SampleStore
 from ingest_service.stores.duckdb import DuckDBStore
 from ingest_service.stores.duckdb_schema import Tuning
 from ingest_service.stores.latest import LatestTable
+from ingest_service.stores.own_points import Point
 from ingest_service.stores.series import SeriesIndex
 from ingest_service.stores.server_points import PointStore
 from ingest_service.stores.server_store import ServerStore
+from shopfloor.reports import REPORT_EVERY_S
 
 
 class ServiceStore(SampleStore, Protocol):
@@ -79,6 +81,16 @@ def open_store(
 def heard_of(store: ServiceStore) -> deque[tuple[str, list[str]]]:
     """Return where a store puts what other processes say of agents and the assets that they write."""
     return store.heard if isinstance(store, ServerStore) else deque()
+
+
+def report_to(store: ServiceStore) -> Callable[[Sequence[Point]], Awaitable[None]] | None:
+    """Return what takes the service's own points; None for the embedded store, whose readers ask the service itself."""
+    return store.report if isinstance(store, ServerStore) else None
+
+
+def report_every_s(config: StoreConfig | InfluxDBStoreConfig | VictoriaMetricsStoreConfig) -> float:
+    """Return the seconds between two reports."""
+    return REPORT_EVERY_S if isinstance(config, StoreConfig) else config.report_every_s
 
 
 def _points(config: InfluxDBStoreConfig | VictoriaMetricsStoreConfig) -> PointStore:

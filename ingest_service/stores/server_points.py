@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest_service.stores import Capabilities, TimeSpan
+from ingest_service.stores.own_points import Point
 from shopfloor.block import Int64, SampleBlock, UInt32
 from shopfloor.signal import SeriesKey
 
@@ -58,6 +59,10 @@ class PointStore(Protocol):
         self, keys: Sequence[SeriesKey], span: TimeSpan, limit: int, *, newest_first: bool = False
     ) -> Fetched:
         """Return the oldest, or the newest, ``limit`` samples of each series in a span."""
+        ...
+
+    def report(self, points: Sequence[Point]) -> None:
+        """Write points of the service's own; they need not be durable when this returns."""
         ...
 
     def check(self) -> None:

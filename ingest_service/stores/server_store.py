@@ -31,6 +31,7 @@ from ingest_service.stores import (
     Watermark,
 )
 from ingest_service.stores.latest import LatestTable, latest_of
+from ingest_service.stores.own_points import Point
 from ingest_service.stores.series import SeriesIndex
 from ingest_service.stores.server_ledger import ServerLedger
 from ingest_service.stores.server_live import Follower, with_texts
@@ -162,6 +163,10 @@ class ServerStore:
     async def ledger(self, streams: Collection[str] | None, received: TimeSpan) -> Sequence[Run]:
         """See `SampleStore.ledger`."""
         return await self._query(self._ledger.runs, streams, received)
+
+    async def report(self, points: Sequence[Point]) -> None:
+        """Write points of the service's own; raises StoreUnavailable."""
+        await self._query(self._points.report, points)
 
     async def check(self) -> None:
         """Raise StoreUnavailable where the server does not answer."""

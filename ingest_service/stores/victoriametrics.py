@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ingest_service.store_config import VictoriaMetricsStoreConfig
 from ingest_service.stores import Capabilities, TimeSpan
 from ingest_service.stores.influxdb_lines import TAGS, LineEncoder, chunks_of, tags_of
+from ingest_service.stores.own_points import Point, lines_of
 from ingest_service.stores.server_points import NOTHING_TURNED, Fetched, Turned, repeated_times
 from ingest_service.stores.victoriametrics_client import CONNECTIONS, Columns, VictoriaClient
 from ingest_service.stores.victoriametrics_lines import FIELDS, encode
@@ -137,6 +138,12 @@ class VictoriaMetrics:
         more = frozenset(place for place, count in enumerate(counts) if count >= limit)
         empty = make_block(tuple(keys), [], [], [], [])
         return Fetched(_same_series(blocks) if blocks else empty, more)
+
+    def report(self, points: Sequence[Point]) -> None:
+        """See `PointStore.report`; texts are left out."""
+        lines = lines_of(points, _MS, texts=False)
+        for start in range(0, len(lines), self._lines):
+            self._client.write("\n".join(lines[start : start + self._lines]).encode())
 
     def check(self) -> None:
         """See `PointStore.check`."""
