@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent import browse_command, owner
+from edge_agent import browse_command
+from shopfloor import owner
 from shopfloor.__main__ import main
 from shopfloor.owner import become_owner
 
