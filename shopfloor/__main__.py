@@ -13,6 +13,10 @@ from typing import Any, Final
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 COMMANDS: Final = {
+    "certs": (
+        "ingest_service.certs_command",
+        "certificates: a private authority, those of services and agents, renew, list",
+    ),
     "demo": ("simulators.demo.command", "three simulated plants, live on this machine"),
     "edge": ("edge_agent.command", "edge agents: run, check, doctor, browse, trust, buffer"),
     "ingest": (

@@ -1,0 +1,1 @@
+"""A private certificate authority in a folder: what `shopfloor certs` makes, renews and examines."""
