@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import enum
+import inspect
+import itertools
+import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -22,8 +26,9 @@ def describe(model: type[BaseModel], heading: str, level: int = 2) -> str:
     for title, section in _sections(model, heading, set()):
         lines = [f"{'#' * level} {title}", "", (section.__doc__ or "").strip().partition("\n")[0], ""]
         lines += ["| option | type | default | meaning |", "|---|---|---|---|"]
+        said = meanings(section)
         for name, field in section.model_fields.items():
-            meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+            meaning = " ".join(said.get(name, "").split()).replace("|", "\\|")
             lines.append(f"| `{name}` | {_kind(field.annotation)} | {_default(field)} | {meaning} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -34,9 +39,26 @@ def undocumented(model: type[BaseModel]) -> list[str]:
     return [
         f"{title}: {name}"
         for title, section in _sections(model, model.__name__, set())
-        for name, field in section.model_fields.items()
-        if not (field.description or "").strip()
+        for name in section.model_fields
+        if not meanings(section).get(name, "").strip()
     ]
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Return what the strings under the model's fields, its own and those of its bases, say: by the field's name."""
+    found: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if not issubclass(owner, BaseModel) or owner is BaseModel:
+            continue
+        definition = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        assert isinstance(definition, ast.ClassDef)
+        for field, text in itertools.pairwise(definition.body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(words))):
+                    found[name] = words
+                case ast.AnnAssign(target=ast.Name(name)), _:
+                    found.pop(name, None)
+    return found
 
 
 def _sections(

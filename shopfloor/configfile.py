@@ -32,11 +32,12 @@ Location = tuple[str | int, ...]
 
 
 class ConfigModel(BaseModel):
-    """Base of all configuration: frozen, unknown keys refused, documented by the strings under its fields."""
+    """Base of all configuration: frozen, unknown keys refused, documented by the strings under its fields.
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
-    )
+    `shopfloor.configdoc` reads those strings; pydantic would parse the source for them whenever a process starts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
 
 def _asset(text: object) -> object:
