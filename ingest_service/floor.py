@@ -14,6 +14,7 @@ from ingest_service.facts.states import MachineSignals, MachineState, machine_st
 from ingest_service.parts import CounterSample, PartsToday, midnight_ns
 from ingest_service.stores.latest import LatestTable, Newest, newest_order
 from ingest_service.stores.series import SeriesIndex
+from ingest_service.zones import ZonePairs
 from shopfloor import signal as names
 from shopfloor.asset import parse_asset
 from shopfloor.block import Quality
@@ -69,6 +70,9 @@ class Floor:
         self.states = states
         """Asset to (state, since UTC ns), kept over restarts."""
         self.unsaved_states: set[str] = set()
+        self.planned_off: set[str] = set()
+        """Machines that were off, or stood as planned, when they were last heard of: nobody misses them."""
+        self.zones = ZonePairs()
         self._series = series
         self._latest = newest
         self._book = book
@@ -123,6 +127,10 @@ class Floor:
                 sites.add(asset)
         return machines, sites
 
+    def zone_deviations_k(self) -> dict[str, float]:
+        """Return how far the worst zone of each asset is off its setpoint, in kelvin."""
+        return self.zones.deviations_k(self._latest)
+
     def zone(self, asset: str) -> zoneinfo.ZoneInfo:
         """Return the time zone of an asset's site."""
         return self._zones.get(_site(asset) or "", _UTC)
@@ -138,6 +146,7 @@ class Floor:
         for number, key in enumerate(fresh, self._seen + 1):
             asset = str(key.asset)
             places.append(self._assets.setdefault(asset, len(self._assets)))
+            self.zones.learn(number, key)
             interest.append(key.signal in _SIGNALS)
             if key.signal in _SIGNALS:
                 self._signals.setdefault(asset, {})[key.signal] = number
@@ -200,6 +209,9 @@ class Floor:
             since_cycle_s=since_cycle_s,
         )
         state, reason = machine_state(signals, contact=contact.ok, planned_reasons=self._planned)
+        said, _ = machine_state(signals, contact=True, planned_reasons=self._planned)
+        planned = said in {MachineState.OFF, MachineState.DOWN_PLANNED}
+        (self.planned_off.add if planned else self.planned_off.discard)(asset)
         since = self._since(asset, state, now_ns, changed_at)
         machine = self._machine(asset, contact, now_ns)
         machine.update(state=str(state), since=since // 1_000_000, reason=contact.reason or reason)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from ingest_service.agent_record import AgentRecord
@@ -34,8 +35,13 @@ def tags_of(asset: str) -> dict[str, str]:
     return dict(zip(LEVELS, asset.split("/") if asset else (), strict=False))
 
 
-def machine_points(machines: Mapping[str, Mapping[str, Any]], at_ns: int) -> Iterator[Point]:
-    """Yield a point for each machine and each line; ``machines`` are those of `Floor`."""
+def machine_points(
+    machines: Mapping[str, Mapping[str, Any]],
+    at_ns: int,
+    planned_off: Container[str] = (),
+    zones_off_k: Mapping[str, float] = MappingProxyType({}),
+) -> Iterator[Point]:
+    """Yield a point for each machine and each line; ``machines`` and the others are those of `Floor`."""
     lines: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for asset, machine in machines.items():
         if not machine:
@@ -50,6 +56,8 @@ def machine_points(machines: Mapping[str, Mapping[str, Any]], at_ns: int) -> Ite
                 "state": _STATE_CODE[machine["state"]],
                 "state_s": max(0.0, at_ns / _S - machine["since"] / 1000),
                 "contact": int(machine["contact"]),
+                "missing": int(_missing(asset, machine, planned_off)),
+                "zone_off_k": zones_off_k.get(asset) if machine["state"] == "running" else None,
                 "age_s": _age_s(machine["newest"], at_ns),
                 "parts_today": _number(machine["parts_today"]),
             },
@@ -60,11 +68,15 @@ def machine_points(machines: Mapping[str, Mapping[str, Any]], at_ns: int) -> Ite
 
 
 def site_points(
-    sites: Mapping[str, Mapping[str, Any]], machines: Mapping[str, Mapping[str, Any]], at_ns: int
+    sites: Mapping[str, Mapping[str, Any]],
+    machines: Mapping[str, Mapping[str, Any]],
+    at_ns: int,
+    planned_off: Container[str] = (),
 ) -> Iterator[Point]:
     """Yield a point for each site of `Floor`."""
     for asset, site in sites.items():
-        inside = [one for path, one in machines.items() if path.startswith(asset + "/") and one]
+        paths = [path for path, one in machines.items() if path.startswith(asset + "/") and one]
+        inside = [machines[path] for path in paths]
         offset = dt.datetime.fromtimestamp(at_ns / _S, zoneinfo.ZoneInfo(site["time_zone"])).utcoffset()
         assert offset is not None, "a time of a zone has an offset"
         yield Point(
@@ -72,6 +84,8 @@ def site_points(
             {**tags_of(asset), "time_zone": site["time_zone"]},
             {
                 **_counted(inside),
+                "expected": sum(path not in planned_off for path in paths),
+                "missing": sum(_missing(path, machines[path], planned_off) for path in paths),
                 "parts_today": _number(site["parts_today"]),
                 "power_kw": _number(site["power_kw"]),
                 "age_s": _age_s(site["newest"], at_ns),
@@ -91,6 +105,7 @@ def agent_points(agent: AgentRecord, activity: Activity, at_ns: int) -> Iterator
         "silent_s": None if heard is None else max(0.0, (at_ns - heard) / _S),
         "stored": activity.stored.get(agent.agent_id, 0),
         "refused": activity.refused.get(agent.agent_id, 0),
+        "gaps": activity.gaps.get(agent.agent_id, 0),
     }
     said = agent.heartbeat
     if said is not None and contact:
@@ -189,6 +204,10 @@ def _counted(machines: list[Mapping[str, Any]]) -> dict[str, Field | None]:
         **counts,
         "parts_today": float(sum(one["parts_today"] or 0 for one in machines)),
     }
+
+
+def _missing(asset: str, machine: Mapping[str, Any], planned_off: Container[str]) -> bool:
+    return not machine["contact"] and asset not in planned_off
 
 
 def _age_s(newest_ms: int | None, at_ns: int) -> float | None:

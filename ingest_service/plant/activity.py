@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ingest_service.plant.schema import quarantine, span
 from ingest_service.plant.server_schema import ledger
-from shopfloor.messages import SpanRecord
+from shopfloor.messages import SpanKind, SpanRecord
 
 
 class Activity(NamedTuple):
@@ -22,9 +22,11 @@ class Activity(NamedTuple):
     """Agent -> samples refused."""
     reasons: Mapping[tuple[str, str], int]
     """(agent, reason without its details) -> samples that went to quarantine."""
+    gaps: Mapping[str, int]
+    """Agent -> loss records of what nobody has any more: dropped by the edge, or never got from a source."""
 
 
-NOTHING = Activity({}, {}, {})
+NOTHING = Activity({}, {}, {}, {})
 
 
 def between(engine: sa.Engine, from_ns: int, to_ns: int) -> Activity:
@@ -39,6 +41,15 @@ def between(engine: sa.Engine, from_ns: int, to_ns: int) -> Activity:
         .where(quarantine.c.quarantined_at >= from_ns, quarantine.c.quarantined_at < to_ns)
         .group_by(quarantine.c.agent_id, quarantine.c.reason)
     )
+    of_spans = (
+        sa.select(span.c.agent_id, sa.func.count())
+        .where(
+            span.c.recorded_at >= from_ns,
+            span.c.recorded_at < to_ns,
+            span.c.kind != SpanKind.QUARANTINED.value,
+        )
+        .group_by(span.c.agent_id)
+    )
     stored: dict[str, int] = {}
     refused: dict[str, int] = {}
     reasons: dict[tuple[str, str], int] = {}
@@ -49,7 +60,8 @@ def between(engine: sa.Engine, from_ns: int, to_ns: int) -> Activity:
             # What follows the colon may differ from sample to sample: a tag must not.
             name = (agent_id, reason.partition(":")[0][:64])
             reasons[name] = reasons.get(name, 0) + int(count)
-    return Activity(stored, refused, reasons)
+        gaps = {agent_id: int(count) for agent_id, count in connection.execute(of_spans)}
+    return Activity(stored, refused, reasons, gaps)
 
 
 def losses(engine: sa.Engine, from_ns: int, limit: int) -> list[tuple[SpanRecord, int]]:

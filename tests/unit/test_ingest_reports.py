@@ -145,7 +145,7 @@ async def test_an_agent_without_contact_has_no_figures_that_look_measured(world:
     assert meter.fields["state"] == reports.SOURCE_STATES.index("unavailable")
     found = await world.report(60)
     (agent,) = found[reports.AGENT]
-    assert agent.fields == {"contact": 0, "silent_s": 60.0, "stored": 0, "refused": 0}
+    assert agent.fields == {"contact": 0, "silent_s": 60.0, "stored": 0, "refused": 0, "gaps": 0}
     assert [one.fields for one in found[reports.SOURCE]] == [{"state": 0}, {"state": 0}]
     (service,) = found[reports.SERVICE]
     assert (service.fields["agents"], service.fields["agents_contact"]) == (1, 0)
@@ -265,3 +265,13 @@ def test_lines_leave_out_what_is_not_known_and_escape_names() -> None:
     ]
     assert lines_of([point], 10**6, texts=False) == [f'agent,agent=a\\,b\\ \\=c" n=3i,x=0.5 {T0 // 10**6}']
     assert lines_of([Point("agent", {}, {"gone": None}, T0)], 1, texts=True) == []
+
+
+async def test_loss_records_are_counted_once_and_refusals_are_not_among_them(world: World) -> None:
+    world.book.take_heartbeat(HEARTBEAT, T0)
+    refused = msgspec.structs.replace(SPAN, record_id="r2", kind=SpanKind.QUARANTINED)
+    world.plant.put_spans("gw.1", [SPAN, refused])
+    with world.plant.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE span SET recorded_at = :at"), {"at": T0 + 2 * S})
+    gaps = [(await world.report(after_s))[reports.AGENT][0].fields["gaps"] for after_s in (10, 20)]
+    assert gaps == [1, 0]
