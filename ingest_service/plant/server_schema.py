@@ -52,3 +52,26 @@ kept_sample: Final = Table(
     Column("text", ExactText),
     Index("kept_sample_by_series", "series_id", "source_time"),
 )
+# A store that moves here from elsewhere: `ingest_service.moving`.
+move: Final = Table(
+    "move",
+    metadata,
+    Column("move_id", Integer, primary_key=True, autoincrement=False),
+    Column("begun_at", BigInteger, nullable=False),
+    # The moment from which on agents are answered from here.
+    Column("finished_at", BigInteger),
+)
+moved_chunk: Final = Table(
+    "moved_chunk",
+    metadata,
+    # UTC day since 1970, and the place inside of it.
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("samples", BigInteger, nullable=False),
+    # Of them: those that lie in kept_sample.
+    Column("kept", BigInteger, nullable=False),
+    Column("checksum", String(32), nullable=False),
+    Column("moved_at", BigInteger, nullable=False),
+    # When they were read back and found to be the same.
+    Column("compared_at", BigInteger),
+)
