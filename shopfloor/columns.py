@@ -187,5 +187,11 @@ def _widen(column: Column, count: int) -> npt.NDArray[np.uint64]:
     dtype = _WIDTHS.get(column.width)
     if dtype is None or len(column.data) != count * column.width:
         raise WireError(f"a column holds {len(column.data)} bytes for {count} values of {column.width}")
+    if column.width == 1:
+        return np.frombuffer(column.data, np.uint8).astype(np.uint64)
     planes = np.frombuffer(column.data, np.uint8).reshape(column.width, count)
-    return np.ascontiguousarray(planes.T).view(dtype).reshape(count).astype(np.uint64)
+    # Plane by plane is several times faster than a transposition; little-endian, as the planes are in order of weight.
+    wide = np.zeros((count, 8), np.uint8)
+    for place, plane in enumerate(planes):
+        wide[:, place] = plane
+    return wide.view("<u8").reshape(count)

@@ -25,6 +25,8 @@ HOUR: Final = 2
 WIDTHS: Final = {MINUTE: 60 * 1_000_000_000, HOUR: 3600 * 1_000_000_000}
 WORTH: Final = {MINUTE: 120, HOUR: 32}
 """Samples that a rollup must stand for on average: below, the samples themselves are read as quickly and cost less."""
+_HOPELESS: Final = 4
+"""Pieces of a part differ; one with so many times fewer samples to an hour will hardly be made up for by the others."""
 
 
 class Rolled(NamedTuple):
@@ -54,37 +56,36 @@ def roll_up(rows: Rows, level: int) -> Rolled:
 class Roller:
     """Rolls up the samples of a part piece by piece, for the levels that are worth it."""
 
-    def __init__(self, *, minutes_anyway: bool = False) -> None:
+    def __init__(self) -> None:
         self._levels: dict[int, list[Rolled]] = {MINUTE: [], HOUR: []}
         self._rows = 0
-        self._minutes_anyway = minutes_anyway
 
     def add(self, rows: Rows) -> None:
         """Take further samples, sorted, of series of which none was taken before."""
         self._rows += rows.n
-        if MINUTE in self._levels:
-            if not self._minutes_anyway and not _worth(rows, MINUTE):
-                # A part has all minutes or none.
-                del self._levels[MINUTE]
-            else:
-                self._levels[MINUTE].append(roll_up(rows, MINUTE))
-        self._levels[HOUR].append(roll_up(rows, HOUR))
+        # A part has all rollups of a level or none.
+        if MINUTE in self._levels and not _worth(rows, MINUTE):
+            del self._levels[MINUTE]
+        if HOUR in self._levels and not _worth(rows, HOUR, _HOPELESS):
+            del self._levels[HOUR]
+        for level, rolled in self._levels.items():
+            rolled.append(roll_up(rows, level))
 
-    def finish(self, *, hours_anyway: bool = False) -> dict[int, Rolled]:
+    def finish(self) -> dict[int, Rolled]:
         """Return the levels that are worth keeping."""
         levels = {level: _join(parts) for level, parts in self._levels.items()}
-        hours = levels[HOUR]
-        if not hours_anyway and len(hours.start) * WORTH[HOUR] > self._rows:
+        hours = levels.get(HOUR)
+        if hours and len(hours.start) * WORTH[HOUR] > self._rows:
             del levels[HOUR]
         return levels
 
 
-def _worth(rows: Rows, level: int) -> bool:
+def _worth(rows: Rows, level: int, share: int = 1) -> bool:
     if not rows.n:
         return True
     cells = rows.source_time // WIDTHS[level]
     changes = np.count_nonzero((cells[1:] != cells[:-1]) | (rows.series_id[1:] != rows.series_id[:-1]))
-    return bool((changes + 1) * WORTH[level] <= rows.n)
+    return bool((changes + 1) * WORTH[level] <= share * rows.n)
 
 
 def _join(parts: Sequence[Rolled]) -> Rolled:

@@ -14,6 +14,7 @@ from shopfloor.block import Float64, Int64, UInt8, UInt32
 Texts: TypeAlias = npt.NDArray[np.object_]
 Numbers: TypeAlias = npt.NDArray[np.integer]
 
+_STEPS_NS: Final = (1_000_000, 1_000, 1)
 COLUMNS: Final = "series_id, source_time, received_time, value, quality, status, text"
 _DTYPES: Final[tuple[type[np.generic], ...]] = (
     np.uint32,
@@ -107,14 +108,10 @@ def order_of(place: Numbers, rows: Rows) -> npt.NDArray[np.intp] | None:
     """
     time = rows.source_time
     order: npt.NDArray[np.intp] | None = None
+    sorted_place, sorted_time = place, time
     if len(place) and not _ascending(place, time):
-        order = _by_place(place)
+        order = _by_place_and_time(place, time)
         sorted_place, sorted_time = place[order], time[order]
-        if not _ascending(sorted_place, sorted_time):
-            order = np.lexsort((time, place))
-            sorted_place, sorted_time = place[order], time[order]
-    else:
-        sorted_place, sorted_time = place, time
     tied = np.flatnonzero((sorted_place[1:] == sorted_place[:-1]) & (sorted_time[1:] == sorted_time[:-1]))
     if not len(tied):
         return order
@@ -138,13 +135,25 @@ def _ascending(place: Numbers, time: Int64) -> bool:
     return bool(np.all(later | (same & (time[1:] >= time[:-1]))))
 
 
-def _by_place(place: Numbers) -> npt.NDArray[np.intp]:
-    # numpy sorts 16-bit numbers by radix, ten times faster than wider ones: so it is done digit by digit.
-    order = np.argsort((place & 0xFFFF).astype(np.uint16), kind="stable")
-    high = place >> 16
-    if len(place) and int(place.max()) > 0xFFFF:
-        order = order[np.argsort(high[order].astype(np.uint16), kind="stable")]
-    return order
+def _by_place_and_time(place: Numbers, time: Int64) -> npt.NDArray[np.intp]:
+    earliest, latest = int(time.min()), int(time.max())
+    # Unsigned, as the whole span of int64 does not fit into int64.
+    since = time.view(np.uint64) - np.uint64(earliest % 2**64)
+    unit = next(width for width in _STEPS_NS if width == 1 or not np.any(since % np.uint64(width)))
+    steps = (latest - earliest) // unit
+    row_bits = (len(place) - 1).bit_length()
+    time_bits = steps.bit_length()
+    if int(place.max()).bit_length() + time_bits + row_bits > 64:
+        return np.lexsort((time, place))
+    # One number for all three: numpy sorts plain numbers several times faster than it finds an order.
+    keys = place.astype(np.uint64)
+    keys <<= np.uint64(time_bits)
+    keys |= since // np.uint64(unit)
+    keys <<= np.uint64(row_bits)
+    keys |= np.arange(len(place), dtype=np.uint64)
+    keys.sort()
+    keys &= np.uint64((1 << row_bits) - 1)
+    return keys.view(np.int64)
 
 
 def repeats_in(rows: Rows) -> npt.NDArray[np.bool_]:
