@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest_service.access.gate import Gate
@@ -40,12 +39,12 @@ from ingest_service.service import Service
 from shopfloor.errors import StoreUnavailable
 
 _HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+    b"content-security-policy": (
+        b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
 }
 
 
@@ -83,9 +82,8 @@ class Hardening:
 
         async def hardened(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
+                own = [one for one in message["headers"] if one[0] not in _HEADERS]
+                message["headers"] = own + list(_HEADERS.items())
             await send(message)
 
         if self._local_names_only and not is_loopback(_host(scope)):
@@ -137,18 +135,20 @@ def create_app(service: Service) -> FastAPI:
     ):
         app.include_router(module.router)
     add_page(app, service.config.page_folder)
-    app.add_exception_handler(Refused, _refuse)
-    app.add_exception_handler(StoreUnavailable, _refuse)
+    app.add_exception_handler(Refused, refuse)
+    app.add_exception_handler(StoreUnavailable, refuse)
     app.add_middleware(Gate, access=service.access)
-    app.add_middleware(Hardening, local_names_only=_open_locally(service.config))
+    app.add_middleware(Hardening, local_names_only=open_locally(service.config))
     return app
 
 
-def _open_locally(config: IngestConfig) -> bool:
+def open_locally(config: IngestConfig) -> bool:
+    """Tell whether anybody may read who asks by a loopback name."""
     return config.read_access == "open"
 
 
-def _refuse(request: Request, refused: Exception) -> Response:
+def refuse(request: Request, refused: Exception) -> Response:
+    """Return the answer that a Refused or StoreUnavailable stands for, counted."""
     if isinstance(refused, StoreUnavailable):
         # Whoever asked first, often the look-up of a token, met a disk that is full or locked.
         retry = {"Retry-After": str(round(refused.retry_after_s or 2))}

@@ -16,6 +16,7 @@ from shopfloor.errors import StoreUnavailable, WireError, WireVersionUnsupported
 from shopfloor.messages import BATCH_MEDIA_TYPE, REFUSAL_MEDIA_TYPE, Batch, Refusal
 from shopfloor.wire import READABLE_VERSIONS, Limits, decode_batch
 
+PATH: Final = "/v1/batches"
 _DECODE_ON_LOOP_BYTES: Final = 256 * 1024
 """A larger batch is decoded on a thread: the hop costs less than it would hold up everyone else."""
 _WIRE_VERSION_RETRY_S: Final = 60
@@ -55,7 +56,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@router.post("/v1/batches", responses=_RESPONSES, openapi_extra=_OPENAPI, tags=["agents"])
+@router.post(PATH, responses=_RESPONSES, openapi_extra=_OPENAPI, tags=["agents"])
 async def post_batch(request: Request) -> Response:
     """Take one batch; 200 means that it is durable."""
     service = service_of(request)
