@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dashboards.grafana.push_config import PushConfig
 from edge_agent.config import Config as AgentConfig
 from edge_agent.sources.opcua.profile import ProfileFile
 from ingest_service.config import IngestConfig
@@ -25,6 +26,7 @@ def render() -> str:
             describe(ProfileFile, "profile.yaml"),
             describe(IngestConfig, "ingest.yaml"),
             describe(Scenario, "scenario.yaml"),
+            describe(PushConfig, "grafana.yaml"),
         ]
     )
 

@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+from dashboards.grafana.push_config import PushConfig
 from edge_agent.config import Config
 from ingest_service.config import IngestConfig
 from shopfloor.configdoc import undocumented
@@ -12,7 +13,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_every_option_says_what_it_does() -> None:
-    assert [line for model in (Config, IngestConfig, Scenario) for line in undocumented(model)] == []
+    assert [line for model in (Config, IngestConfig, Scenario, PushConfig) for line in undocumented(model)] == []
 
 
 def test_the_reference_is_what_the_models_say() -> None:
