@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from ingest_service import audit_command, ledger_command, quarantine_command, store_command
 from ingest_service.config import IngestConfig
+from ingest_service.premises import take_addresses
 from ingest_service.server import make_server
 from shopfloor import logs
 from shopfloor.configfile import load
@@ -16,6 +19,7 @@ from shopfloor.errors import ConfigError, StoreUnavailable
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the sub-commands."""
+    parser.add_argument("--version", action="version", version=f"shopfloor {version('shopfloor')}")
     commands = parser.add_subparsers(dest="ingest_command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="take batches from agents and show what they say")
     serve.add_argument("config", type=Path, help="ingest.yaml")
@@ -37,17 +41,27 @@ def _serve(arguments: argparse.Namespace) -> int:
     logs.set_up()
     try:
         config = load(arguments.config, IngestConfig)
-        server = make_server(config)
+        logs.hide_secrets(config)
+        # First of all: stores may take long to open, and whoever waits for them would learn of it late.
+        addresses = take_addresses(config.host, config.port)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    except (StoreUnavailable, OSError) as error:
+    except OSError as error:
         print(f"{arguments.config}: {error}", file=sys.stderr)
         return 1
-    try:
-        server.run()
-    except SystemExit:
-        # uvicorn has logged why, and would end the process with a status of its own.
-        print(f"{arguments.config}: can't serve at {config.listen}", file=sys.stderr)
-        return 1
-    return 0 if server.started else 1
+    with contextlib.ExitStack() as open_addresses:
+        for address in addresses:
+            open_addresses.enter_context(address)
+        try:
+            server = make_server(config)
+        except (StoreUnavailable, OSError) as error:
+            print(f"{arguments.config}: {error}", file=sys.stderr)
+            return 1
+        try:
+            server.run(addresses)
+        except SystemExit:
+            # uvicorn has logged why, and would end the process with a status of its own.
+            print(f"{arguments.config}: can't serve at {config.listen}", file=sys.stderr)
+            return 1
+        return 0 if server.started else 1
