@@ -6,26 +6,22 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from psycopg.types.string import StrDumper
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from shopfloor.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 _MIGRATING: Final = 0x5F10_0001
 """Number of the advisory lock under which one of several processes migrates."""
 _alembic: Final = threading.Lock()
 """Alembic keeps what it does in globals."""
-_POOL: Final = 12
 _CHUNK: Final = 1000
-_CONNECT_TIMEOUT_S: Final = 10
 
 
 class ExactText(sa.types.TypeDecorator[str]):
@@ -49,13 +45,6 @@ class ExactText(sa.types.TypeDecorator[str]):
         return bytes(value).decode() if dialect.name == "postgresql" else str(value)
 
 
-class _WithoutNul(StrDumper):
-    """Names and reasons may come with a NUL, which PostgreSQL refuses for ever: an agent's loss record must not."""
-
-    def dump(self, obj: str) -> Any:
-        return super().dump(obj.replace("\0", "\ufffd") if "\0" in obj else obj)
-
-
 def is_shared(engine: sa.Engine) -> bool:
     """Tell whether several processes may use the database at once (PostgreSQL)."""
     return engine.dialect.name == "postgresql"
@@ -73,7 +62,12 @@ def connect(address: Path | sa.URL | str) -> sa.Engine:
     url = (
         sa.URL.create("sqlite", database=str(address)) if isinstance(address, Path) else sa.make_url(address)
     )
-    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+    if url.get_backend_name() == "sqlite":
+        engine = _sqlite(url)
+    else:
+        from ingest_service.plant.postgresql import make_engine  # noqa: PLC0415 - its client only where it is used
+
+        engine = make_engine(url)
     try:
         migrate(engine)
     except SQLAlchemyError as error:
@@ -85,13 +79,32 @@ def connect(address: Path | sa.URL | str) -> sa.Engine:
 
 def migrate(engine: sa.Engine, revision: str = "head") -> None:
     """Run the migrations that the database lacks; of several processes one does it, the others wait."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with _alembic, engine.begin() as connection:
         if is_shared(engine):
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
+        if revision == "head" and _revision(connection) == _newest():
+            return
+        # Loading it takes longer than all that a start does with a database that lacks nothing.
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
+
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def _newest() -> str:
+    """Return the revision of the newest migration; their files' names begin with them, in order."""
+    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    """Return the revision that Alembic has noted in the database; None for one that it has not seen."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def insert_new(engine: sa.Engine, table: sa.Table) -> sa.Insert:
@@ -126,8 +139,14 @@ def replace_rows(
 
 
 def _insert(engine: sa.Engine, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-    # Both spell ON CONFLICT the same way; SQLAlchemy has a class for each.
-    return postgresql.insert(table) if is_shared(engine) else sqlite.insert(table)
+    # Both spell ON CONFLICT the same way; SQLAlchemy has a class for each, and each takes a while to load.
+    if is_shared(engine):
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+    return sqlite.insert(table)
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
@@ -138,31 +157,5 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
-
-    return engine
-
-
-def _postgresql(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(
-        url,
-        pool_size=_POOL,
-        max_overflow=4,
-        # A server that was restarted, or a proxy that closed what was idle, costs no request.
-        pool_pre_ping=True,
-        # What a statement is about, hashes and names, belongs into no log.
-        hide_parameters=True,
-        connect_args={
-            "connect_timeout": _CONNECT_TIMEOUT_S,
-            "application_name": "shopfloor",
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 30_000,
-        },
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: psycopg.Connection[Any], _record: object) -> None:
-        connection.adapters.register_dumper(str, _WithoutNul)
 
     return engine

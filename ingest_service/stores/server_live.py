@@ -11,11 +11,10 @@ import base64
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
-import psycopg
 import sqlalchemy as sa
 
 from ingest_service.stores import Committed
@@ -24,6 +23,9 @@ from ingest_service.stores.server_ledger import CHANNEL
 from shopfloor.block import Float64, Int64, UInt8, UInt32
 from shopfloor.errors import StoreUnavailable
 from shopfloor.signal import SeriesKey
+
+if TYPE_CHECKING:
+    import psycopg
 
 MAX_PAYLOAD: Final = 7_900
 """Bytes; PostgreSQL takes less than 8,000 (its manual, NOTIFY)."""
@@ -208,6 +210,8 @@ class Follower:
         self._hear = hear
         self._resume = resume
         self._stop = threading.Event()
+        import psycopg  # noqa: PLC0415 - who has the embedded store alone need not load it
+
         try:
             # From here on notices wait for the thread: what is loaded after this misses none.
             connection = self._connect()
@@ -226,11 +230,15 @@ class Follower:
     def _connect(self) -> psycopg.Connection[Any]:
         arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
         options.update(autocommit=True, connect_timeout=10, application_name="shopfloor live")
+        import psycopg  # noqa: PLC0415
+
         connection = psycopg.connect(*arguments, **options)
         connection.execute(f"LISTEN {CHANNEL}".encode())
         return connection
 
     def _run(self, connection: psycopg.Connection[Any] | None) -> None:
+        import psycopg  # noqa: PLC0415
+
         while not self._stop.is_set():
             try:
                 if connection is None:
