@@ -86,7 +86,7 @@ def rules_file(engine: Engine, data_source_uid: str) -> str:
         for rule in alert_rules()
     ]
     group = {"orgId": 1, "name": GROUP, "folder": FOLDER_TITLE, "interval": "1m", "rules": rules}
-    return _yaml({"apiVersion": 1, "groups": [group]})
+    return to_yaml({"apiVersion": 1, "groups": [group]})
 
 
 def contact_points_file() -> str:
@@ -98,7 +98,13 @@ def contact_points_file() -> str:
         "disableResolveMessage": False,
     }
     point = {"orgId": 1, "name": CONTACT_POINT, "receivers": [receiver]}
-    return _yaml({"apiVersion": 1, "contactPoints": [point]})
+    return to_yaml({"apiVersion": 1, "contactPoints": [point]})
+
+
+def to_yaml(document: dict[str, Any]) -> str:
+    """Return a provisioning file's text."""
+    head = "# Written by `shopfloor dashboards render`: changes belong into dashboards/grafana.\n"
+    return head + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _core(rule: AlertRule, engine: Engine, data_source_uid: str) -> dict[str, Any]:
@@ -178,9 +184,3 @@ def _duration(seconds: int) -> str:
     if seconds and seconds % 60 == 0:
         return f"{seconds // 60}m"
     return f"{seconds}s"
-
-
-def _yaml(document: dict[str, Any]) -> str:
-    head = "# Written by `shopfloor dashboards render`; changes belong into dashboards/grafana/alerts.py.\n"
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
-    return head + text
