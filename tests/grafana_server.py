@@ -10,12 +10,14 @@ from __future__ import annotations
 import copy
 import json
 import re
+import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -266,8 +268,10 @@ _ROUTES: list[tuple[str, str, Callable[[Grafana, list[str], Any, Json], tuple[in
 
 
 @contextmanager
-def serving(grafana: Grafana, below: str = "") -> Iterator[Grafana]:
-    """Let it answer on a free port of 127.0.0.1, below a path; ``grafana.url`` says where."""
+def serving(
+    grafana: Grafana, below: str = "", certificate: tuple[Path, Path] | None = None
+) -> Iterator[Grafana]:
+    """Let it answer on a free port of 127.0.0.1, below a path, with a certificate; ``grafana.url`` says where."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -311,9 +315,14 @@ def serving(grafana: Grafana, below: str = "") -> Iterator[Grafana]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
+        grafana.url = f"http://127.0.0.1:{server.server_port}{below}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            grafana.url = f"https://localhost:{server.server_port}{below}"
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="grafana")
         thread.start()
-        grafana.url = f"http://127.0.0.1:{server.server_port}{below}"
         try:
             yield grafana
         finally:

@@ -15,6 +15,7 @@ import pytest
 from dashboards.grafana import push_command
 from dashboards.grafana.alerts import Engine, alert_rules
 from tests.grafana_server import ADMIN, EDITOR, VIEWER, Grafana, serving
+from tests.integration.tls_files import Authority
 
 Json = dict[str, Any]
 BOARD: Json = {
@@ -420,6 +421,25 @@ def test_it_may_be_served_below_a_path(tmp_path: Path, capsys: pytest.CaptureFix
     with serving(Grafana(), "/grafana") as grafana:
         assert Desk(tmp_path, grafana, capsys).push()[0] == 0
         assert len(grafana.boards) == 2
+
+
+def test_a_certificate_is_believed_if_its_authority_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority = Authority(tmp_path)
+    with serving(Grafana(), certificate=authority.certificate("grafana", server=True)) as grafana:
+        desk = Desk(tmp_path, grafana, capsys)
+        status, said = desk.push()
+        assert status == 1
+        assert "the certificate is not trusted (grafana.ca names a private authority's)" in said
+        desk.configure(
+            "", CONFIG.replace("  token: file:token\n", "  token: file:token\n  ca: authority.pem\n")
+        )
+        assert desk.push()[0] == 0
+        desk.configure("", CONFIG.replace("  token: file:token\n", "  token: file:token\n  ca: none.pem\n"))
+        status, said = desk.push()
+        assert status == 1
+        assert "none.pem" in said
 
 
 def test_mistakes_in_the_file_are_named_where_they_are(desk: Desk) -> None:
