@@ -12,7 +12,7 @@ Decoding trusts nothing: lengths, widths and counts are checked before anything 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from shopfloor.block import Float64, Int64
 from shopfloor.errors import WireError
+
+Unsigned = TypeVar("Unsigned", np.uint8, np.uint32)
 
 _CONSTANT, _INTEGERS, _DELTAS, _DECIMALS, _FLOATS = range(5)
 _UNITS: Final = (1_000_000_000, 1_000_000, 1_000, 100, 1)
@@ -84,6 +86,21 @@ def unpack_integers(column: Column, count: int) -> Int64:
     if column.factor > 1:
         values *= np.uint64(column.factor)
     return values.view(np.int64)
+
+
+def unpack_small(
+    column: Column, count: int, dtype: type[Unsigned], top: int, problem: str
+) -> npt.NDArray[Unsigned]:
+    """Undo `pack_integers` for a column of numbers from 0 to ``top``, as ``dtype``; raises WireError(problem) beyond."""
+    if column.coding == _CONSTANT:
+        if count and not 0 <= column.first <= top:
+            raise WireError(problem)
+        return np.full(count, column.first if count else 0, dtype)
+    # Seen as unsigned, what is negative is too large.
+    values = unpack_integers(column, count).view(np.uint64)
+    if count and values.max() > top:
+        raise WireError(problem)
+    return values.astype(dtype)
 
 
 def pack_floats(values: Float64) -> Column:
@@ -180,7 +197,13 @@ def _narrow(values: npt.NDArray[np.uint64]) -> tuple[int, bytes]:
 
 def _planes(values: npt.NDArray[Any], width: int) -> bytes:
     """Bytes of equal weight side by side: the high ones hardly change, and zstd sees it."""
-    return values.view(np.uint8).reshape(-1, width).T.tobytes()
+    if width == 1:
+        return values.tobytes()
+    wide = values.view(np.uint8).reshape(-1, width)
+    planes = np.empty((width, len(wide)), np.uint8)
+    for place, plane in enumerate(planes):
+        plane[:] = wide[:, place]
+    return planes.tobytes()
 
 
 def _widen(column: Column, count: int) -> npt.NDArray[np.uint64]:

@@ -26,7 +26,7 @@ import zstandard
 
 from shopfloor.asset import parse_asset
 from shopfloor.block import NO_TEXT, Quality, SampleBlock
-from shopfloor.columns import Column, pack_floats, pack_integers, unpack_floats, unpack_integers
+from shopfloor.columns import Column, pack_floats, pack_integers, unpack_floats, unpack_integers, unpack_small
 from shopfloor.errors import InvalidName, WireError, WireVersionUnsupported
 from shopfloor.messages import Batch, Lane
 from shopfloor.signal import SeriesKey, parse_signal
@@ -279,25 +279,21 @@ def _unpack(packed: _Block, limits: Limits) -> SampleBlock:
     if not 0 <= packed.series_count <= limits.series:
         raise WireError(f"{packed.series_count} series, at most {limits.series} are taken")
     series = _tables.decode(packed.series, packed.series_count)
-    quality = unpack_integers(packed.quality, count)
-    status = unpack_integers(packed.status, count)
-    index = unpack_integers(packed.series_index, count)
     value = unpack_floats(packed.value, count)
-    if count:
-        if index.min() < 0 or index.max() >= len(series):
-            raise WireError("a sample belongs to no series of the table")
-        if quality.min() < Quality.GOOD or quality.max() > Quality.BAD:
-            raise WireError("a quality is none of 0, 1, 2")
-        if status.min() < 0 or status.max() >= 2**32:
-            raise WireError("a status is not a 32-bit number")
     return SampleBlock(
         series,
-        index.astype(np.uint32),
+        unpack_small(
+            packed.series_index,
+            count,
+            np.uint32,
+            len(series) - 1,
+            "a sample belongs to no series of the table",
+        ),
         unpack_integers(packed.source_time, count),
         unpack_integers(packed.received_time, count),
         value,
-        quality.astype(np.uint8),
-        status.astype(np.uint32),
+        unpack_small(packed.quality, count, np.uint8, Quality.BAD, "a quality is none of 0, 1, 2"),
+        unpack_small(packed.status, count, np.uint32, 2**32 - 1, "a status is not a 32-bit number"),
         _unpack_text(packed, value, limits) if packed.text else NO_TEXT,
     )
 
