@@ -27,6 +27,8 @@ class Contact(NamedTuple):
     reason: str = ""
     clock_offset_ns: int = 0
     """The serving agent's clock minus ours, about."""
+    served: bool = True
+    """Whether there is an agent that should have contact with it."""
 
 
 class AgentBook:
@@ -166,7 +168,7 @@ class AgentBook:
             path = path.rpartition("/")[0]
         writer = self._writer.get(asset)
         if writer is None:
-            return Contact(ok=False, reason="no agent serves it")
+            return Contact(ok=False, reason="no agent serves it", served=False)
         return self._of_agent(writer, now_ns)
 
     def describe(self, agent_id: str, now_ns: int) -> dict[str, Any]:

@@ -70,8 +70,8 @@ class Floor:
         self.states = states
         """Asset to (state, since UTC ns), kept over restarts."""
         self.unsaved_states: set[str] = set()
-        self.planned_off: set[str] = set()
-        """Machines that were off, or stood as planned, when they were last heard of: nobody misses them."""
+        self.unmissed: set[str] = set()
+        """Machines that were off, or stood as planned, when they were last heard of, and those that no agent serves."""
         self.zones = ZonePairs()
         self._series = series
         self._latest = newest
@@ -210,8 +210,8 @@ class Floor:
         )
         state, reason = machine_state(signals, contact=contact.ok, planned_reasons=self._planned)
         said, _ = machine_state(signals, contact=True, planned_reasons=self._planned)
-        planned = said in {MachineState.OFF, MachineState.DOWN_PLANNED}
-        (self.planned_off.add if planned else self.planned_off.discard)(asset)
+        unmissed = not contact.served or said in {MachineState.OFF, MachineState.DOWN_PLANNED}
+        (self.unmissed.add if unmissed else self.unmissed.discard)(asset)
         since = self._since(asset, state, now_ns, changed_at)
         machine = self._machine(asset, contact, now_ns)
         machine.update(state=str(state), since=since // 1_000_000, reason=contact.reason or reason)

@@ -38,7 +38,7 @@ def tags_of(asset: str) -> dict[str, str]:
 def machine_points(
     machines: Mapping[str, Mapping[str, Any]],
     at_ns: int,
-    planned_off: Container[str] = (),
+    unmissed: Container[str] = (),
     zones_off_k: Mapping[str, float] = MappingProxyType({}),
 ) -> Iterator[Point]:
     """Yield a point for each machine and each line; ``machines`` and the others are those of `Floor`."""
@@ -56,7 +56,7 @@ def machine_points(
                 "state": _STATE_CODE[machine["state"]],
                 "state_s": max(0.0, at_ns / _S - machine["since"] / 1000),
                 "contact": int(machine["contact"]),
-                "missing": int(_missing(asset, machine, planned_off)),
+                "missing": int(_missing(asset, machine, unmissed)),
                 "zone_off_k": zones_off_k.get(asset) if machine["state"] == "running" else None,
                 "age_s": _age_s(machine["newest"], at_ns),
                 "parts_today": _number(machine["parts_today"]),
@@ -71,7 +71,7 @@ def site_points(
     sites: Mapping[str, Mapping[str, Any]],
     machines: Mapping[str, Mapping[str, Any]],
     at_ns: int,
-    planned_off: Container[str] = (),
+    unmissed: Container[str] = (),
 ) -> Iterator[Point]:
     """Yield a point for each site of `Floor`."""
     for asset, site in sites.items():
@@ -84,8 +84,8 @@ def site_points(
             {**tags_of(asset), "time_zone": site["time_zone"]},
             {
                 **_counted(inside),
-                "expected": sum(path not in planned_off for path in paths),
-                "missing": sum(_missing(path, machines[path], planned_off) for path in paths),
+                "expected": sum(path not in unmissed for path in paths),
+                "missing": sum(_missing(path, machines[path], unmissed) for path in paths),
                 "parts_today": _number(site["parts_today"]),
                 "power_kw": _number(site["power_kw"]),
                 "age_s": _age_s(site["newest"], at_ns),
@@ -206,8 +206,8 @@ def _counted(machines: list[Mapping[str, Any]]) -> dict[str, Field | None]:
     }
 
 
-def _missing(asset: str, machine: Mapping[str, Any], planned_off: Container[str]) -> bool:
-    return not machine["contact"] and asset not in planned_off
+def _missing(asset: str, machine: Mapping[str, Any], unmissed: Container[str]) -> bool:
+    return not machine["contact"] and asset not in unmissed
 
 
 def _age_s(newest_ms: int | None, at_ns: int) -> float | None:

@@ -93,9 +93,9 @@ class Reporter:
         machines, sites = self._floor.machines, self._floor.sites
         points = [
             *report_points.machine_points(
-                machines, at_ns, self._floor.planned_off, self._floor.zone_deviations_k()
+                machines, at_ns, self._floor.unmissed, self._floor.zone_deviations_k()
             ),
-            *report_points.site_points(sites, machines, at_ns, self._floor.planned_off),
+            *report_points.site_points(sites, machines, at_ns, self._floor.unmissed),
             *(point for one in agents for point in report_points.agent_points(one, counts, at_ns)),
             *report_points.alarm_points(self._alarms.active.values(), sites, _KINDS, at_ns),
             Point(

@@ -10,17 +10,18 @@ from typing import Final
 
 MACHINE: Final = "machine"
 """Tags enterprise to cell. Fields ``state`` (see `MACHINE_STATES`), ``state_s``, ``contact``, ``missing`` (1 without contact,
-unless it was off or stood as planned when it was last heard of), ``age_s``, ``parts_today``, and while it runs ``zone_off_k``:
-how far the worst of its heated zones is off the setpoint, in kelvin."""
+unless it was off or stood as planned when it was last heard of, or no agent serves it any more), ``age_s``, ``parts_today``,
+and while it runs ``zone_off_k``: how far the worst of its heated zones is off the setpoint, in kelvin."""
 LINE: Final = "line"
 """Tags enterprise to line. Fields ``machines``, one a state, ``parts_today``."""
 SITE: Final = "site"
-"""Tags enterprise, site, time_zone. Fields ``machines``, one a state, ``expected`` (those that were neither off nor stood as
-planned when last heard of), ``missing`` (those of them without contact), ``parts_today``, ``power_kw``, ``age_s``,
-``utc_offset_s``."""
+"""Tags enterprise, site, time_zone. Fields ``machines``, one a state, ``expected`` (those that an agent serves and that were
+neither off nor stood as planned when last heard of), ``missing`` (those of them without contact), ``parts_today``,
+``power_kw``, ``age_s``, ``utc_offset_s``."""
 AGENT: Final = "agent"
 """Tags of the asset that it serves, agent. Fields ``contact``, ``silent_s``; ``stored``, ``refused`` and ``gaps`` (loss
-records of data that nobody has any more) since the report before; and while there is contact ``lag_s``, ``pending_samples``, ``buffer_bytes``, ``buffer_limit_bytes``, ``buffer_hours``, ``dropped_samples``,
+records of data that nobody has any more) since the report before; and while there is contact ``lag_s``,
+``pending_samples``, ``buffer_bytes``, ``buffer_limit_bytes``, ``buffer_hours``, ``dropped_samples``,
 ``quarantined_samples``, ``clock_offset_s``, ``uptime_s``, ``sources``, ``sources_running``, ``config_valid``."""
 SOURCE: Final = "source"
 """Tags of the agent's asset, agent, source, protocol. Fields ``state`` (see `SOURCE_STATES`), and while there is contact

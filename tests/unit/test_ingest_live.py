@@ -224,7 +224,7 @@ def test_newest_inside_one_commit() -> None:
 
 def test_contact_needs_the_agent_and_the_source_that_speaks_for_the_asset() -> None:
     plant = Plant()
-    assert plant.book.contact(IMM, plant.now) == (False, "no agent serves it", 0)
+    assert plant.book.contact(IMM, plant.now) == (False, "no agent serves it", 0, False)
     plant.heartbeat()
     assert plant.book.contact(IMM, plant.now).ok
     assert plant.book.contact(IMM + "/x", plant.now).ok

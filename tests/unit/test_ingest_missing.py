@@ -68,11 +68,9 @@ class Shop:
         self.floor.take(self.newest.take_dirty(), [], at)
         self.floor.refresh(at)
         floor = self.floor
-        machines = report_points.machine_points(
-            floor.machines, at, floor.planned_off, floor.zone_deviations_k()
-        )
+        machines = report_points.machine_points(floor.machines, at, floor.unmissed, floor.zone_deviations_k())
         (machine,) = [one for one in machines if one.measurement == reports.MACHINE]
-        (site,) = report_points.site_points(floor.sites, floor.machines, at, floor.planned_off)
+        (site,) = report_points.site_points(floor.sites, floor.machines, at, floor.unmissed)
         return dict(machine.fields), dict(site.fields)
 
 
@@ -104,6 +102,13 @@ def test_nobody_misses_a_machine_that_was_off_or_stood_as_planned(
     shop.put(names.STANDSTILL_REASON, "no material")
     machine, _ = shop.points(61)
     assert machine["missing"] == 1, "it was not off when it was last heard of"
+
+
+def test_a_machine_whose_agent_was_retired_is_gone_for_good(shop: Shop) -> None:
+    assert shop.points(60)[0]["missing"] == 1
+    shop.book.retire("gw", NOW)
+    machine, site = shop.points(61)
+    assert (machine["missing"], site["expected"], site["missing"]) == (0, 0, 0)
 
 
 def test_the_worst_zone_counts_while_the_machine_runs(shop: Shop) -> None:
