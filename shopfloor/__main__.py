@@ -17,6 +17,7 @@ COMMANDS: Final = {
         "ingest_service.certs_command",
         "certificates: a private authority, those of services and agents, renew, list",
     ),
+    "dashboards": ("dashboards.command", "Grafana dashboards: render, check, push"),
     "demo": ("simulators.demo.command", "three simulated plants, live on this machine"),
     "edge": ("edge_agent.command", "edge agents: run, check, doctor, browse, trust, buffer"),
     "ingest": (
@@ -30,7 +31,12 @@ COMMANDS: Final = {
 """Name: the module that declares and runs it, and what it is for. Parts that are not installed stay unloaded."""
 
 
-_EXTRAS: Final = {"edge_agent": "edge", "ingest_service": "ingest", "simulators": "demo"}
+_EXTRAS: Final = {
+    "dashboards": "dashboards",
+    "edge_agent": "edge",
+    "ingest_service": "ingest",
+    "simulators": "demo",
+}
 """What pip installs a part with."""
 
 

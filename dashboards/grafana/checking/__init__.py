@@ -1,0 +1,1 @@
+"""Holds dashboards against what Grafana wants of them, and against a real database."""

@@ -1,0 +1,124 @@
+"""MetricsQL, as VictoriaMetrics speaks it, through Grafana's Prometheus data source. A field is a metric of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from dashboards.grafana.ask import Ask, Filter, How, Is, Like, Rows, Var
+from dashboards.grafana.language import Language, Target, named, quoted
+from shopfloor import reports
+
+_SOURCE: Final = {"type": "prometheus", "uid": "${ds}"}
+_OVER_TIME: Final = {How.MEAN: "avg", How.LAST: "last", How.SUM: "sum"}
+_NOW: Final = {How.NEWEST, How.NEWEST_SUM, How.TOTAL}
+
+
+def _one(condition: Filter) -> str:
+    match condition:
+        case Var():
+            # Without a format the data source escapes what goes between quotes.
+            return f'{condition.tag}=~"${condition.variable}"'
+        case Is():
+            return f"{condition.tag}={quoted(condition.text)}"
+        case Like():
+            return f"{condition.tag}=~{quoted(condition.expression)}"
+
+
+def _metric(measurement: str, field: str, where: Sequence[Filter]) -> str:
+    return f"{measurement}_{field}{{{','.join(map(_one, where))}}}"
+
+
+def _expression(ask: Ask) -> str:
+    metric = _metric(ask.measurement, ask.field, ask.where)
+    by = f" by ({', '.join(ask.by)})"
+    match ask.how:
+        case How.MEAN:
+            return f"avg{by} (avg_over_time({metric}[$__interval]))"
+        case How.LAST:
+            return f"max{by} (last_over_time({metric}[$__interval]))"
+        case How.HELD:
+            return f"max{by} (last_over_time({metric}[2d]))"
+        case How.SUM:
+            return f"sum{by} (sum_over_time({metric}[$__interval]))"
+        case How.RATE:
+            return f"sum{by} (sum_over_time({metric}[$__interval])) * 1000 / $__interval_ms"
+        case How.NEWEST:
+            return f"max{by} (last_over_time({metric}[{ask.within}]))"
+        case How.NEWEST_SUM:
+            return f"sum{by if ask.by else ''} (last_over_time({metric}[{ask.within}]))"
+        case How.TOTAL:
+            return f"sum{by} (sum_over_time({metric}[$__range]))"
+        case How.RISE:
+            return f"sum{by} (increase({metric}[$__interval]))"
+        case How.DAILY_RISE:
+            # Grafana lays the steps on midnights of the dashboard's time zone, which links set to the site's.
+            return f"sum{by} (increase({metric}[1d] offset -1d))"
+
+
+def _target(ask: Ask) -> Target:
+    target: Target = {
+        "datasource": _SOURCE,
+        "expr": _expression(ask),
+        "legendFormat": named(ask.legend, "{{{{{}}}}}".format),
+        "editorMode": "code",
+    }
+    if ask.how in _NOW:
+        return target | {"instant": True, "range": False}
+    # The shortest interval of a day is a day, whatever the panel says.
+    return target | {"range": True} | ({"interval": "1d"} if ask.how is How.DAILY_RISE else {})
+
+
+def _rows(rows: Rows) -> list[Target]:
+    by = ", ".join(rows.by)
+    return [
+        {
+            "datasource": _SOURCE,
+            "expr": f"max by ({by}) (last_over_time({_metric(rows.measurement, one.field, rows.where)}[{rows.within}]))",
+            "format": "table",
+            "instant": True,
+            "range": False,
+            "editorMode": "code",
+        }
+        for one in rows.columns
+    ]
+
+
+def _column(_: Rows, position: int) -> str:
+    return f"Value #{chr(ord('A') + position)}"
+
+
+def _values(tag: str, measurement: str, where: Sequence[Filter]) -> str:
+    # The field that each measurement of ours has whatever happens.
+    field = {
+        reports.MACHINE: "state",
+        reports.AGENT: "contact",
+        reports.SOURCE: "state",
+    }.get(measurement, "machines")
+    return f"label_values({_metric(measurement, field, where)}, {tag})"
+
+
+def _events(kinds: Sequence[str], where: Sequence[Filter]) -> Mapping[str, Any]:
+    metric = _metric(reports.EVENT, "count", (*where, Like("kind", "|".join(kinds))))
+    expression = f"sum by (kind, agent, site, cell) (sum_over_time({metric}[1m]))"
+    return {
+        "target": {"refId": "Anno", "expr": expression, "interval": "1m", "range": True},
+        "step": "1m",
+        "titleFormat": "{{kind}} {{agent}}",
+        "textFormat": "{{site}} {{cell}}",
+        "tagKeys": "kind,agent,cell",
+    }
+
+
+LANGUAGE: Final = Language(
+    "metricsql",
+    "VictoriaMetrics",
+    "prometheus",
+    "shopfloor-vm",
+    " (VictoriaMetrics)",
+    _target,
+    _rows,
+    _column,
+    _values,
+    _events,
+)

@@ -1,0 +1,156 @@
+"""Every query of every dashboard and alert rule on real databases that our own service filled from simulated plants."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dashboards.grafana import render
+from dashboards.grafana.checking.database import Access, Database, influxdb, victoriametrics
+from dashboards.grafana.checking.interpolation import Everything, Span, filled
+from dashboards.grafana.checking.run import Report, check
+from ingest_service.store_config import InfluxDBStoreConfig, VictoriaMetricsStoreConfig
+from ingest_service.stores.influxdb import InfluxDB
+from ingest_service.stores.own_points import Point
+from ingest_service.stores.server_points import PointStore
+from ingest_service.stores.victoriametrics import VictoriaMetrics
+from shopfloor.__main__ import main
+from shopfloor.errors import Permanent
+from tests import store_servers
+from tests.grafana_plants import BEGIN, END, fill
+from tests.ports import free_port
+from tests.store_servers import StoreServer
+
+MS = 1_000_000
+SPAN = Span(BEGIN // MS, END // MS)
+CHOSEN = {"site": "dg01"}
+HOSTILE = ["plain", "a b", "it's", 'say "x"', "1/2", "a.b|c", "(x)[y]{2}", "$n^", "back\\slash!", "压铸机-1"]
+
+
+@pytest.fixture(scope="module")
+def influx() -> Iterator[StoreServer]:
+    with store_servers.influxdb() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def victoria() -> Iterator[StoreServer]:
+    with store_servers.victoriametrics() as running:
+        yield running
+
+
+def checked(language: str, database: Database, chosen: dict[str, str] | None = None) -> Report:
+    return check(render.dashboards(render.LANGUAGES[language]), database, SPAN, chosen)
+
+
+async def test_every_query_of_influxql_answers(
+    influx: StoreServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await fill(tmp_path, {"kind": "influxdb", "version": 1, "url": influx.url})
+    report = checked("influxql", influxdb(Access(influx.url, "shopfloor")), CHOSEN)
+    assert [str(one) for one in report.problems] == []
+    assert report.queries >= 100
+    assert (report.failed, report.empty, report.quiet) == (0, 0, 0)
+    # The command says the same, and that there is nothing where nothing was written.
+    words = ["dashboards", "check", "--influxdb", influx.url, "--json", "--hours", "0.12"]
+    assert main([*words, "--to", "2025-11-24T16:03:00+00:00", "--var", "site=dg01"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == {
+        **{key: report.figures()[key] for key in ("dashboards", "panels", "queries", "failed", "empty")},
+        "influxql": report.figures(),
+    }
+    assert main([*words, "--to", "2024-11-24T16:03:00+00:00"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["empty"] > 50
+    assert "empty: group: Machines by state A: no value" in captured.err
+
+
+async def test_every_query_of_metricsql_answers(victoria: StoreServer, tmp_path: Path) -> None:
+    await fill(tmp_path, {"kind": "victoriametrics", "url": victoria.url, "retention_days": 30_000})
+    urllib.request.urlopen(f"{victoria.url}/internal/force_flush").close()
+    report = checked("metricsql", victoriametrics(Access(victoria.url)), CHOSEN)
+    assert [str(one) for one in report.problems] == []
+    assert report.queries >= 100
+    assert (report.failed, report.empty, report.quiet) == (0, 0, 0)
+
+
+def machines_named(store: PointStore, names: list[str]) -> None:
+    store.check()
+    store.report(
+        [Point("machine", {"site": "s", "line": "l", "cell": name}, {"state": 1}, END) for name in names]
+    )
+    store.close()
+
+
+def selected(language: str, database: Database, value: object) -> int:
+    """How many machines the query of the states' bands finds."""
+    query = {
+        "influxql": 'SELECT last("state") FROM "machine" WHERE $timeFilter AND "cell" =~ /^${machine:regex}$/ GROUP BY "cell"',
+        "metricsql": 'last_over_time(machine_state{cell=~"$machine"}[10m])',
+    }[language]
+    span = Everything(f"time >= {SPAN.from_ms}ms and time <= {SPAN.to_ms}ms")
+    return database.ask(filled(query, {"machine": value, "timeFilter": span}), SPAN, 1000, True)  # type: ignore[dict-item]
+
+
+def test_names_with_quotes_slashes_and_expressions_and_a_thousand_of_them(
+    influx: StoreServer, victoria: StoreServer
+) -> None:
+    config = {"kind": "influxdb", "version": 1, "url": influx.url, "database": "names"}
+    thousand = HOSTILE + [f"imm-{number}" for number in range(1000 - len(HOSTILE))]
+    machines_named(InfluxDB(InfluxDBStoreConfig.model_validate(config)), thousand)
+    config = {"kind": "victoriametrics", "url": victoria.url, "retention_days": 30_000}
+    machines_named(VictoriaMetrics(VictoriaMetricsStoreConfig.model_validate(config)), thousand)
+    urllib.request.urlopen(f"{victoria.url}/internal/force_flush").close()
+    for language, database in (
+        ("influxql", influxdb(Access(influx.url, "names"))),
+        ("metricsql", victoriametrics(Access(victoria.url))),
+    ):
+        board = render.LANGUAGES[language]
+        found = database.values(board.values("cell", "machine", ()), SPAN)
+        assert set(found) >= set(thousand), language
+        for name in HOSTILE:
+            assert selected(language, database, name) == 1, f"{language}: {name}"
+        assert selected(language, database, HOSTILE) == len(HOSTILE)
+        assert selected(language, database, thousand) == 1000
+        assert selected(language, database, Everything(".*")) >= 1000
+
+
+def test_a_database_that_is_not_there_or_refuses_is_said_once(
+    influx: StoreServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["dashboards", "check", "--json"]
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    assert main([*words, "--influxdb", nowhere]) == 1
+    assert f"{nowhere}/query does not answer" in capsys.readouterr().err
+    assert main([*words, "--victoriametrics", nowhere]) == 1
+    assert "does not answer" in capsys.readouterr().err
+    assert main([*words, "--influxdb", influx.url, "--database", "typo"]) == 1
+    assert "name the database that the service writes" in capsys.readouterr().err
+    assert main([*words, "--influxdb", "localhost"]) == 2
+    assert main([*words, "--influxdb", influx.url, "--token-file", str(tmp_path / "none")]) == 2
+    assert "none" in capsys.readouterr().err
+
+
+def test_a_wrong_token_is_named_and_the_right_password_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INFLUXDB_HTTP_AUTH_ENABLED", "true")
+    secret = tmp_path / "secret"
+    secret.write_text("of the tests\n")
+    with store_servers.influxdb() as server:
+        admin = b"q=CREATE USER reader WITH PASSWORD 'of the tests' WITH ALL PRIVILEGES"
+        urllib.request.urlopen(f"{server.url}/query", admin).close()
+        database = influxdb(Access(server.url, "shopfloor", "reader", "of the tests"))
+        with pytest.raises(Permanent, match="database not found: shopfloor; name the database"):
+            database.probe()
+        words = ["dashboards", "check", "--influxdb", server.url]
+        assert main([*words, "--token-file", str(secret)]) == 1
+        assert "the token may not read it: give one that may" in capsys.readouterr().err
+        assert main([*words, "--user", "somebody", "--password-file", str(secret)]) == 1
+        assert "the user and password may not read it" in capsys.readouterr().err
+        assert main(words) == 1
+        assert "(missing) token or user may not read it" in capsys.readouterr().err
