@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from ingest_service import audit_command, ledger_command, quarantine_command, store_command
+from ingest_service import audit_command, ledger_command, migrate_command, quarantine_command, store_command
 from ingest_service.config import IngestConfig
 from ingest_service.premises import take_addresses
 from ingest_service.server import make_server
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     quarantine_command.add_arguments(commands)
     ledger_command.add_arguments(commands)
     store_command.add_arguments(commands)
+    migrate_command.add_arguments(commands)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -69,7 +69,7 @@ def open_store(
             rules=[one.rule for one in store.retention],
         )
     return ServerStore(
-        _points(store),
+        open_points(store),
         plant.engine,
         patience_s=2 * store.timeout_s,
         watched=watched,
@@ -93,7 +93,8 @@ def report_every_s(config: StoreConfig | InfluxDBStoreConfig | VictoriaMetricsSt
     return REPORT_EVERY_S if isinstance(config, StoreConfig) else config.report_every_s
 
 
-def _points(config: InfluxDBStoreConfig | VictoriaMetricsStoreConfig) -> PointStore:
+def open_points(config: InfluxDBStoreConfig | VictoriaMetricsStoreConfig) -> PointStore:
+    """Return the client of a server; it has not asked it anything yet."""
     # Their clients cost whoever has neither half a second at each start.
     if isinstance(config, InfluxDBStoreConfig):
         from ingest_service.stores.influxdb import InfluxDB  # noqa: PLC0415
