@@ -1,23 +1,24 @@
 """Line protocol in bulk: ordinary lines by numpy and Arrow's compute kernels, whatever is unusual by `lines`.
 
 An ordinary line is ``key fields time`` (or all of a body without the time) without spare blanks, with plain numbers,
-booleans and simple texts (`masking`). A line that turns out not to be one is read again by itself, so that this
-module never decides that a line is wrong. `points.read_slowly` is the same by definition; tests hold the two together.
+booleans and simple texts (`masking`); bodies like an earlier one are read by `one_number`. A line that turns
+out not to be one is read again by itself, so that this module never decides that a line is wrong. `points.read_slowly` is the same by definition; tests hold the two together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ingest_service.line_protocol.fields import read_fields
+from ingest_service.line_protocol.layout import Layouts
 from ingest_service.line_protocol.masking import unmasked, view_of
+from ingest_service.line_protocol.one_number import Unordinary, layout_of, read_known
 from ingest_service.line_protocol.points import (
-    Bool,
     Collector,
     Points,
     TooManySamples,
@@ -25,23 +26,22 @@ from ingest_service.line_protocol.points import (
     read_one,
     read_slowly,
 )
+from ingest_service.line_protocol.times import read_times
 from shopfloor.block import Int64, UInt8
 
 _SMALL_BYTES: Final = 2048
 """A body of a few lines is read faster without columns."""
 _UNUSUAL: Final = tuple(bytes([sign]) for sign in b'\\"\r\t\0\1\2\3#')
 _NEWLINE, _SPACE, _HASH = b"\n #"
-_PLAIN_TIME: Final = "^-?[0-9]{1,18}$"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 Readable = Callable[[bytes], bool]
 """Tells whether `lines.read_key` takes a key; the caller remembers the answers."""
 
 
-class _Unordinary(Exception):
-    """The lines are not all alike."""
-
-
-def read_body(body: bytes, multiplier: int, limit: int, readable: Readable) -> Points:
+def read_body(
+    body: bytes, multiplier: int, limit: int, readable: Readable, layouts: Layouts | None = None
+) -> Points:
     """Read a whole body.
 
     Args:
@@ -49,6 +49,7 @@ def read_body(body: bytes, multiplier: int, limit: int, readable: Readable) -> P
         multiplier: nanoseconds of one unit of the lines' times.
         limit: fields of the body, at most.
         readable: tells whether a key can be read.
+        layouts: of earlier bodies with the same answers of ``readable``; that of this one may be added.
 
     Raises:
         TooManySamples: the body holds more fields than ``limit``, or more faults than `MOST_HOMELESS`.
@@ -57,24 +58,44 @@ def read_body(body: bytes, multiplier: int, limit: int, readable: Readable) -> P
         return read_slowly(body, multiplier, limit)
     if len(body) > limit and np.count_nonzero(np.frombuffer(body, np.uint8) == _NEWLINE) > 2 * limit + 1024:
         raise TooManySamples
-    if body.isascii() and not any(sign in body for sign in _UNUSUAL):
+    known, again = layouts.find(body) if layouts is not None else (None, False)
+    if known is not None:
         try:
-            return _read_alike(body, multiplier, limit, readable)
-        except _Unordinary:
+            return read_known(body, known, multiplier, limit)
+        except Unordinary:
             pass
-    return _read_sorted(body, multiplier, limit, readable)
+    try:
+        points = _read_alike(body, multiplier, limit, readable, with_layout=again)
+    except Unordinary:
+        return _read_sorted(body, multiplier, limit, readable)
+    if layouts is not None and points.layout is not None:
+        layouts.add(body, points.layout)
+    return points
 
 
-def _read_alike(body: bytes, multiplier: int, limit: int, readable: Readable) -> Points:
-    """Read a body whose lines are all ordinary; raises _Unordinary where one is not."""
+def _read_alike(body: bytes, multiplier: int, limit: int, readable: Readable, *, with_layout: bool) -> Points:
+    """Read a body whose lines are all ordinary; raises Unordinary where one is not."""
+    if any(sign in body for sign in _UNUSUAL) or not (body.isascii() or _is_text(body)):
+        raise Unordinary
     first = body.find(b"\n")
     timed = body.count(b" ", 0, first if first >= 0 else len(body)) == 2
+    whole = body if body.endswith(b"\n") else body + b"\n"
+    separator = _separators(whole, timed=timed, most=_SPACE)
     points, odd = _read_ordinary(
-        body, None, timed=timed, multiplier=multiplier, limit=limit, readable=readable
+        whole, separator, np.arange(len(separator)), multiplier=multiplier, limit=limit, readable=readable
     )
     if len(odd):
-        raise _Unordinary
-    return points
+        raise Unordinary
+    return replace(points, layout=layout_of(whole, separator, points)) if with_layout else points
+
+
+def _is_text(body: bytes) -> bool:
+    """Tell whether a body is UTF-8 without byte order marks, which nobody means as a part of a name."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return _BYTE_ORDER_MARK not in body
 
 
 def _read_sorted(body: bytes, multiplier: int, limit: int, readable: Readable) -> Points:
@@ -91,13 +112,13 @@ def _read_sorted(body: bytes, multiplier: int, limit: int, readable: Readable) -
     numbers = np.flatnonzero(~unusual)
     if not len(numbers):
         return careful.points()
+    picked = _picked(masked, start, end, numbers)
+    try:
+        separator = _separators(picked, timed=timed)
+    except Unordinary:
+        raise AssertionError("the lines are told apart otherwise than before") from None
     points, odd = _read_ordinary(
-        _picked(masked, start, end, numbers),
-        numbers,
-        timed=timed,
-        multiplier=multiplier,
-        limit=limit,
-        readable=readable,
+        picked, separator, numbers, multiplier=multiplier, limit=limit, readable=readable
     )
     for number in odd.tolist():
         _read_line(body, int(start[number]), int(end[number]), number, multiplier, careful)
@@ -116,31 +137,35 @@ def _read_line(body: bytes, start: int, end: int, number: int, multiplier: int, 
 
 
 def _picked(masked: UInt8, start: Int64, end: Int64, numbers: Int64) -> bytes:
-    """Return some lines of a body, joined; those that stand together are copied together."""
+    """Return some lines of a body with their newlines; those that stand together are copied together."""
     breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
     first = numbers[np.concatenate([[0], breaks])]
     last = numbers[np.concatenate([breaks - 1, [len(numbers) - 1]])]
     runs = zip(start[first].tolist(), end[last].tolist(), strict=True)
     body = masked.data
-    return b"\n".join(body[begin:stop] for begin, stop in runs)
+    return b"\n".join([*(body[begin:stop] for begin, stop in runs), b""])
 
 
 def _read_ordinary(
-    body: bytes, numbers: Int64 | None, *, timed: bool, multiplier: int, limit: int, readable: Readable
+    body: bytes, separator: Int64, numbers: Int64, *, multiplier: int, limit: int, readable: Readable
 ) -> tuple[Points, Int64]:
-    """Read lines of two or three columns.
+    """Read ``n`` ordinary lines.
+
+    Args:
+        body: the lines.
+        separator: int64[n, 2] or int64[n, 3], where the blanks and the newline of each line are.
+        numbers: int64[n], which lines they are.
+        multiplier: nanoseconds of one unit of their times.
+        limit: fields of all, at most.
+        readable: tells whether a key can be read.
 
     Returns:
         The points, and the numbers of the lines that are to be read carefully.
     """
-    key, fields, moments = _split(body, timed=timed, alike=numbers is None)
-    n = len(key)
-    if numbers is None:
-        numbers = np.arange(n)
-    elif n != len(numbers):
-        raise AssertionError("the lines are counted otherwise than before")
+    key, fields, moments = _split(body, separator)
+    n, timed = len(separator), moments is not None
     odd = np.zeros(n, np.bool_)
-    time = np.zeros(n, np.int64) if moments is None else _times(moments, body, multiplier, odd)
+    time = read_times(moments, multiplier, odd) if timed else np.zeros(n, np.int64)
     coded = key.dictionary_encode()
     key_index = coded.indices.to_numpy().astype(np.int64)
     keys: list[bytes] = [unmasked(one) for one in coded.dictionary.to_pylist()]
@@ -165,54 +190,38 @@ def _read_ordinary(
     return points, numbers[odd]
 
 
-def _split(body: bytes, *, timed: bool, alike: bool) -> tuple[Any, Any, Any]:
-    """Return keys (binary[n]), field sections and times (string[n]; None for lines without) of ordinary lines.
+def _separators(body: bytes, *, timed: bool, most: int | None = None) -> Int64:
+    """Return int64[n, 3] (int64[n, 2] without times): where the blanks and the newline of each line are.
 
     Args:
-        body: ordinary lines.
-        timed: whether they have a time.
-        alike: whether that is only hoped for; then there are no control characters in them.
+        body: lines, the last one with its newline.
+        timed: whether the lines have a time.
+        most: the largest sign that is one; None where just blanks and newlines are.
 
     Raises:
-        _Unordinary: the hope was in vain.
+        Unordinary: a line has others.
     """
-    body = body if body.endswith(b"\n") else body + b"\n"
     data = np.frombuffer(body, np.uint8)
-    separator = np.flatnonzero(data <= _SPACE if alike else (data == _SPACE) | (data == _NEWLINE))
+    found = np.flatnonzero((data == _SPACE) | (data == _NEWLINE) if most is None else data <= most)
     signs = np.frombuffer(b"  \n" if timed else b" \n", np.uint8)
-    n, rest = divmod(len(separator), len(signs))
-    if rest or not (data[separator].reshape(n, len(signs)) == signs).all():
-        raise _Unordinary
+    n, rest = divmod(len(found), len(signs))
+    if rest or not (data[found].reshape(n, len(signs)) == signs).all():
+        raise Unordinary
+    return found.reshape(n, len(signs))
+
+
+def _split(body: bytes, separator: Int64) -> tuple[Any, Any, Any]:
+    """Return keys (binary[n]), field sections and times (string[n]; None for lines without) of ordinary lines."""
+    count = separator.size
     # Where each column, and each separator behind it, begins: one array over the body itself, copied nowhere.
-    bound = np.zeros(2 * len(separator) + 1, np.int32)
+    bound = np.zeros(2 * count + 1, np.int32)
     pairs = bound[1:].reshape(-1, 2)
-    pairs[:, 0] = separator
+    pairs[:, 0] = separator.reshape(-1)
     pairs[:, 1] = pairs[:, 0] + 1
-    pieces = pa.Array.from_buffers(
-        pa.binary(), 2 * len(separator), [None, pa.py_buffer(bound), pa.py_buffer(body)]
-    )
-    first = np.arange(0, 2 * len(separator), 2 * len(signs))
-    key, fields = pieces.take(pa.array(first)), pieces.take(pa.array(first + 2)).view(pa.string())
-    return key, fields, pieces.take(pa.array(first + 4)).view(pa.string()) if timed else None
-
-
-def _times(moments: Any, body: bytes, multiplier: int, odd: Bool) -> Int64:
-    """Return times in nanoseconds; lines whose times are not plain become ``odd``."""
-    try:
-        # Arrow takes hexadecimal numbers for integers.
-        column = None if _may_be_hexadecimal(body) else pc.cast(moments, pa.int64())
-    except pa.ArrowInvalid:
-        column = None
-    if column is None:
-        plain = pc.match_substring_regex(moments, pattern=_PLAIN_TIME)
-        odd |= ~plain.to_numpy(zero_copy_only=False)
-        column = pc.cast(pc.if_else(plain, moments, "0"), pa.int64())
-    time: Int64 = column.to_numpy()
-    bound = (2**63 - 1) // multiplier
-    odd |= (time > bound) | (time < -bound)
-    return np.where(odd, 0, time) * multiplier if odd.any() else time * multiplier
-
-
-def _may_be_hexadecimal(body: bytes) -> bool:
-    # One letter is found much faster than three, and most bodies have none of it.
-    return (b"x" in body and b" 0x" in body) or (b"X" in body and b" 0X" in body)
+    pieces = pa.Array.from_buffers(pa.binary(), 2 * count, [None, pa.py_buffer(bound), pa.py_buffer(body)])
+    width = separator.shape[1]
+    columns = [
+        pieces.take(pa.array(np.arange(2 * number, 2 * count, 2 * width))).view(kind)
+        for number, kind in enumerate((pa.binary(), pa.string(), pa.string())[:width])
+    ]
+    return columns[0], columns[1], columns[2] if width == 3 else None

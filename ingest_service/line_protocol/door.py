@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import threading
 import time
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from ingest_service.line_protocol.numbering import Instance, TokenStream
 from ingest_service.line_protocol.placing import Places
 from ingest_service.line_protocol.points import Fault
 from ingest_service.line_protocol.samples import Built, build
+from ingest_service.line_protocol.unpacking import BodyTooLarge, unpacked
 from ingest_service.service import Service
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import SeriesDeclaration, SeriesDeclarations
@@ -33,21 +33,13 @@ _THREADS: Final = 2
 _REMEMBERED_TOKENS: Final = 1000
 _REMEMBERED_KEYS: Final = 500_000
 """Of all tokens together."""
+_REMEMBERED_BYTES: Final = 64 * 2**20
+"""Of layouts of all tokens together."""
 _LOOK_EVERY: Final = 64
 _REMEMBERED_BODIES: Final = 100_000
 _REMEMBERED_UNITS: Final = 100_000
 _SHOWN_FAULTS: Final = 10
-_MAX_MEMBERS: Final = 100
-"""Of a gzip body: what follows each is copied."""
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-
-
-class BodyTooLarge(Exception):
-    """A body holds more bytes than are taken, unpacked."""
-
-
-class NotGzip(Exception):
-    """A body that says so is no gzip, or ends before its end."""
 
 
 class Taken(NamedTuple):
@@ -216,6 +208,7 @@ class LineProtocol:
         self._asked += 1
         if len(self._tokens) > _REMEMBERED_TOKENS or self._asked % _LOOK_EVERY == 0:
             self._forget_tokens(token)
+            self._forget_layouts()
         return token
 
     def _forget_tokens(self, kept: _Token) -> None:
@@ -227,6 +220,17 @@ class LineProtocol:
             if not token.requests and token is not kept and token.stream.idle:
                 known -= len(token.places)
                 del self._tokens[key]
+
+    def _forget_layouts(self) -> None:
+        """Forget the layouts of whom nobody has heard of for longest, while all together take too much."""
+        size = sum(token.places.layouts.size for token in self._tokens.values())
+        for token in self._tokens.values():
+            if size <= _REMEMBERED_BYTES:
+                return
+            if token.reading.acquire(blocking=False):
+                size -= token.places.layouts.size
+                token.places.layouts.clear()
+                token.reading.release()
 
     def _read(self, token: _Token, body: bytes, multiplier: int, gzip: bool) -> _Read:  # noqa: FBT001
         """Unpack, read and place a body; on a thread."""
@@ -241,7 +245,8 @@ class LineProtocol:
         places = token.places
         with token.reading:
             places.trim()
-            points = read_body(body, multiplier, self._service.config.limits.batch_samples, places.readable)
+            most = self._service.config.limits.batch_samples
+            points = read_body(body, multiplier, most, places.readable, places.layouts)
             built = build(points, body, places, self._service.clock_ns())
             units, places.undeclared = places.undeclared, {}
         faults = points.faults
@@ -286,31 +291,3 @@ class LineProtocol:
             token.undeclared = new | token.undeclared
             return
         service.note_declared(series)
-
-
-def unpacked(body: bytes, limit: int) -> bytes:
-    """Return what a gzip body of one or several members (RFC 1952) holds.
-
-    Raises:
-        BodyTooLarge: more than ``limit`` bytes; no more than that is ever unpacked.
-        NotGzip: it is none.
-    """
-    parts: list[bytes] = []
-    size = 0
-    rest = body
-    for _ in range(_MAX_MEMBERS):
-        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            part = member.decompress(rest, limit - size + 1)
-        except zlib.error as error:
-            raise NotGzip(str(error)) from error
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise BodyTooLarge
-        if not member.eof:
-            raise NotGzip("it ends before its end")
-        rest = member.unused_data.lstrip(b"\0")
-        if not rest:
-            return b"".join(parts)
-    raise NotGzip(f"more than {_MAX_MEMBERS} members")

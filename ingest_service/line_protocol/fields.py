@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest_service.line_protocol.lines import BOOLEANS, MAX_TEXT_BYTES
+from ingest_service.line_protocol.lines import BOOLEANS, MAX_FLOAT_BYTES, MAX_INTEGER_DIGITS, MAX_TEXT_BYTES
 from ingest_service.line_protocol.masking import unmasked
 from ingest_service.line_protocol.points import Bool, TooManySamples
 from shopfloor.block import Float64, Int64, UInt8
@@ -36,19 +36,25 @@ _KIND[_QUOTE] = _TEXT
 
 
 class _Number(NamedTuple):
-    """How the numbers of one kind are read."""
+    """How the numbers of one kind are read; Arrow would take more than line protocol has."""
 
     type: pa.DataType
+    most_bytes: int
     signs: Bool
-    """bool[256]: Arrow would take more than line protocol has (hexadecimal numbers, words)."""
+    """bool[256]: what they consist of, so that hexadecimal numbers and words are none."""
     plain: str
     """What is read for sure, where one of a body is not."""
 
 
 _NUMBERS: Final = {
-    _FLOAT: _Number(pa.float64(), _signs(b"0123456789.+-eE"), r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"),
-    _INTEGER: _Number(pa.int64(), _signs(b"0123456789-"), "^-?[0-9]{1,18}$"),
-    _UNSIGNED: _Number(pa.uint64(), _signs(b"0123456789"), "^[0-9]{1,18}$"),
+    _FLOAT: _Number(
+        pa.float64(),
+        MAX_FLOAT_BYTES,
+        _signs(b"0123456789.+-eE"),
+        r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$",
+    ),
+    _INTEGER: _Number(pa.int64(), MAX_INTEGER_DIGITS, _signs(b"0123456789-"), "^-?[0-9]{1,18}$"),
+    _UNSIGNED: _Number(pa.uint64(), MAX_INTEGER_DIGITS, _signs(b"0123456789"), "^[0-9]{1,18}$"),
 }
 
 
@@ -66,7 +72,7 @@ class Fields(NamedTuple):
     """bool[n], the lines that are to be read carefully."""
 
 
-class _Odd(Exception):
+class Odd(Exception):
     """Some lines are not ordinary."""
 
     def __init__(self, lines: Bool | Int64) -> None:
@@ -94,7 +100,7 @@ def read_fields(column: pa.Array, odd: Bool, limit: int) -> Fields:
             # Each round leaves out whatever one check finds: there are only a handful of checks.
             chosen = column if len(left) == len(odd) else column.take(pa.array(left))
             return _read(chosen, limit)._replace(odd=odd)
-        except _Odd as found:
+        except Odd as found:
             odd = odd.copy()
             odd[left[found.lines]] = True
 
@@ -116,12 +122,12 @@ def _read(column: pa.Array, limit: int) -> Fields:
         raise TooManySamples
     if len(equals) != len(start):
         wanted = np.bincount(line, minlength=n)
-        raise _Odd(np.diff(np.searchsorted(equals, bound)) != wanted)
+        raise Odd(np.diff(np.searchsorted(equals, bound)) != wanted)
     wrong = (equals <= start) | (equals + 1 >= end)
     if wrong.any():
-        raise _Odd(line[wrong])
+        raise Odd(line[wrong])
     names, name_index = _names(data, start, equals)
-    value, text = _values(data, equals + 1, end, line)
+    value, text = read_values(data, equals + 1, end, line)
     return Fields(names, line, name_index, value, text, np.empty(0, np.bool_))
 
 
@@ -147,11 +153,25 @@ def _wide(data: UInt8, start: Int64, length: Int64) -> Any:
     return pa.Array.from_buffers(pa.binary(_WIDE_NAME_BYTES), len(start), [None, pa.py_buffer(wide)])
 
 
-def _values(data: UInt8, start: Int64, end: Int64, line: Int64) -> tuple[Float64, dict[int, str]]:
+def read_values(data: UInt8, start: Int64, end: Int64, line: Int64) -> tuple[Float64, dict[int, str]]:
+    """Read numbers, booleans and texts.
+
+    Args:
+        data: bytes.
+        start: int64[m], where in them each value begins.
+        end: int64[m], and ends; none is empty.
+        line: int64[m], what is told of a value that is none.
+
+    Returns:
+        float64[m], NaN for a text; and position to text.
+
+    Raises:
+        Odd: some are none of these.
+    """
     kind = _KIND[data[end - 1]]
     plus = data[start] == _PLUS
     if plus.any():
-        raise _Odd(line[plus])
+        raise Odd(line[plus])
     if not kind.any():
         return _numbers(data, start, end, line, _NUMBERS[_FLOAT]), {}
     value = np.full(len(start), np.nan)
@@ -167,7 +187,7 @@ def _values(data: UInt8, start: Int64, end: Int64, line: Int64) -> tuple[Float64
         value[rows] = known[coded.indices.to_numpy()]
         unknown = np.isnan(value[rows])
         if unknown.any():
-            raise _Odd(line[rows[unknown]])
+            raise Odd(line[rows[unknown]])
     return value, _texts(data, start, end, line, np.flatnonzero(kind == _TEXT))
 
 
@@ -178,7 +198,7 @@ def _texts(data: UInt8, start: Int64, end: Int64, line: Int64, rows: Int64) -> d
     begin, stop = start[rows] + 1, end[rows] - 1
     odd = (data[begin - 1] != _QUOTE) | (begin > stop) | (stop - begin > MAX_TEXT_BYTES)
     if odd.any():
-        raise _Odd(line[rows[odd]])
+        raise Odd(line[rows[odd]])
     filled = begin < stop
     coded = _cut(data, begin[filled], stop[filled]).dictionary_encode()
     words = [unmasked(word).decode() for word in coded.dictionary.to_pylist()]
@@ -188,24 +208,25 @@ def _texts(data: UInt8, start: Int64, end: Int64, line: Int64, rows: Int64) -> d
 
 
 def _numbers(data: UInt8, start: Int64, end: Int64, line: Int64, how: _Number) -> Float64:
-    empty = start >= end
-    if empty.any():
-        raise _Odd(line[empty])
+    length = end - start
+    odd = (length <= 0) | (length > how.most_bytes)
+    if odd.any():
+        raise Odd(line[odd])
     words = _cut(data, start, end)
     signs = np.frombuffer(words.buffers()[2], np.uint8)
     if not how.signs[signs].all():
         foreign = np.flatnonzero(~how.signs[signs])
         bound = np.frombuffer(words.buffers()[1], np.int32)
-        raise _Odd(line[np.searchsorted(bound, foreign, "right") - 1])
+        raise Odd(line[np.searchsorted(bound, foreign, "right") - 1])
     text = words.view(pa.string())
     try:
         value: Float64 = pc.cast(text, how.type).to_numpy().astype(np.float64, copy=False)
     except pa.ArrowInvalid:
         plain = pc.match_substring_regex(text, pattern=how.plain).to_numpy(zero_copy_only=False)
-        raise _Odd(line if plain.all() else line[~plain]) from None
+        raise Odd(line if plain.all() else line[~plain]) from None
     beyond = np.isinf(value)
     if beyond.any():
-        raise _Odd(line[beyond])
+        raise Odd(line[beyond])
     return value
 
 

@@ -18,7 +18,9 @@ MAX_TEXT_BYTES: Final = DEFAULT_LIMITS.text_bytes
 _MAX_KEY_BYTES: Final = 65_535
 """InfluxDB's own limit of measurement and tags together."""
 _NEWLINE: Final = 0x0A
-_MAX_NUMBER_BYTES: Final = 400
+MAX_FLOAT_BYTES: Final = 400
+MAX_INTEGER_DIGITS: Final = 40
+"""So many are looked at, of times as well; leading zeros count."""
 _SHOWN_CHARACTERS: Final = 120
 
 # Possessive quantifiers: no input makes these patterns take more than linear time.
@@ -28,10 +30,10 @@ _FIELD_KEY: Final = re.compile(rb"(?:[^\\ ,=\n]++|\\[^\n]?+)*+")
 _TEXT: Final = re.compile(rb'(?:[^"\\]++|\\[\s\S])*+')
 _WORD: Final = re.compile(rb"[^ ,\n]*+")
 _REST: Final = re.compile(rb"[^\n]*+")
-_TIME: Final = re.compile(rb"-?[0-9]{1,40}")
-_FLOAT: Final = re.compile(rb"-?(?:[0-9]++\.?+[0-9]*+|\.[0-9]++)(?:[eE][+-]?+[0-9]{1,9})?")
-_INTEGER: Final = re.compile(rb"(-?[0-9]{1,40})i")
-_UNSIGNED: Final = re.compile(rb"([0-9]{1,40})u")
+_TIME: Final = re.compile(rb"-?[0-9]{1,%d}" % MAX_INTEGER_DIGITS)
+_FLOAT: Final = re.compile(rb"-?(?:[0-9]++\.?+[0-9]*+|\.[0-9]++)(?:[eE][+-]?+[0-9]++)?")
+_INTEGER: Final = re.compile(rb"(-?[0-9]{1,%d})i" % MAX_INTEGER_DIGITS)
+_UNSIGNED: Final = re.compile(rb"([0-9]{1,%d})u" % MAX_INTEGER_DIGITS)
 _NAME_ESCAPE: Final = re.compile(rb"\\([, =])")
 _MEASUREMENT_ESCAPE: Final = re.compile(rb"\\([, ])")
 _TEXT_ESCAPE: Final = re.compile(rb'\\(["\\])')
@@ -201,7 +203,7 @@ def _number(word: bytes) -> float:
     value = BOOLEANS.get(word)
     if value is not None:
         return value
-    if len(word) <= _MAX_NUMBER_BYTES and _FLOAT.fullmatch(word):
+    if len(word) <= MAX_FLOAT_BYTES and _FLOAT.fullmatch(word):
         value = float(word)
         if math.isinf(value):
             raise LineFault("invalid float: value out of range")

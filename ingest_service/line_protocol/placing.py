@@ -7,12 +7,13 @@ from typing import Final
 
 import numpy as np
 
+from ingest_service.line_protocol.layout import Layouts, Meaning
 from ingest_service.line_protocol.lines import LineFault, read_key
 from ingest_service.line_protocol.mapping import LineMapping, Rule, Unplaceable
 from ingest_service.line_protocol.points import Points
 from ingest_service.stores import below
 from shopfloor.asset import AssetPath, parse_asset
-from shopfloor.block import Int64, UInt8
+from shopfloor.block import Int64
 from shopfloor.signal import SeriesKey
 
 PLACED, UNMAPPED, UNPLACEABLE, DISCARDED, UNREADABLE = range(5)
@@ -66,6 +67,8 @@ class Places:
         """The token's asset path."""
         self.undeclared: dict[SeriesKey, str] = {}
         """Units of series that were met for the first time; whoever uses this takes them."""
+        self.layouts = Layouts()
+        """Of bodies of this token; what is remembered in them are numbers from here."""
         self._mapping = mapping
         self._keys: dict[bytes, _Place] = {}
         self._numbers: dict[SeriesKey, int] = {}
@@ -96,6 +99,7 @@ class Places:
         ):
             self._keys, self._numbers, self._series, self._foreign, self._table = {}, {}, [], [], ()
             self._names = self._bytes = 0
+            self.layouts.clear()
 
     def own_table(self, numbers: Int64) -> tuple[tuple[SeriesKey, ...], Int64]:
         """Return a table of just some series, and the positions in it.
@@ -115,11 +119,27 @@ class Places:
         place = self._keys.get(key)
         return (place if place is not None else self._learn(key)).state != UNREADABLE
 
-    def states(self, keys: list[bytes]) -> UInt8:
-        """Return uint8[keys]: placed, unmapped and so on."""
-        return np.array([self._place(key).state for key in keys], np.uint8)
+    def meaning(self, points: Points) -> Meaning:
+        """Return what lines and fields mean; for a body with a known layout it is known, too."""
+        layout = points.layout
+        if layout is not None and layout.meaning is not None:
+            return layout.meaning
+        states = np.array([self._place(key).state for key in points.keys], np.uint8)
+        field = self._fields(points)
+        ours = (states == PLACED).all() and len(field) and field.min() >= 0 and field.max() < FOREIGN
+        found = Meaning(states[points.key_index], field, field.astype(np.uint32) if ours else None)
+        if layout is not None:
+            layout.meaning = found
+        return found
 
-    def fields(self, points: Points) -> Int64:
+    def null_series(self, key: bytes) -> int:
+        """Return the series of a line without a value, if its rule makes one sample of a line; else LEFT_OUT."""
+        place = self._place(key)
+        if place.rule is None or not place.rule.single:
+            return LEFT_OUT
+        return self._field(place, key, place.rule.config.value)
+
+    def _fields(self, points: Points) -> Int64:
         """Return int64[m]: for each field the number of its series, or what else it is."""
         names, keys = points.names, points.keys
         if len(names) == 1:
@@ -135,13 +155,6 @@ class Places:
             return table[pair]
         pairs, inverse = np.unique(pair, return_inverse=True)
         return self._pairs(pairs, keys, names)[inverse]
-
-    def null_series(self, key: bytes) -> int:
-        """Return the series of a line without a value, if its rule makes one sample of a line; else LEFT_OUT."""
-        place = self._place(key)
-        if place.rule is None or not place.rule.single:
-            return LEFT_OUT
-        return self._field(place, key, place.rule.config.value)
 
     def _pairs(self, pairs: Int64, keys: list[bytes], names: list[str]) -> Int64:
         places = [self._place(key) for key in keys]

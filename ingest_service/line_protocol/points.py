@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ingest_service.line_protocol.layout import Layout
 from ingest_service.line_protocol.lines import (
     LineFault,
     Point,
@@ -67,6 +68,8 @@ class Points:
     faults: list[Fault] = field(default_factory=list)
     spans: dict[int, int] = field(default_factory=dict)
     """Number of a line whose text holds newlines to where it ends in the body."""
+    layout: Layout | None = None
+    """What bodies like this one have in common."""
 
     def __len__(self) -> int:
         return len(self.time)

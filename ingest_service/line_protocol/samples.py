@@ -75,8 +75,10 @@ def build(points: Points, body: bytes, places: Places, now_ns: int) -> Built:
     Raises:
         TooManySamples: more lines than ``MOST_HOMELESS`` belong nowhere.
     """
-    state = places.states(points.keys)[points.key_index]
-    meaning = places.fields(points)
+    meant = places.meaning(points)
+    if meant.series is not None and not points.text and not points.faults:
+        return Built(_plain(points, meant.series, places, now_ns), NOTHING_REFUSED)
+    state, meaning = meant.state, meant.field
     rows = np.flatnonzero(meaning >= 0)
     if points.text:
         rows = _without_replaced(points, meaning, rows)
@@ -108,6 +110,21 @@ def build(points: Points, body: bytes, places: Places, now_ns: int) -> Built:
     if not lines.payload:
         return Built(block, NOTHING_REFUSED, bool(len(foreign) and foreign.all()))
     return _with_lines(block, lines, now_ns, places.asset)
+
+
+def _plain(points: Points, series: UInt32, places: Places, now_ns: int) -> SampleBlock:
+    """Make samples where each field is one, and nothing is said of their quality."""
+    line = points.field_line
+    alone = len(line) == len(points)
+    time = points.time if alone else points.time[line]
+    timed = bool(points.timed.all())
+    quality, status = np.zeros(len(line), np.uint8), np.zeros(len(line), np.uint32)
+    if not timed or time.max() > now_ns + _CLOCK_AHEAD_NS or np.isnan(points.value).any():
+        quality, status = _judged(points, line, points.value, None, None, {}, len(line), now_ns)
+    if not timed:
+        time = np.where(points.timed[line], time, now_ns)
+    received = np.full(len(line), now_ns, np.int64)
+    return SampleBlock(places.table, series, time, received, points.value, quality, status)
 
 
 def _without_replaced(points: Points, meaning: Int64, rows: Int64) -> Int64:

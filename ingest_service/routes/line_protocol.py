@@ -16,8 +16,9 @@ from fastapi import APIRouter, Request, Response
 from ingest_service.admission import NotYours
 from ingest_service.auth import Identity
 from ingest_service.backpressure import Busy
-from ingest_service.line_protocol.door import BodyTooLarge, LineProtocol, NotGzip, Taken
+from ingest_service.line_protocol.door import LineProtocol, Taken
 from ingest_service.line_protocol.points import MOST_HOMELESS, TooManySamples
+from ingest_service.line_protocol.unpacking import BodyTooLarge, NotGzip
 from ingest_service.routes import Refused, body_of, json_response, service_of, writer
 from shopfloor.errors import StoreUnavailable
 

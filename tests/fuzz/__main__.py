@@ -21,7 +21,9 @@ with atheris.instrument_imports(
     import numpy as np
     import zstandard
 
+    from ingest_service.line_protocol.columns import read_body
     from ingest_service.line_protocol.config import MappingConfig
+    from ingest_service.line_protocol.layout import Layouts
     from ingest_service.line_protocol.mapping import LineMapping
     from ingest_service.line_protocol.placing import Places
     from ingest_service.line_protocol.points import read_slowly
@@ -31,7 +33,7 @@ with atheris.instrument_imports(
     from shopfloor.errors import WireError
     from shopfloor.messages import Batch, Lane
     from shopfloor.signal import SeriesKey
-    from tests.unit.line_protocol_bodies import fast, rows
+    from tests.unit.line_protocol_bodies import LIMIT, fast, readable, rows
 
 _LIMITS: Final = wire.Limits(compressed_bytes=2**16, decompressed_bytes=2**20, samples=10_000, series=1_000)
 _compressor: Final = zstandard.ZstdCompressor(level=1, write_content_size=True)
@@ -69,6 +71,10 @@ _RULE: Final = {"measurement": "m*", "asset": "acme/{site}/{cell?}", "quality": 
 _mapping: Final = LineMapping(MappingConfig.model_validate({"rules": [_RULE]}))
 _LONG: Final = b"#" * 3_000 + b"\n"
 """A comment before a body, so that it is not read point by point for being small."""
+_PLAIN: Final = b"".join(
+    b"m,site=hk01,cell=imm-%02d a=1.5 17600000000000000%02d\n" % (n, n) for n in range(30)
+)
+"""Around what is fuzzed: lines that are remembered when they were met twice."""
 
 
 def lines(data: bytes) -> None:
@@ -78,6 +84,11 @@ def lines(data: bytes) -> None:
     assert rows(points) == rows(read_slowly(body, 1, 100_000))
     built = build(points, body, Places(_mapping, "acme"), 10**18)
     assert problems(built.block) == []
+    layouts = Layouts()
+    for value in (b"1 1760000000000000099", b"2 1760000000000000098", data):
+        body = _PLAIN + b"m,site=hk01 a=" + value + b"\n" + _PLAIN
+        points = read_body(body, 1, LIMIT, readable, layouts)
+    assert rows(points) == rows(read_slowly(body, 1, LIMIT))
 
 
 def _example() -> bytes:

@@ -24,6 +24,18 @@ _ORDINARY = b"".join(
 @example(b"a b=1 1\n\xff b=1 1\na \xff=1 1\n")
 @example(b"a=1 2\n")
 @example(b"a b=1i,c=u 2\na b=1\\")
+@example(b"a b=1e0000000000005 1\na b=" + b"0" * 401 + b"1 2\na b=1e-99999999999 3\na b=1e99999999999 4")
+@example(
+    b"a b="
+    + b"0" * 40
+    + b"1i 1\na b="
+    + b"0" * 39
+    + b"1u 2\na b=1 "
+    + b"0" * 40
+    + b"3\na b=1 "
+    + b"0" * 39
+    + b"4"
+)
 def test_both_readers_agree(body: bytes) -> None:
     alone = read_slowly(body, 1000, 100_000)
     assert rows(fast(_ORDINARY + body, 1000), shift=60)[60:] == rows(alone)

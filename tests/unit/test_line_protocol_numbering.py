@@ -13,8 +13,8 @@ import pytest
 from ingest_service.agents import AgentBook
 from ingest_service.auth import Identity, Role
 from ingest_service.line_protocol import numbering
-from ingest_service.line_protocol.door import BodyTooLarge, NotGzip, unpacked
 from ingest_service.line_protocol.numbering import Instance, TokenStream
+from ingest_service.line_protocol.unpacking import BodyTooLarge, NotGzip, unpacked
 from ingest_service.stores import NOTHING_REFUSED, Refused, Watermark
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
