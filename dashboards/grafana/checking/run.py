@@ -87,7 +87,7 @@ def check(
             queries += 1
             if isinstance(asked, Problem):
                 problems.append(asked)
-        for query in _queries(name, dashboard, span, values):
+        for query in queries_of(name, dashboard, span, values):
             queries += 1
             problem = _problem(database, query)
             if problem is not None:
@@ -160,9 +160,17 @@ def _chosen(variable: Mapping[str, Any], found: list[str]) -> Value:
     return found
 
 
-def _queries(
+def queries_of(
     name: str, dashboard: Mapping[str, Any], span: Span, values: Mapping[str, Value]
 ) -> Iterator[Asked]:
+    """Yield every query of the panels and annotations of a dashboard.
+
+    Args:
+        name: the dashboard's, for people.
+        dashboard: its JSON.
+        span: what it shows.
+        values: of its variables.
+    """
     for panel in panels_of(dashboard):
         within = span.last(panel["timeFrom"]) if panel.get("timeFrom") else span
         nothing = panel.get("fieldConfig", {}).get("defaults", {}).get("noValue", "")
