@@ -9,7 +9,7 @@ WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench edge-bundle page system-deps peers lock clean
+.PHONY: help setup demo test check format bench edge-bundle ingest-bundle page system-deps peers lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,7 +43,10 @@ bench: .venv/.dev ## Run every benchmark; each prints one JSON line
 	done
 
 edge-bundle: .venv/.dev ## Make the archive that installs an edge agent offline: PLATFORM=aarch64 FOR_PYTHON=3.12
-	$(BIN)/python deploy/edge/bundle.py $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(FOR_PYTHON),--python $(FOR_PYTHON))
+	$(BIN)/python deploy/bundle.py edge $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(FOR_PYTHON),--python $(FOR_PYTHON))
+
+ingest-bundle: .venv/.dev page ## Make the archive that installs the ingestion service offline: the same options
+	$(BIN)/python deploy/bundle.py ingest $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(FOR_PYTHON),--python $(FOR_PYTHON))
 
 page: $(PAGE)/dist/index.html ## Build the live page
 
@@ -68,7 +71,8 @@ SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 system-deps: ## Install the servers and libraries that tests use (Debian, Ubuntu; needs root)
 	$(SUDO) apt-get update -qq
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  curl faketime mosquitto mosquitto-clients influxdb victoria-metrics postgresql chromium fonts-noto-core
+	  curl docker-compose faketime logrotate mosquitto mosquitto-clients nginx-light influxdb victoria-metrics postgresql \
+	  chromium fonts-noto-core
 	$(MAKE) peers
 
 PEERS := tests/peers/sparkplug

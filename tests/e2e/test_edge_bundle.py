@@ -18,7 +18,7 @@ import pytest
 
 from tests.e2e.real_processes import eventually
 
-BUNDLE = Path(__file__).parents[2] / "deploy" / "edge" / "bundle.py"
+BUNDLE = Path(__file__).parents[2] / "deploy" / "bundle.py"
 NO_NETWORK = {
     **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
     "PIP_NO_INDEX": "1",
@@ -57,7 +57,7 @@ sources:
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Path:
     made = subprocess.run(
-        [sys.executable, str(BUNDLE), "--out", str(tmp_path / "out")],
+        [sys.executable, str(BUNDLE), "edge", "--out", str(tmp_path / "out")],
         capture_output=True,
         text=True,
         check=False,

@@ -20,12 +20,13 @@ from shopfloor import configfile
 
 ROOT = Path(__file__).parents[2]
 EDGE = ROOT / "deploy" / "edge"
+INSTALLER = ROOT / "deploy" / "install.sh"
 LOCK = (ROOT / "requirements" / "edge.lock").read_text()
 
 
 @pytest.fixture(scope="module")
 def bundle() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("edge_bundle", EDGE / "bundle.py")
+    spec = importlib.util.spec_from_file_location("deploy_bundle", ROOT / "deploy" / "bundle.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -43,7 +44,7 @@ def unit() -> configparser.RawConfigParser:
 def test_the_unit_runs_what_is_installed_and_is_watched() -> None:
     service = unit()["Service"]
     prefix, *_ = service["ExecStart"].partition("/current/bin/shopfloor edge run ")
-    installer = (EDGE / "install.sh").read_text()
+    installer = INSTALLER.read_text().replace("$NAME", "shopfloor-edge")
     assert f"PREFIX={prefix}\n" in installer
     assert (
         f"CONFIGURATION={service['ExecStart'].rpartition(' ')[2].removesuffix('/agent.yaml')}\n" in installer
@@ -177,8 +178,8 @@ def test_the_installer_refuses_what_it_is_not_for(
     tmp_path: Path, told: str, words: tuple[str, ...], said: str
 ) -> None:
     machine = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=True).stdout.strip()
-    shutil.copy(EDGE / "install.sh", tmp_path)
-    (tmp_path / "platform").write_text(f"VERSION=1\nRELEASE=1-a\n{told.replace('@', machine)}")
+    shutil.copy(INSTALLER, tmp_path)
+    (tmp_path / "platform").write_text(f"PART=edge\nVERSION=1\nRELEASE=1-a\n{told.replace('@', machine)}")
     command = [
         "sh",
         str(tmp_path / "install.sh"),
@@ -207,15 +208,15 @@ esac
 
 def test_one_step_back_is_kept_and_a_release_that_no_longer_runs_is_made_anew(tmp_path: Path) -> None:
     machine = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=True).stdout.strip()
-    for name in ("install.sh", "README.md", "agent.sample.yaml"):
-        shutil.copy(EDGE / name, tmp_path)
+    for file in (INSTALLER, EDGE / "README.md", EDGE / "agent.sample.yaml"):
+        shutil.copy(file, tmp_path)
     python = tmp_path / "python"
     python.write_text(PYTHON)
     python.chmod(0o755)
     prefix = tmp_path / "prefix"
 
     def install(release: str) -> None:
-        told = f"VERSION=1\nMACHINE={machine}\nPYTHON_VERSION=3.11\nRELEASE={release}\n"
+        told = f"PART=edge\nVERSION=1\nMACHINE={machine}\nPYTHON_VERSION=3.11\nRELEASE={release}\n"
         (tmp_path / "platform").write_text(told)
         words = f"umask 077; exec sh {tmp_path}/install.sh --no-systemd --prefix {prefix} --python {python}"
         done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, timeout=60, check=False)
@@ -223,12 +224,21 @@ def test_one_step_back_is_kept_and_a_release_that_no_longer_runs_is_made_anew(tm
         assert done.stdout.startswith(f"shopfloor 1.0 is installed in {prefix}\n")
         assert (prefix / "current").readlink() == Path("releases") / release
 
+    def back() -> str:
+        words = ["sh", f"{tmp_path}/install.sh", "--no-systemd", "--prefix", str(prefix), "--back"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        return done.stdout + done.stderr
+
     def modes(*names: str) -> list[int]:
         return [(prefix / name).stat().st_mode & 0o777 for name in names]
 
     install("0-py311-a")
+    assert "there is no release to go back to" in back()
     install("1-py311-b")
     install("1-py311-b")
+    assert back().startswith("back to releases/0-py311-a")
+    assert (prefix / "current").readlink() == Path("releases/0-py311-a")
+    assert back().startswith("back to releases/1-py311-b")
     assert {file.name for file in (prefix / "releases").iterdir()} == {"0-py311-a", "1-py311-b"}
     # The service's user is another one than the one who installs.
     assert modes(".", "releases", "current/bin", "current/bin/shopfloor") == [0o755] * 4

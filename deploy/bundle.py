@@ -1,7 +1,7 @@
-"""Makes the archive that installs an edge agent on a gateway without internet: ``make edge-bundle``.
+"""Makes the archive that installs a part without internet: ``make edge-bundle``, ``make ingest-bundle``.
 
-The wheels are those of requirements/edge.lock for one processor and one Python, checked against its hashes; our own
-wheel holds nothing but the agent. The same sources make the same bytes.
+The wheels are those of the part's lock file for one processor and one Python, checked against its hashes; our own wheel
+holds nothing but the part. The same sources make the same bytes.
 """
 # ruff: noqa: INP001, T201  a script
 
@@ -21,47 +21,83 @@ import tempfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from packaging.requirements import Requirement
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-LOCK: Final = ROOT / "requirements" / "edge.lock"
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = "dashboards/live/dist"
 MACHINES: Final = ("x86_64", "aarch64")
 PYTHONS: Final = ("3.11", "3.12", "3.13")
 _GLIBC: Final = ("2_17", "2_27", "2_28")
 """Of the manylinux tags that are taken: 2.28 is that of Debian 10, Ubuntu 18.10, RHEL 8."""
-_FILES: Final = ("install.sh", "shopfloor-edge.service", "agent.sample.yaml", "README.md")
-_OURS: Final = ("shopfloor", "edge_agent")
+
+
+class Part(NamedTuple):
+    """What one archive holds."""
+
+    sources: tuple[str, ...]
+    """Of our own wheel, from the repository's root."""
+    files: tuple[str, ...]
+    """Of the part's folder below deploy/."""
+
+    @property
+    def page(self) -> bool:
+        """Whether the page belongs to it, which has to be built then."""
+        return PAGE in self.sources
+
+
+PARTS: Final = {
+    "edge": Part(("shopfloor", "edge_agent"), ("README.md", "agent.sample.yaml", "shopfloor-edge.service")),
+    "ingest": Part(
+        ("shopfloor", "ingest_service", "dashboards/__init__.py", PAGE),
+        (
+            *("README.md", "ingest.sample.yaml", "shopfloor-ingest.service", "backup.sh"),
+            *("shopfloor-ingest-backup.service", "shopfloor-ingest-backup.timer"),
+        ),
+    ),
+}
 _ASIDE: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
 def main() -> int:
     """Make the archive; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--platform", choices=MACHINES, default=os.uname().machine)
     parser.add_argument("--python", choices=PYTHONS, default=f"3.{sys.version_info.minor}")
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "edge", help="folder of the archive")
+    parser.add_argument("--out", type=Path, help="folder of the archive; default: build/PART")
     chosen = parser.parse_args()
+    out = chosen.out or ROOT / "build" / chosen.part
+    if PARTS[chosen.part].page and not (ROOT / PAGE / "index.html").is_file():
+        parser.error("the page is not built yet: make page")
     with tempfile.TemporaryDirectory() as scratch:
-        archive = bundle(chosen.platform, chosen.python, chosen.out, Path(scratch))
+        archive = bundle(chosen.part, chosen.platform, chosen.python, out, Path(scratch))
     print(archive)
     return 0
 
 
-def bundle(machine: str, python: str, out: Path, scratch: Path) -> Path:
-    """Make the archive for a processor and a Python version in ``out``, and return it.
+def bundle(part: str, machine: str, python: str, out: Path, scratch: Path) -> Path:
+    """Make the archive of a part for a processor and a Python version in ``out``, and return it.
 
     Raises:
         subprocess.CalledProcessError: a wheel is not to be had; pip has said which.
     """
     content = scratch / "content"
     (content / "wheels").mkdir(parents=True)
-    pins = list(pins_for(LOCK.read_text(encoding="utf-8"), machine, python))
+    lock = ROOT / "requirements" / f"{part}.lock"
+    pins = list(pins_for(lock.read_text(encoding="utf-8"), machine, python))
     locked = scratch / "locked.txt"
     locked.write_text("\n".join(pins) + "\n")
     download(locked, machine, python, content / "wheels")
-    own = build_own_wheel(scratch, content / "wheels")
+    own = build_own_wheel(part, scratch, content / "wheels")
+    name = complete(content, part, own, pins, machine=machine, python=python)
+    out.mkdir(parents=True, exist_ok=True)
+    return pack(content, name, out / f"{name}.tar.gz")
+
+
+def complete(content: Path, part: str, own: Path, pins: list[str], *, machine: str, python: str) -> str:
+    """Put beside the wheels what installs them; return the archive's name without its ending."""
     version = own.name.split("-")[1]
     digest = hashlib.sha256(own.read_bytes()).hexdigest()
     (content / "requirements.txt").write_text(
@@ -69,16 +105,16 @@ def bundle(machine: str, python: str, out: Path, scratch: Path) -> Path:
     )
     (content / "pip").mkdir()
     shutil.copy(pip_wheel(), content / "pip")
-    for name in _FILES:
-        shutil.copy(ROOT / "deploy" / "edge" / name, content)
+    shutil.copy(ROOT / "deploy" / "install.sh", content)
+    for name in PARTS[part].files:
+        shutil.copy(ROOT / "deploy" / part / name, content)
     compact = f"py{python.replace('.', '')}"
     told = hashlib.sha256((content / "requirements.txt").read_bytes()).hexdigest()[:8]
     (content / "platform").write_text(
-        f"VERSION={version}\nMACHINE={machine}\nPYTHON_VERSION={python}\nRELEASE={version}-{compact}-{told}\n"
+        f"PART={part}\nVERSION={version}\nMACHINE={machine}\nPYTHON_VERSION={python}\n"
+        f"RELEASE={version}-{compact}-{told}\n"
     )
-    name = f"shopfloor-edge-{version}-linux-{machine}-{compact}"
-    out.mkdir(parents=True, exist_ok=True)
-    return pack(content, name, out / f"{name}.tar.gz")
+    return f"shopfloor-{part}-{version}-linux-{machine}-{compact}"
 
 
 def pins_for(lock: str, machine: str, python: str) -> Iterator[str]:
@@ -121,14 +157,17 @@ def download(locked: Path, machine: str, python: str, folder: Path) -> None:
     )
 
 
-def build_own_wheel(scratch: Path, folder: Path) -> Path:
-    """Build a wheel of the agent and the vocabulary alone, from a copy: nothing is left in the tree."""
+def build_own_wheel(part: str, scratch: Path, folder: Path) -> Path:
+    """Build a wheel of a part and the vocabulary alone, from a copy: nothing is left in the tree."""
     source = scratch / "source"
     source.mkdir()
-    for name in _OURS:
-        shutil.copytree(ROOT / name, source / name, ignore=_ASIDE)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    for name in (*PARTS[part].sources, "pyproject.toml", "README.md", "LICENSE"):
+        to = source / name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, to, ignore=_ASIDE)
+        else:
+            shutil.copy(ROOT / name, to)
     # Nothing but what is in the sources may make a difference.
     os.environ["SOURCE_DATE_EPOCH"] = "315532800"
     _run(
