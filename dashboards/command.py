@@ -69,8 +69,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _push(arguments: argparse.Namespace) -> int:
-    def boards(language: str) -> Sequence[Mapping[str, Any]]:
-        return list(render.dashboards(render.LANGUAGES[language]).values())
+    def boards(language: str, live_url: str) -> Sequence[Mapping[str, Any]]:
+        return list(render.dashboards(render.LANGUAGES[language], live_url).values())
 
     return push_command.run(arguments, boards)
 

@@ -54,7 +54,8 @@ def push(
     )
     yield folder
     for one in dashboards:
-        yield _inside(folder, "dashboard", one, partial(put_dashboard, remote, how, one, DASHBOARDS_UID))
+        board = _on(one, wanted)
+        yield _inside(folder, "dashboard", board, partial(put_dashboard, remote, how, board, DASHBOARDS_UID))
     if config.alerts.enabled:
         yield from _alerts(config, remote, how)
     account = config.grafana.service_account
@@ -76,6 +77,16 @@ def _alerts(config: PushConfig, remote: Remote, how: How) -> Iterator[Outcome]:
     for rule in alert_rules():
         body = rule_of_api(rule, engine_of(config), config.datasource.uid, point)
         yield _inside(folder, "alert rule", body, partial(put_rule, remote, how, body, there.get(rule.uid)))
+
+
+def _on(dashboard: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dashboard that opens on a data source, where there are several of its kind."""
+    chosen = {"current": {"text": source["name"], "value": source["uid"]}}
+    variables = [
+        {**one, **chosen} if one.get("type") == "datasource" else one
+        for one in dashboard.get("templating", {}).get("list", [])
+    ]
+    return {**dashboard, "templating": {"list": variables}} if variables else dict(dashboard)
 
 
 def _inside(folder: Outcome, kind: str, one: Mapping[str, Any], put: Callable[[], Outcome]) -> Outcome:

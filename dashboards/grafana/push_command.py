@@ -21,8 +21,8 @@ from shopfloor.errors import ConfigError
 _MOST_CHANGES: Final = 20
 _KEPT: Final = 3
 
-Boards = Callable[[Engine], Sequence[Mapping[str, Any]]]
-"""Gives the dashboards in a language."""
+Boards = Callable[[Engine, str], Sequence[Mapping[str, Any]]]
+"""Gives the dashboards in a language, with links to the live page's address."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, boards: Boards) -> int:
             if not arguments.json:
                 print(f"Grafana {version or '(it hides its version)'} at {config.grafana.url}")
             how = How(dry_run=arguments.dry_run, force=arguments.force)
-            for outcome in push(config, remote, boards(engine_of(config)), how):
+            for outcome in push(config, remote, boards(engine_of(config), config.live_url), how):
                 counts[outcome.action] += 1
                 _show(outcome, arguments)
     except (GrafanaUnavailable, GrafanaDenied) as error:

@@ -147,5 +147,7 @@ class PushConfig(ConfigModel):
     """Where to."""
     datasource: Annotated[InfluxDBSource | VictoriaMetricsSource, Field(discriminator="kind")]
     """What the dashboards and alert rules ask."""
+    live_url: HttpAddress = "http://localhost:8080"
+    """Where browsers find the live page, for the links to it."""
     alerts: AlertConfig = AlertConfig()
     """Alert rules, and whom they tell."""

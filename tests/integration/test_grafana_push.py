@@ -43,6 +43,7 @@ class Desk:
         self.folder, self.grafana, self._capsys = folder, grafana, capsys
         self.file = folder / "grafana.yaml"
         self.boards: list[Json] = [BOARD, {**BOARD, "uid": "shopfloor-group", "title": "Group"}]
+        self.asked = ("", "")
         self.write("token", "of-admin\n")
         self.write("database", "right\n")
         self.configure()
@@ -58,7 +59,8 @@ class Desk:
         parser = argparse.ArgumentParser()
         push_command.add_arguments(parser)
 
-        def boards(_engine: Engine) -> Sequence[Mapping[str, Any]]:
+        def boards(engine: Engine, live_url: str) -> Sequence[Mapping[str, Any]]:
+            self.asked = (engine, live_url)
             return self.boards
 
         self.grafana.requests.clear()
@@ -415,6 +417,17 @@ def test_a_dashboard_of_a_newer_format_is_kept_unless_forced(desk: Desk) -> None
     assert "somebody saved it in a newer format" in said
     assert desk.push("--force")[0] == 0
     assert desk.push()[0] == 0
+
+
+def test_dashboards_open_on_the_data_source_that_was_pushed_with_them(desk: Desk) -> None:
+    variables = [{"name": "ds", "type": "datasource"}, {"name": "site", "type": "query"}]
+    desk.boards = [{**BOARD, "templating": {"list": variables}}]
+    desk.configure("live_url: https://live.example.com\n")
+    assert desk.push()[0] == 0
+    saved = desk.grafana.boards["shopfloor-machine"]["dashboard"]["templating"]["list"]
+    current = {"text": "Shopfloor InfluxDB", "value": "shopfloor-influxdb"}
+    assert saved == [{**variables[0], "current": current}, variables[1]]
+    assert desk.asked == ("influxql", "https://live.example.com")
 
 
 def test_it_may_be_served_below_a_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
