@@ -69,7 +69,7 @@ def influxdb(folder: Path) -> Iterator[Server | None]:
 
 
 @contextmanager
-def victoriametrics(folder: Path) -> Iterator[Server | None]:
+def victoriametrics(folder: Path, *options: str) -> Iterator[Server | None]:
     """Run Debian's VictoriaMetrics with its defaults in a folder; None where it is not installed."""
     program = shutil.which("victoria-metrics")
     if program is None:
@@ -93,6 +93,7 @@ def victoriametrics(folder: Path) -> Iterator[Server | None]:
         f"-storageDataPath={folder}",
         f"-httpListenAddr=127.0.0.1:{port}",
         "-retentionPeriod=100y",
+        *options,
     ]
     with _running(command, f"{base}/health") as pid:
         yield Server(port, "/write?db=bench", rows, pid)
