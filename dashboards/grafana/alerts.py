@@ -57,6 +57,8 @@ class AlertRule(NamedTuple):
     kind: str
     """Its label ``shopfloor``; with the prefix ``shopfloor-`` and hyphens its uid."""
     title: str
+    panel: tuple[str, str]
+    """Board and title of the panel that shows it; notifications link to it."""
     severity: Literal["critical", "warning"]
     inputs: tuple[Input, ...]
     fires: tuple[Literal["gt", "lt", "outside_range"], float, float]
@@ -94,17 +96,19 @@ def alert_rules() -> tuple[AlertRule, ...]:
         AlertRule(
             "agent_silent",
             "Agent silent",
+            ("collector", "Seconds since the last heartbeat"),
             "critical",
             (Input("value", reports.AGENT, "silent_s", _AGENT),),
             ("gt", 60, 0),
             _MINUTE,
-            "Agent {{ .Labels.agent }} at {{ .Labels.site }} is silent since"
+            "Agent {{ .Labels.agent }} at {{ .Labels.site }} has been silent for"
             " {{ with .Values.value }}{{ humanizeDuration .Value }}{{ end }}",
             "Its machines may run; nobody sees them. The agent keeps their data. Look at the gateway and its network.",
         ),
         AlertRule(
             "site_without_data",
             "Site without data",
+            ("group", "Age of the newest sample"),
             "critical",
             (
                 Input("age", reports.SITE, "age_s", _SITE),
@@ -121,6 +125,7 @@ def alert_rules() -> tuple[AlertRule, ...]:
         AlertRule(
             "machine_missing",
             "Machine without contact",
+            ("group", "Missed machines"),
             "warning",
             (Input("value", reports.MACHINE, "missing", _MACHINE),),
             ("gt", 0, 0),
@@ -131,6 +136,7 @@ def alert_rules() -> tuple[AlertRule, ...]:
         AlertRule(
             "buffer_low",
             "Buffer below a day",
+            ("collector", "Buffer lasts for"),
             "warning",
             (Input("value", reports.AGENT, "buffer_hours", _AGENT, "last", _OPTIONAL_S, may_be_empty=True),),
             ("lt", 24, 0),
@@ -143,6 +149,7 @@ def alert_rules() -> tuple[AlertRule, ...]:
         AlertRule(
             "gap",
             "Gap recorded",
+            ("collector", "Loss records"),
             "warning",
             (Input("value", reports.AGENT, "gaps", _AGENT, "sum", 15 * _MINUTE),),
             ("gt", 0, 0),
@@ -153,6 +160,7 @@ def alert_rules() -> tuple[AlertRule, ...]:
         AlertRule(
             "quarantine_growing",
             "Quarantine growing",
+            ("collector", "Samples refused"),
             "warning",
             (Input("value", reports.QUARANTINE, "count", _AGENT, "sum", 10 * _MINUTE, may_be_empty=True),),
             ("gt", 0, 0),
@@ -164,6 +172,7 @@ def alert_rules() -> tuple[AlertRule, ...]:
         AlertRule(
             "agent_clock",
             "Clock of an agent off",
+            ("collector", "Clock of agents, ahead of the service"),
             "warning",
             (Input("value", reports.AGENT, "clock_offset_s", _AGENT, "last", _OPTIONAL_S),),
             ("outside_range", -5, 5),
@@ -175,6 +184,7 @@ def alert_rules() -> tuple[AlertRule, ...]:
         AlertRule(
             "machine_clock",
             "Clock of a machine off",
+            ("collector", "Clock of machines, ahead of the agent"),
             "warning",
             (
                 Input(
@@ -190,6 +200,7 @@ def alert_rules() -> tuple[AlertRule, ...]:
         AlertRule(
             "zone_off_setpoint",
             "Zone temperature off setpoint",
+            ("site", "Worst zone off its setpoint"),
             "warning",
             (
                 Input(
@@ -205,6 +216,7 @@ def alert_rules() -> tuple[AlertRule, ...]:
         AlertRule(
             "no_reports",
             "No reports from the service",
+            ("collector", "Samples stored per second"),
             "critical",
             (Input("value", reports.SERVICE, "agents", (), "count", _OPTIONAL_S),),
             ("lt", 1, 0),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 import yaml
@@ -22,6 +23,7 @@ from dashboards.grafana.alerts import (
     Input,
     alert_rules,
 )
+from dashboards.grafana.render import LANGUAGES, dashboards
 
 CONTACT_POINT: Final = "Shopfloor"
 REVISION_KEY: Final = "shopfloorRevision"
@@ -73,12 +75,25 @@ def revision(rule: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def shown_by(rule: AlertRule, engine: Engine) -> tuple[str, int]:
+    """Return the uid of the dashboard and the id of the panel that show what a rule is about."""
+    dashboard = _boards(engine)[rule.panel[0]]
+    (panel,) = [one["id"] for one in dashboard["panels"] if one["title"] == rule.panel[1]]
+    return str(dashboard["uid"]), int(panel)
+
+
+@cache
+def _boards(engine: Engine) -> dict[str, dict[str, Any]]:
+    return dashboards(LANGUAGES[engine])
+
+
 def rules_file(engine: Engine, data_source_uid: str) -> str:
     """Return ``alerting/rules.yaml``: all rules, which tell `CONTACT_POINT` and leave the policies alone."""
     rules = [
         {
             "uid": rule.uid,
             **_core(rule, engine, data_source_uid),
+            **dict(zip(("dashboardUid", "panelId"), shown_by(rule, engine), strict=True)),
             **({"keepFiringFor": _duration(rule.keep_firing_s)} if rule.keep_firing_s else {}),
             "isPaused": False,
             "notification_settings": _notification(CONTACT_POINT),
@@ -108,6 +123,7 @@ def to_yaml(document: dict[str, Any]) -> str:
 
 
 def _core(rule: AlertRule, engine: Engine, data_source_uid: str) -> dict[str, Any]:
+    uid, panel = shown_by(rule, engine)
     return {
         "title": rule.title,
         "condition": "fires",
@@ -116,7 +132,12 @@ def _core(rule: AlertRule, engine: Engine, data_source_uid: str) -> dict[str, An
         # One rule says that the database does not answer; from ten it would be ten alerts.
         "execErrState": "Alerting" if rule.on_silence else "KeepLast",
         "for": _duration(rule.for_s),
-        "annotations": {"summary": rule.summary, "description": rule.what_to_do},
+        "annotations": {
+            "summary": rule.summary,
+            "description": rule.what_to_do,
+            "__dashboardUid__": uid,
+            "__panelId__": str(panel),
+        },
         "labels": {"severity": rule.severity, "shopfloor": rule.kind},
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.grafana import provisioning
+from dashboards.grafana import provisioning, render
 from dashboards.grafana.alerts import Engine, alert_queries, alert_rules
 from dashboards.grafana.alerts_render import REVISION_KEY, revision, rule_of_api
 from dashboards.grafana.datasources import data_source
@@ -82,6 +82,8 @@ def test_each_rule_is_one_that_grafana_takes(engine: Engine) -> None:
     sources = {
         one["uid"] for name, file in FILES.items() if "datasources" in name for one in file["datasources"]
     }
+    boards = render.dashboards(render.LANGUAGES[engine]).values()
+    panels = {(board["uid"], str(one["id"])) for board in boards for one in board["panels"]}
     for rule in rules:
         assert re.fullmatch(r"[a-z0-9-]{1,40}", rule["uid"])
         known: set[str] = set()
@@ -99,6 +101,9 @@ def test_each_rule_is_one_that_grafana_takes(engine: Engine) -> None:
                 )
             known.add(one["refId"])
         assert rule["condition"] in known
+        shown = (rule["dashboardUid"], str(rule["panelId"]))
+        assert shown == (rule["annotations"]["__dashboardUid__"], rule["annotations"]["__panelId__"])
+        assert shown in panels, "notifications link to a panel that there is"
         assert rule["notification_settings"]["receiver"] == "Shopfloor"
         assert {"alertname", "grafana_folder"} <= set(rule["notification_settings"]["group_by"])
 
