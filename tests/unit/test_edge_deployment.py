@@ -109,7 +109,7 @@ def test_the_image_is_built_from_files_that_exist_and_runs_without_root() -> Non
         if word in {"ENTRYPOINT", "CMD"}:
             json.loads(rest)
     assert [rest for word, rest in steps if word == "FROM"] == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
-    assert dict(steps)["ARG"] == "PYTHON_IMAGE=python:3.11-slim"
+    assert dict(steps)["ARG"] == "PYTHON_IMAGE=python:3.11.14-slim-bookworm"
     user, _, _ = dict(steps)["USER"].partition(":")
     assert int(user) > 0
     _, _, probe = dict(steps)["HEALTHCHECK"].partition(" CMD ")
