@@ -30,6 +30,7 @@ from dashboards.grafana.checking.interpolation import Span, filled
 from dashboards.grafana.checking.run import queries_of
 from ingest_service import report_points
 from ingest_service.agent_record import AgentRecord
+from ingest_service.alarm_rules import Kind
 from ingest_service.plant.activity import NOTHING
 from ingest_service.store_config import InfluxDBStoreConfig
 from ingest_service.stores.influxdb import InfluxDB
@@ -165,7 +166,8 @@ def reported(assets: list[str], at_ns: int) -> Iterator[Point]:
     yield from report_points.site_points(sites, machines, at_ns)
     for site in sites:
         yield from report_points.agent_points(_agent(site, at_ns), NOTHING, at_ns)
-    yield from report_points.alarm_points((), sites, ("agent_silent", "gap", "buffer_low"), at_ns)
+    if at_ns % (60 * _S) == 0:
+        yield from report_points.alarm_points((), sites, tuple(map(str, Kind)), at_ns)
     fields = {"agents": _SITES, "agents_contact": _SITES, "series": 9_000, "quarantine": 0}
     yield Point(reports.SERVICE, {}, fields, at_ns)
 

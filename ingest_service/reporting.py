@@ -27,6 +27,8 @@ _S: Final = 1_000_000_000
 _SETTLED_NS: Final = 5 * _S
 """What was recorded so long ago is committed, in every process: counts are of spans that end before."""
 _LONGEST_NS: Final = 3600 * _S
+_ALARMS_EVERY_NS: Final = 60 * _S
+"""They are many by few: of each kind one a site."""
 _EVENTS_EVERY_NS: Final = 30 * _S
 _EVENTS_BACK_NS: Final = 86_400 * _S
 """A process that begins to lead says the events of so long again, which changes nothing where they are there."""
@@ -71,6 +73,7 @@ class Reporter:
         self._clock_ns = clock_ns
         self._counted_to = 0
         self._events_at = 0
+        self._alarms_at = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -97,7 +100,6 @@ class Reporter:
             ),
             *report_points.site_points(sites, machines, at_ns, self._floor.unmissed),
             *(point for one in agents for point in report_points.agent_points(one, counts, at_ns)),
-            *report_points.alarm_points(self._alarms.active.values(), sites, _KINDS, at_ns),
             Point(
                 reports.SERVICE,
                 {},
@@ -112,6 +114,9 @@ class Reporter:
                 at_ns,
             ),
         ]
+        alarms = at_ns - self._alarms_at >= _ALARMS_EVERY_NS
+        if alarms:
+            points += report_points.alarm_points(self._alarms.active.values(), sites, _KINDS, at_ns)
         events = at_ns - self._events_at >= _EVENTS_EVERY_NS
         if events:
             since = self._events_at - _OVERLAP_NS if self._events_at else at_ns - _EVENTS_BACK_NS
@@ -123,6 +128,8 @@ class Reporter:
             ]
         await self._write(points)
         self._counted_to = count_to
+        if alarms:
+            self._alarms_at = at_ns
         if events:
             self._events_at = at_ns
 
@@ -133,7 +140,7 @@ class Reporter:
             at = (now // self._every_ns + 1) * self._every_ns
             await asyncio.sleep((at - now) / _S)
             if not self._leads():
-                self._counted_to = self._events_at = 0
+                self._counted_to = self._events_at = self._alarms_at = 0
                 continue
             try:
                 await self.report(at)

@@ -19,6 +19,8 @@ class How(StrEnum):
 
     MEAN = "mean"
     """Their mean, interval by interval."""
+    MOST = "most"
+    """The highest one of each interval."""
     LAST = "last"
     """The last one of each interval: for numbers that stand for something."""
     HELD = "held"

@@ -11,7 +11,7 @@ from dashboards.grafana.language import Language, Target, named, quoted
 from shopfloor import reports
 
 _SOURCE: Final = {"type": "influxdb", "uid": "${ds}"}
-_BY_INTERVAL: Final = {How.MEAN: "mean", How.LAST: "last", How.SUM: "sum"}
+_BY_INTERVAL: Final = {How.MEAN: "mean", How.MOST: "max", How.LAST: "last", How.SUM: "sum"}
 
 
 def _text(text: str) -> str:
@@ -46,7 +46,7 @@ def _select(ask: Ask) -> str:
     # A report is there in each interval or something is wrong; a sample comes when it changes.
     fill = "none" if ask.measurement == "sample" else "null"
     match ask.how:
-        case How.MEAN | How.LAST | How.SUM:
+        case How.MEAN | How.MOST | How.LAST | How.SUM:
             function = _BY_INTERVAL[ask.how]
             return f"SELECT {function}({field}) {source} WHERE {where} {of_interval} fill({fill})"
         case How.HELD:

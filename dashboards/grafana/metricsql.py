@@ -10,7 +10,6 @@ from dashboards.grafana.language import Language, Target, named, quoted
 from shopfloor import reports
 
 _SOURCE: Final = {"type": "prometheus", "uid": "${ds}"}
-_OVER_TIME: Final = {How.MEAN: "avg", How.LAST: "last", How.SUM: "sum"}
 _NOW: Final = {How.NEWEST, How.NEWEST_SUM, How.TOTAL}
 
 
@@ -35,6 +34,8 @@ def _expression(ask: Ask) -> str:
     match ask.how:
         case How.MEAN:
             return f"avg{by} (avg_over_time({metric}[$__interval]))"
+        case How.MOST:
+            return f"max{by} (max_over_time({metric}[$__interval]))"
         case How.LAST:
             return f"max{by} (last_over_time({metric}[$__interval]))"
         case How.HELD:

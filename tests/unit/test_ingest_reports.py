@@ -201,6 +201,8 @@ async def test_sites_and_alarms_are_reported_also_where_all_is_well(world: World
     alarms = {(one.tags.get("site"), one.tags["kind"]): one.fields["active"] for one in found[reports.ALARM]}
     assert alarms["hk01", "agent_silent"] == 0
     assert alarms[None, "store_unavailable"] == 0
+    assert reports.ALARM not in await world.report(50), "they are many by few"
+    assert len((await world.report(60))[reports.ALARM]) == len(alarms)
 
 
 def test_machines_count_for_their_line_by_state() -> None:

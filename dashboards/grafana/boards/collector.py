@@ -255,6 +255,7 @@ def collector(language: Language) -> Board:
                         [Ask(reports.ALARM, "active", How.LAST, ("site", "kind"), SITE, "{site} {kind}")],
                         "alarms",
                         Place(24, 8),
+                        finest="2m",
                     ),
                 ],
             ),
