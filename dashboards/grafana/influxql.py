@@ -60,10 +60,10 @@ def _select(ask: Ask) -> str:
         case How.NEWEST:
             return f"SELECT last({field}) {source} WHERE {where}{of_series}"
         case How.NEWEST_SUM:
-            # `*` as the tags of the inner query: each series counts, also of tags that are not named here.
-            return (
-                f'SELECT sum("last") FROM (SELECT last({field}) {source} WHERE {where} GROUP BY *){of_series}'
-            )
+            # `*` as the tags of the inner query: each series counts, also of tags that are not named here. Without its own
+            # span of time the outer one would bear the time 0.
+            inner = f"SELECT last({field}) {source} WHERE {where} GROUP BY *"
+            return f'SELECT sum("last") FROM ({inner}) WHERE $timeFilter{of_series}'
         case How.TOTAL:
             return f"SELECT sum({field}) {source} WHERE {where}{of_series}"
         case How.RISE:

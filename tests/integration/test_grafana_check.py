@@ -12,12 +12,14 @@ import pytest
 from dashboards.grafana import render
 from dashboards.grafana.checking.database import Access, Database, influxdb, victoriametrics
 from dashboards.grafana.checking.interpolation import Everything, Span, filled
-from dashboards.grafana.checking.run import Report, check
+from dashboards.grafana.checking.run import Report, check, queries_of
 from ingest_service.store_config import InfluxDBStoreConfig, VictoriaMetricsStoreConfig
 from ingest_service.stores.influxdb import InfluxDB
+from ingest_service.stores.influxdb_client import InfluxClient
 from ingest_service.stores.own_points import Point
 from ingest_service.stores.server_points import PointStore
 from ingest_service.stores.victoriametrics import VictoriaMetrics
+from shopfloor import reports
 from shopfloor.__main__ import main
 from shopfloor.errors import Permanent
 from tests import store_servers
@@ -43,6 +45,11 @@ def victoria() -> Iterator[StoreServer]:
         yield running
 
 
+def influx_config(url: str, database: str) -> InfluxDBStoreConfig:
+    words = {"kind": "influxdb", "version": 1, "url": url, "database": database}
+    return InfluxDBStoreConfig.model_validate(words)
+
+
 def checked(language: str, database: Database, chosen: dict[str, str] | None = None) -> Report:
     return check(render.dashboards(render.LANGUAGES[language]), database, SPAN, chosen)
 
@@ -55,6 +62,20 @@ async def test_every_query_of_influxql_answers(
     assert [str(one) for one in report.problems] == []
     assert report.queries >= 100
     assert (report.failed, report.empty, report.quiet) == (0, 0, 0)
+    # One of the three machines has no contact: it counts as neither running nor standing, and its agent has no lag.
+    board = render.dashboards(render.LANGUAGES["influxql"])["group"]
+    queries = {one.where: one.text for one in queries_of("group", board, SPAN, {})}
+    client = InfluxClient(influx_config(influx.url, "shopfloor"))
+    counts = [
+        client.query(queries[f"group: Machines by state {ref}"])[0].values[0][1]
+        for ref, _ in zip("ABCDEFG", reports.MACHINE_STATES, strict=True)
+    ]
+    assert (counts[0], sum(counts)) == (1, 3)
+    lag = client.query('SELECT last("lag_s") FROM "agent" GROUP BY "agent"')
+    newest = {one.tags["agent"]: one.values[0][0] // MS for one in lag}
+    assert newest["gw.dg01"] == SPAN.to_ms
+    assert newest["gw.vn01"] < SPAN.to_ms - 60_000
+    client.close()
     # The command says the same, and that there is nothing where nothing was written.
     words = ["dashboards", "check", "--influxdb", influx.url, "--json", "--hours", "0.12"]
     assert main([*words, "--to", "2025-11-24T16:03:00+00:00", "--var", "site=dg01"]) == 0
@@ -99,9 +120,8 @@ def selected(language: str, database: Database, value: object) -> int:
 def test_names_with_quotes_slashes_and_expressions_and_a_thousand_of_them(
     influx: StoreServer, victoria: StoreServer
 ) -> None:
-    config = {"kind": "influxdb", "version": 1, "url": influx.url, "database": "names"}
     thousand = HOSTILE + [f"imm-{number}" for number in range(1000 - len(HOSTILE))]
-    machines_named(InfluxDB(InfluxDBStoreConfig.model_validate(config)), thousand)
+    machines_named(InfluxDB(influx_config(influx.url, "names")), thousand)
     config = {"kind": "victoriametrics", "url": victoria.url, "retention_days": 30_000}
     machines_named(VictoriaMetrics(VictoriaMetricsStoreConfig.model_validate(config)), thousand)
     urllib.request.urlopen(f"{victoria.url}/internal/force_flush").close()

@@ -27,11 +27,17 @@ def group(language: Language) -> Board:
         live_site_link(),
     )
     series_to_site = (
-        board_link(language, "Site and lines", "site", "var-site=${__field.labels.site:percentencode}"),
+        board_link(
+            language,
+            "Site and lines",
+            "site",
+            "var-site=${__field.labels.site:percentencode}",
+            "timezone=${__field.labels.time_zone:percentencode}",
+        ),
     )
 
     def of_site(field: str, how: How = How.MEAN) -> Ask:
-        return Ask(reports.SITE, field, how, _OF_SITE, (), "{site}")
+        return Ask(reports.SITE, field, how, SITE_TAGS, (), "{site}")
 
     state_asks = [
         Ask(reports.SITE, state, How.NEWEST_SUM, legend=word) for state, (word, _) in MACHINE_STATES.items()
