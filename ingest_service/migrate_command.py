@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest_service.config import IngestConfig, StoreConfig
 from ingest_service.moving import plant_copy, progress
+from ingest_service.moving.decimals import survey
 from ingest_service.moving.mover import Mover, Report, day_name
 from ingest_service.moving.settling import Settled, settle
 from ingest_service.moving.source import Chunk, EmbeddedSource
@@ -119,9 +121,13 @@ def _moved(arguments: argparse.Namespace, old: IngestConfig, new: IngestConfig) 
                 f"of {source.rollups_alone()} days only rollups are left; a server has none, they stay behind",
                 file=sys.stderr,
             )
-        target = Target(open_points(new.store), engine, source.keys)
+        tell = _Progress()
+        misfits = None
+        if finished is None and isinstance(new.store, VictoriaMetricsStoreConfig):
+            misfits = survey(source, chunks, tell.count("looked at", sum(one.samples for one in chunks)))
+        target = Target(open_points(new.store), engine, source.keys, misfits)
         stack.callback(target.close)
-        mover = Mover(source, target, chunks, samples_per_s=arguments.samples_per_s, tell=_Progress())
+        mover = Mover(source, target, chunks, samples_per_s=arguments.samples_per_s, tell=tell)
         if finished is None:
             mover.write()
         if not mover.compare(again=arguments.verify):
@@ -164,6 +170,17 @@ class _Progress:
         self._began = 0.0
         self._first = 0
         self._said = 0.0
+
+    def count(self, phase: str, samples: int) -> Callable[[Chunk], None]:
+        """Return what is told of every chunk of a phase."""
+        through = 0
+
+        def look(chunk: Chunk) -> None:
+            nonlocal through
+            through += chunk.samples
+            self(phase, through, samples)
+
+        return look
 
     def __call__(self, phase: str, through: int, samples: int) -> None:
         now = time.monotonic()

@@ -28,6 +28,8 @@ Tell = Callable[[str, int, int], None]
 _WAITS_S: Final = (1, 2, 5, 10, 20, 30, 60)
 """So long a server that does not answer is waited for, time after time."""
 _NAMED: Final = 20
+_LATE_S: Final = 2.0
+_LATE: Final = 5
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class Mover:
         self._rate = samples_per_s
         self._tell = tell
         self._sleep = sleep
+        self._late = _LATE
         self.report = Report(samples=sum(one.samples for one in chunks), chunks=len(chunks))
 
     def write(self) -> None:
@@ -151,6 +154,12 @@ class Mover:
         most = int(sums.samples.max(initial=0))
         found = self._patiently(lambda: self._target.sums(chunk, most))
         differing = sums.differing(found)
+        if (found.samples < sums.samples).any() and self._late > 0:
+            # Some servers show what they took only a little later.
+            self._late -= 1
+            self._sleep(_LATE_S)
+            found = self._patiently(lambda: self._target.sums(chunk, most))
+            differing = sums.differing(found)
         if len(differing) and there is not None and there.kept and not is_shared(self._target.engine):
             # SQLite stores -0.0 as 0.0; nothing else may be another.
             alike = sums_of(self._keys(chunk), block, signed_zeros=False)

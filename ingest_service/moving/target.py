@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ingest_service.moving.checksum import Sums, sums_of
+from ingest_service.moving.decimals import Misfits
 from ingest_service.moving.source import Chunk
 from ingest_service.stores import TimeSpan
 from ingest_service.stores.server_ledger import ServerLedger
@@ -46,13 +47,21 @@ class Target:
         points: the server; closed together with this.
         engine: the PlantStore's.
         keys: the series that move here; chunks mean them by their places. They get their numbers here at once.
+        misfits: tells further rows that the PlantStore has to keep.
 
     Raises:
         StoreUnavailable, SQLAlchemyError: one of the two does not answer.
     """
 
-    def __init__(self, points: PointStore, engine: sa.Engine, keys: Sequence[SeriesKey]) -> None:
+    def __init__(
+        self,
+        points: PointStore,
+        engine: sa.Engine,
+        keys: Sequence[SeriesKey],
+        misfits: Misfits | None = None,
+    ) -> None:
         self.engine = engine
+        self._misfits = misfits
         self._points = points
         self._ledger = ServerLedger(engine, _PATIENCE_S)
         self._readers = ThreadPoolExecutor(_READERS, "move-reader")
@@ -72,6 +81,8 @@ class Target:
         """
         ids = self._ids[chunk.places][block.series_index]
         unfit = self._points.unfit(ids, block)
+        if self._misfits is not None:
+            unfit |= self._misfits(chunk.places[block.series_index], block)
         fit = np.flatnonzero(~unfit)
         whole = len(fit) == len(block)
         turned = self._points.write(

@@ -37,6 +37,7 @@ MACHINES = [parse_asset(f"acme/hk01/moulding/cell-a/imm-{number:02}") for number
 KEYS = tuple(
     SeriesKey(machine, name) for machine in MACHINES for name in ("barrel.zone_1.temperature", "counter")
 )
+WIDE = SeriesKey(MACHINES[2], "wide")
 JOB = SeriesKey(MACHINES[1], "job.name")
 BEGIN = time.time_ns() // DAY_NS * DAY_NS - 3 * DAY_NS
 PER_DAY = 90
@@ -73,6 +74,13 @@ def odd() -> SampleBlock:
             Sample(hot, BEGIN + DAY_NS, at, 4.25, 0, 0),
             Sample(JOB, -7, -9, 1.0, 0, 0),
             Sample(JOB, 2**62 + 1, at, 2.0, 0, 0),
+            # Digits that lie too far apart for one block of VictoriaMetrics.
+            *(
+                Sample(WIDE, at + row * MS, at, value, 0, 0)
+                for row, value in enumerate(
+                    [51.18216247002567, 2.0**53, 1e11 + 1 / 3, 1e-9 / 7, 1e-300, 3.5e30, -17.0] * 3
+                )
+            ),
         ]
     )
 

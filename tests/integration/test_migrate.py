@@ -57,15 +57,16 @@ def later(first: int) -> SampleBlock:
     return make_block(KEYS[:1], np.zeros(10), at + np.arange(10) * MS, at, np.arange(10.0))
 
 
-class _Ended:
+class _Ended(migrate_command._Progress):
     """Ends a move once so many chunks of a phase are through, as Ctrl-C does."""
 
     def __init__(self, phase: str, chunks: int) -> None:
-        self._phase = phase
+        super().__init__()
+        self._ending = phase
         self._left = chunks
 
     def __call__(self, phase: str, _through: int, _samples: int) -> None:
-        self._left -= phase == self._phase
+        self._left -= phase == self._ending
         if self._left < 0:
             raise KeyboardInterrupt
 
@@ -88,7 +89,7 @@ async def check_killed_and_ended_it_is_exact(
     assert found["exact"]
     assert found["written"] == 0
     assert 0 < found["compared"] < found["samples"]
-    assert found["samples"] == len(before[0]) == 3 * PER_DAY * len(KEYS) + 3 + 12 + 50
+    assert found["samples"] == len(before[0]) == 3 * PER_DAY * len(KEYS) + 3 + 33 + 50
     assert (found["streams"], found["ledger_samples"]) == (2, len(before[0]))
     after = await moved(place.new)
     assert after[1] == before[1]

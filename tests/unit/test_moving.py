@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ingest_service.moving.checksum import sums_of
-from ingest_service.moving.source import _cut, _earliest_first
+from ingest_service.moving.decimals import digits_of, survey
+from ingest_service.moving.source import Chunk, _cut, _earliest_first
 from ingest_service.stores import TimeSpan
 from ingest_service.stores.duckdb_catalog import DAY_NS
 from ingest_service.stores.duckdb_rows import Rows
@@ -116,3 +118,48 @@ def test_of_samples_of_one_time_the_earliest_received_comes_first() -> None:
     assert order is not None
     assert order.tolist() == [0, 2, 3, 1, 4]
     assert _earliest_first(np.array([1, 1], np.uint32), rows([9, 7])) is None
+
+
+def test_digits_of_numbers() -> None:
+    cases = {
+        200.37: (2, -2),
+        -1500.0: (3, 2),
+        0.001: (-3, -3),
+        51.18216247902567: (1, -9),
+        1e-12: (-12, -12),
+        123456789012.0: (11, 0),
+        1 / 3: (-1, -11),
+    }
+    found = digits_of(np.array(list(cases)))
+    assert found.counts.all()
+    assert not found.misfit.any()
+    assert list(zip(found.first.tolist(), found.last.tolist(), strict=True)) == list(cases.values())
+    odd = digits_of(np.array([0.0, -0.0, NAN, 2.0**53, 1e11 + 0.5, 1e-13, 1e300, 5e-324]))
+    assert odd.counts.tolist() == [False] * 8
+    assert odd.misfit.tolist() == [False] * 3 + [True] * 5
+
+
+class _Read:
+    """A source whose only chunk is this block."""
+
+    def __init__(self, block: SampleBlock) -> None:
+        self.keys = KEYS
+        self.chunk = Chunk(0, 0, np.arange(len(KEYS), dtype=np.uint32), TimeSpan(0, DAY_NS), len(block))
+        self._block = block
+
+    def read(self, chunk: Chunk) -> SampleBlock:
+        assert chunk is self.chunk
+        return self._block
+
+
+def test_of_a_series_that_spans_too_many_digits_most_numbers_go_to_the_server() -> None:
+    values = [200.25, 1e10, 3.0, *[51.18216247002567] * 5, 1e12, 2e12, 0.5, 7.0]
+    index = [0, 0, 0, *[1] * 8, 2]
+    one = make_block((), index, np.arange(12), np.arange(12), values)
+    source: Any = _Read(one)
+    looked: list[Chunk] = []
+    misfits = survey(source, [source.chunk], looked.append)
+    assert looked == [source.chunk]
+    assert misfits(one.series_index, one).tolist() == [False] * 8 + [True] * 2 + [False] * 2
+    late = replace(one, received_time=np.full(12, 2 * 10**14))
+    assert misfits(one.series_index, late).all()
