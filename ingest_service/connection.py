@@ -17,6 +17,7 @@ from ingest_service.access.origin import certificate_names
 
 _MOST_OVERHEAD: Final = 2**20
 """Bytes of a chunked body that are none of its content."""
+_LARGE_PART: Final = 32 * 1024
 
 
 class Doorkeeper:
@@ -160,6 +161,11 @@ class Connection(HttpToolsProtocol):
         """A part of the body is there."""
         self._body_bytes += len(body)
         if not self._refused:
+            if not self.cycle.body and len(body) >= _LARGE_PART:
+                # Added to no bytes it stays what it is; uvicorn would copy it into its bytearray, and out again.
+                self.cycle.body = b""  # type: ignore[assignment]
+            elif isinstance(self.cycle.body, bytes):
+                self.cycle.body = bytearray(self.cycle.body)
             super().on_body(body)
 
     def on_message_complete(self) -> None:

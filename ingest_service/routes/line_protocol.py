@@ -23,6 +23,8 @@ from ingest_service.routes import Refused, body_of, json_response, service_of, w
 from shopfloor.errors import StoreUnavailable
 
 router = APIRouter(tags=["line protocol"])
+PATH_2: Final = "/api/v2/write"
+PATH_1: Final = "/write"
 _VERSION: Final = f"shopfloor-{version('shopfloor')}"
 _HEADERS: Final = {"X-Influxdb-Version": _VERSION, "X-Influxdb-Build": "Shopfloor"}
 _CODES: Final = {
@@ -92,7 +94,7 @@ def _parameters(*names: str) -> list[dict[str, Any]]:
 
 
 @router.post(
-    "/api/v2/write",
+    PATH_2,
     status_code=204,
     responses=_RESPONSES,
     openapi_extra={**_OPENAPI, "parameters": _parameters("org", "bucket", "precision")},
@@ -103,7 +105,7 @@ async def post_write_2(request: Request) -> Response:
 
 
 @router.post(
-    "/write",
+    PATH_1,
     status_code=204,
     responses=_RESPONSES,
     openapi_extra={**_OPENAPI, "parameters": _parameters("db", "rp", "precision", "u", "p")},
