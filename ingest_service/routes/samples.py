@@ -185,11 +185,22 @@ async def _exported(asked: _Asked, limit: int | None, after: Position | None) ->
         raise
 
     async def batches() -> AsyncIterator[Any]:
-        yield await asyncio.to_thread(tables.sample_batch, first)
-        async for raw in found:
-            yield await asyncio.to_thread(tables.sample_batch, raw)
+        raw: Raw | None = first
+        while raw is not None:
+            # The next page is read while this one is on its way.
+            following = asyncio.create_task(_next(found))
+            try:
+                yield await asyncio.to_thread(tables.sample_batch, raw)
+                raw = await following
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
 
     return _stream(batches(), tables.SAMPLE_SCHEMA, asked.form, slot)
+
+
+async def _next(found: AsyncIterator[Raw]) -> Raw | None:
+    return await anext(found, None)
 
 
 async def _bucketed(asked: _Asked, grid: Grid, names: tuple[str, ...]) -> Response:

@@ -116,7 +116,7 @@ def _answer(
     parts = [part for part in view.parts if part.last_time >= span.from_ns and part.first_time < span.to_ns]
     levels = {source[part.part_id] for part in parts} - {_SAMPLES}
     sampled = tuple(part for part in parts if source[part.part_id] == _SAMPLES)
-    places, rows = question.sorted(question.rows(View(sampled, view.hot), ids, span, values_only=True))
+    places, rows = question.rows(View(sampled, view.hot), ids, span, values_only=True)
     if not levels:
         found, bucket, partials = partials_of(places, rows.source_time, rows.value, rows.quality, grid)
         return found.astype(np.uint32), bucket + first_bucket, partials
@@ -185,7 +185,7 @@ def _resolve(
     touched = TimeSpan(
         max(span.from_ns, int(torn[:, 1].min()) * width), min(span.to_ns, (int(torn[:, 1].max()) + 1) * width)
     )
-    places, rows = question.sorted(question.rows(view, ids, touched, values_only=True))
+    places, rows = question.rows(view, ids, touched, values_only=True)
     inside = _among(places, rows.source_time // width, torn)
     rows, places = rows.take(inside), places[inside]
     bare = [part for part in view.parts if part.file is None]

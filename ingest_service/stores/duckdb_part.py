@@ -130,7 +130,7 @@ class PartWriter:
         self._units, self._keys = units, keys
         self._first, self._last = 2**63 - 1, -(2**63)
         self._holds = {"value": False, "scaled": False, "text": False}
-        self._seen: dict[str, set[int]] = {"quality": set(), "status": set()}
+        self._seen: dict[str, set[int]] = {name: set() for name in ("quality", "status", "delay", "scale")}
         path.parent.mkdir(parents=True, exist_ok=True)
         label = pa.dictionary(pa.int32(), pa.string())
         self._schema = pa.schema(
@@ -203,14 +203,16 @@ class PartWriter:
         with np.errstate(over="ignore", invalid="ignore"):
             whole = np.rint(rows.value * POWERS[np.maximum(scale, 0)])
         scaled = np.where(is_scaled, whole, 0).astype(np.int64)
+        delay = _in_unit(rows.received_time - rows.source_time, self._units.delay)
         self._notice(rows, plain=bool(np.any(number & (scale < 0))), scaled=bool(is_scaled.any()))
+        self._notice_values(quality=rows.quality, status=rows.status, delay=delay, scale=scales)
         keys = [self._keys[one - 1] for one in rows.series_id[starts].tolist()]
         columns = [
             _labels([str(key.asset) for key in keys], lengths),
             _labels([key.signal for key in keys], lengths),
             pa.array(_in_unit(rows.source_time, self._units.source)).view(pa.timestamp(self._units.source)),
             # Where the difference does not fit it wraps around, and wraps back when it is added again.
-            pa.array(_in_unit(rows.received_time - rows.source_time, self._units.delay)),
+            pa.array(delay),
             pa.array(np.full(rows.n, _NS_PER[self._units.delay], np.int32)),
             pa.array(rows.value, mask=~(number & (scale < 0))),
             pa.array(scaled, mask=~is_scaled),
@@ -227,15 +229,18 @@ class PartWriter:
         self._holds["value"] |= plain
         self._holds["scaled"] |= scaled
         self._holds["text"] |= rows.text is not None
-        for name, column in (("quality", rows.quality), ("status", rows.status)):
+
+    def _notice_values(self, **columns: npt.NDArray[np.integer]) -> None:
+        for name, column in columns.items():
             if len(self._seen[name]) < 2:
                 self._seen[name] |= {int(column.min()), int(column.max())}
 
     def finish(self) -> FileInfo:
         """End the file and make it durable."""
+        constant = {name: seen.pop() for name, seen in self._seen.items() if len(seen) == 1}
         traits = {
             "empty": [name for name, held in self._holds.items() if not held],
-            "constant": {name: seen.pop() for name, seen in self._seen.items() if len(seen) == 1},
+            "constant": {**constant, "delay_unit": _NS_PER[self._units.delay]},
         }
         self._writer.add_key_value_metadata({TRAITS: json.dumps(traits)})
         self._writer.close()

@@ -136,9 +136,8 @@ class PartReader:
         groups = np.flatnonzero(needed)
         columns = _VALUES if values_only else _ALL
         skipped_columns = {*index.empty, *index.constant, *({"scale"} if "scaled" in index.empty else ())}
-        table = self._read(
-            name, index, groups.tolist(), [one for one in columns if one not in skipped_columns]
-        )
+        read = [one for one in columns if one not in skipped_columns]
+        table = self._read(name, index, groups.tolist(), read)
         # Rows of the file become rows of what was read of it.
         group_rows = np.diff(index.group_starts)
         skipped = np.cumsum(np.where(needed, 0, group_rows))
@@ -150,7 +149,8 @@ class PartReader:
                 if np.all(starts[1:] == starts[:-1] + lengths[:-1])
                 else spans_to_rows(starts, lengths)
             )
-        return _rows(table, index, index.ids[places], lengths, wanted, span)
+        delayed = not values_only
+        return _rows(table, index, index.ids[places], lengths, wanted, span, delayed=delayed)
 
     def _read(self, name: str, index: Index, groups: list[int], columns: list[str]) -> pa.Table:
         try:
@@ -174,6 +174,8 @@ def _rows(
     lengths: npt.NDArray[np.integer],
     wanted: npt.NDArray[np.intp] | slice,
     span: TimeSpan | None,
+    *,
+    delayed: bool,
 ) -> Rows:
     n = int(lengths.sum())
     series_id = np.repeat(ids, lengths)
@@ -192,12 +194,16 @@ def _rows(
         return numbers_of(table.column(name), dtype)[wanted]
 
     text = texts_of(table.column("text")) if "text" in table.column_names else None
-    received = source if "delay" not in table.column_names else source + _delays(table)[wanted]
+    received = source
+    if "delay" in table.column_names:
+        received = source + _delays(table, index)[wanted]
+    elif delayed and (delay := index.constant.get("delay", 0)):
+        received = source + delay * index.constant["delay_unit"]
     return Rows(
         series_id,
         source,
         received,
-        _values(table)[wanted],
+        _values(table, index)[wanted],
         column("quality", np.uint8),
         column("status", np.uint32),
         None if text is None else text[wanted],
@@ -211,25 +217,28 @@ def _times(table: pa.Table, name: str) -> Int64:
     return time if width == 1 else time * width
 
 
-def _delays(table: pa.Table) -> Int64:
+def _delays(table: pa.Table, index: Index) -> Int64:
     delay: Int64 = numbers_of(table.column("delay"), np.int64)
-    unit = table.column("delay_unit")[0].as_py() if len(delay) else 1
+    unit = index.constant.get("delay_unit", 1)
+    if "delay_unit" in table.column_names and len(delay):
+        unit = table.column("delay_unit")[0].as_py()
     return delay if unit == 1 else delay * unit
 
 
-def _values(table: pa.Table) -> npt.NDArray[np.float64]:
+def _values(table: pa.Table, index: Index) -> npt.NDArray[np.float64]:
     names = table.column_names
     if "scaled" not in names:
         if "value" not in names:
             return np.full(table.num_rows, np.nan)
         return numbers_of(table.column("value"), np.float64)
     scaled = table.column("scaled")
-    scale = table.column("scale")
+    power: Any = POWERS[index.constant.get("scale", 0)]
+    if "scale" in names:
+        power = POWERS[numbers_of(table.column("scale").fill_null(0), np.int8)]
     if not scaled.null_count:
-        exact: npt.NDArray[np.float64] = numbers_of(scaled, np.int64) / POWERS[numbers_of(scale, np.int8)]
+        exact: npt.NDArray[np.float64] = numbers_of(scaled, np.int64) / power
         return exact
-    value: npt.NDArray[np.float64]
-    value = numbers_of(scaled.fill_null(0), np.int64) / POWERS[numbers_of(scale.fill_null(0), np.int8)]
+    value: npt.NDArray[np.float64] = numbers_of(scaled.fill_null(0), np.int64) / power
     gone = scaled.is_null().to_numpy()
     value[gone] = numbers_of(table.column("value"), np.float64)[gone] if "value" in names else np.nan
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import duckdb
@@ -14,12 +15,24 @@ from ingest_service.stores import Position, Raw, Run, SeriesInfo, TimeSpan
 from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_catalog import Part, View, view_of
 from ingest_service.stores.duckdb_part_reader import PartReader
-from ingest_service.stores.duckdb_rows import COLUMNS, NO_ROWS, Rows, concat_rows, order_of, rows_of_arrow
+from ingest_service.stores.duckdb_rows import (
+    COLUMNS,
+    NO_ROWS,
+    Rows,
+    concat_rows,
+    interleaved,
+    order_of,
+    rows_of_arrow,
+)
 from ingest_service.stores.duckdb_schema import generations, hot_table
 from shopfloor.block import NO_TEXT, Float64, Quality, SampleBlock, UInt32
 
 LISTED_SERIES: Final = 50
 """So many series are named in a query; more are joined."""
+
+
+_SPARSE: Final = 4
+"""So many times more series and pieces than rows: sorting these costs less than counting those."""
 
 
 class Question:
@@ -51,25 +64,31 @@ class Question:
         order = order_of(places, rows)
         return (places, rows) if order is None else (places[order], rows.take(order))
 
-    def hot(self, view: View, ids: UInt32, span: TimeSpan) -> Rows:
-        """Return the hot rows of some series, unsorted."""
-        return hot_rows(self.cursor, view.hot, ids, span)
-
-    def rows(self, view: View, ids: UInt32, span: TimeSpan, *, values_only: bool = False) -> Rows:
-        """Return all rows of some series in a span, hot and from files, unsorted."""
-        inside = [
-            part for part in view.parts if part.last_time >= span.from_ns and part.first_time < span.to_ns
+    def rows(
+        self, view: View, ids: UInt32, span: TimeSpan, *, values_only: bool = False
+    ) -> tuple[UInt32, Rows]:
+        """Return the places and all rows of some series in a span, hot and from files, sorted by place and time."""
+        parts = [
+            part
+            for part in view.parts
+            if part.file is not None and part.last_time >= span.from_ns and part.first_time < span.to_ns
         ]
-        return concat_rows(
-            [
-                *(
-                    self.reader.read(part.file, ids, _clip(part, span), values_only=values_only)
-                    for part in inside
-                    if part.file is not None
-                ),
-                self.hot(view, ids, span),
-            ]
-        )
+        parts.sort(key=lambda part: part.first_time)
+        pieces = [
+            self.reader.read(part.file, ids, _clip(part, span), values_only=values_only)
+            for part in parts
+            if part.file is not None
+        ]
+        hot = hot_rows(self.cursor, view.hot, ids, span)
+        follows = all(before.last_time < after.first_time for before, after in pairwise(parts))
+        if hot.n and parts:
+            follows &= int(hot.source_time.min()) > parts[-1].last_time
+        few = len(ids) * len(pieces) > _SPARSE * (hot.n + sum(piece.n for piece in pieces))
+        if not follows or few:
+            return self.sorted(concat_rows([*pieces, hot]))
+        # Each piece is sorted and no two overlap: where every row belongs is known without sorting.
+        _, hot = self.sorted(hot)
+        return interleaved([(self.places(piece.series_id), piece) for piece in (*pieces, hot) if piece.n])
 
     def estimate(self, view: View, parts: Sequence[Part], span: TimeSpan) -> Float64:
         """Return float64[series]: about how many rows each has in a span."""
@@ -180,7 +199,7 @@ def read_samples(
         promised, before = float(estimate[first:last].sum()), got
         alone = last - first == 1 and promised > 2 * room
         for window in windows(view.parts, whole) if alone else [whole]:
-            place, rows = question.sorted(question.rows(view, question.ids[first:last], window))
+            place, rows = question.rows(view, question.ids[first:last], window)
             places.append(place)
             found.append(rows)
             got += rows.n
@@ -205,7 +224,7 @@ def read_before(
     span = TimeSpan(max(-(2**63), at_ns - within_ns), at_ns)
     question = Question(cursor, reader, series)
     view = view_of(cursor, span)
-    places, rows = _last_of_each(question, _usable(question.hot(view, question.ids, span)))
+    places, rows = _last_of_each(question, _usable(hot_rows(cursor, view.hot, question.ids, span)))
     newest = np.full(len(series), -(2**63), np.int64)
     known = np.zeros(len(series), np.bool_)
     newest[places], known[places] = rows.source_time, True

@@ -66,6 +66,32 @@ def concat_rows(parts: Sequence[Rows]) -> Rows:
     return Rows._make([*columns, text])
 
 
+def interleaved(pieces: Sequence[tuple[UInt32, Rows]]) -> tuple[UInt32, Rows]:
+    """Join sorted rows, of which no piece begins before the one before it ends, to rows sorted by place and time.
+
+    Args:
+        pieces: the places of rows, uint32[n], and the rows, sorted by place and time.
+    """
+    if len(pieces) < 2:
+        return pieces[0] if pieces else (np.empty(0, np.uint32), NO_ROWS)
+    low = min(int(places[0]) for places, _ in pieces)
+    many = max(int(places[-1]) for places, _ in pieces) - low + 1
+    counts = np.array([np.bincount(places - low, minlength=many) for places, _ in pieces])
+    # Series by series, and within each piece by piece.
+    ends = np.cumsum(counts.T.ravel()).reshape(many, len(pieces)).T
+    n = int(ends[-1, -1])
+    text = np.full(n, None, object) if any(rows.text is not None for _, rows in pieces) else None
+    joined = Rows._make([*(np.empty(n, dtype) for dtype in _DTYPES), text])
+    place = np.repeat(np.arange(low, low + many, dtype=np.uint32), counts.sum(axis=0))
+    for (_, rows), length, end in zip(pieces, counts, ends, strict=True):
+        shift = end - length - (np.cumsum(length) - length)
+        to = np.arange(rows.n) + np.repeat(shift, length)
+        for column, values in zip(joined, rows, strict=True):
+            if values is not None:
+                column[to] = values  # type: ignore[index] # texts have a column where any row has one
+    return place, joined
+
+
 def rows_of_arrow(table: pa.Table) -> Rows:
     """Return the rows of an Arrow table with COLUMNS."""
     columns: list[Any] = [numbers_of(table.column(place), dtype) for place, dtype in enumerate(_DTYPES)]
