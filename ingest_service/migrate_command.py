@@ -56,6 +56,11 @@ def add_arguments(commands: Any) -> None:
     migrate.add_argument(
         "--chunk", type=_positive, default=_CHUNK, help="samples moved at once; default %(default)s"
     )
+    migrate.add_argument(
+        "--ahead",
+        action="store_true",
+        help="move and compare, no more: for a copy of the store, while the service runs on",
+    )
     migrate.add_argument("--verify", action="store_true", help="compare also what was compared before")
     migrate.add_argument("--json", action="store_true", help="print what came of it as one object")
     migrate.set_defaults(run=_migrate)
@@ -111,7 +116,7 @@ def _moved(arguments: argparse.Namespace, old: IngestConfig, new: IngestConfig) 
             print(f"it was moved at {_moment(finished)}; --verify compares it again")
             return 0
         if finished is None:
-            _refuse_used(arguments.to, engine, plant)
+            _refuse_used(arguments.to, engine, None if arguments.ahead else plant)
             progress.begin(engine)
         chunks = source.chunks(arguments.chunk, arguments.since)
         if isinstance(new.store, VictoriaMetricsStoreConfig):
@@ -133,7 +138,8 @@ def _moved(arguments: argparse.Namespace, old: IngestConfig, new: IngestConfig) 
         if not mover.compare(again=arguments.verify):
             _say_differences(mover.report)
             return 1
-        settled = settle(engine, source.ledger(), plant) if finished is None else None
+        ends = finished is None and not arguments.ahead
+        settled = settle(engine, source.ledger(), plant) if ends else None
         _say(arguments, source, mover.report, settled)
     return 0
 
@@ -225,6 +231,8 @@ def _say(
         print(f"{report.kept:,} of them lie in the PlantStore, because the server can't hold them")
     if report.zeros:
         print(f"in {report.zeros} chunks SQLite keeps 0.0 where it was -0.0")
+    if arguments.ahead:
+        print("agents are not answered from there yet: stop the service, and call it with the store itself")
     if settled is not None:
         print(
             f"{settled.streams} streams go on where they were, {settled.plant_rows} rows of the old PlantStore came along"

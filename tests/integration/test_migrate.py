@@ -135,14 +135,14 @@ async def test_killed_on_the_way_to_victoriametrics_it_is_exact(
 
 
 async def test_what_came_later_is_moved_by_the_next_run(
-    at_influx: Place, monkeypatch: pytest.MonkeyPatch
+    at_influx: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A copy is moved while the service runs, then the store itself: only what changed is written."""
     place = at_influx
     await fill(place.data, settled=False)
-    monkeypatch.setattr(migrate_command, "_Progress", lambda: _Ended("compared", 5))
-    await place.migrate(exits=130)
-    monkeypatch.undo()
+    await place.migrate("--ahead")
+    assert "agents are not answered from there yet" in capsys.readouterr().out
+    assert (await moved(place.new))[1] == []
     store = DuckDBStore(
         place.data / "samples.duckdb", Tuning(compaction=False, least_rows=0, reserve_bytes=0)
     )
@@ -153,7 +153,9 @@ async def test_what_came_later_is_moved_by_the_next_run(
     await store.compact()
     await store.close()
     before = await embedded(place.data)
-    await place.migrate()
+    await place.migrate("--json")
+    found = json.loads(capsys.readouterr().out)
+    assert 0 < found["written"] < found["samples"]
     assert await moved(place.new) == before
 
 
