@@ -1,77 +1,25 @@
-"""The ecosystem's door: what clients of InfluxDB 2 and 1.8 send is stored once, named where it is wrong, never lost."""
+"""The ecosystem's door: what clients of InfluxDB 2 and 1.8 send is placed, or named where it is wrong, never lost."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import gzip
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ingest_service.auth import Role, create_token
-from ingest_service.line_protocol import door
-from ingest_service.stores import Selector, TimeSpan
-from shopfloor.block import STATUS_NO_SOURCE_TIME, Quality
-from shopfloor.errors import StoreUnavailable
-from tests.integration.ingest_server import Running, running
-
-RULES: dict[str, Any] = {
-    "rules": [
-        {
-            "measurement": "cpu",
-            "asset": "acme/hk01/it/{host}",
-            "exclude": ["usage_guest*"],
-            "units": {"usage_*": "%"},
-        },
-        {
-            "measurement": "opcua",
-            "asset": "acme/{site}/{line}/{tag:machine}",
-            "signal": "{field}",
-            "quality": "Quality",
-        },
-        {"measurement": "disk", "discard": True},
-    ]
-}
-
-
-class Writing:
-    """A running service and a token that writes line protocol to it."""
-
-    def __init__(self, plant: Running) -> None:
-        self.plant = plant
-        engine = plant.service.plant.engine
-        self.token = create_token(engine, Role.AGENT, "acme/hk01", "telegraf")
-        self.headers = {"Authorization": f"Token {self.token}"}
-
-    async def post(
-        self, body: str | bytes, path: str = "/api/v2/write?org=o&bucket=b", **headers: str
-    ) -> Any:
-        return await self.plant.client.post(path, content=body, headers=self.headers | headers)
-
-    async def samples(self) -> dict[str, Any]:
-        """Return series -> (times in ms, values)."""
-        found = (
-            await self.plant.client.get("/v1/samples", params={"from": 0}, headers=self.plant.viewer)
-        ).json()
-        return {f"{one['asset']}:{one['signal']}": (one["t"], one["value"]) for one in found["series"]}
-
-    def quarantine(self) -> list[tuple[str, str, str]]:
-        rows = self.plant.service.plant.list_quarantine()
-        return sorted((row["reason"], row["asset"], row["text"]) for row in rows)
+from ingest_service.stores import TimeSpan
+from shopfloor.block import Quality
+from tests.integration.ingest_server import running
+from tests.integration.line_protocol_writing import Writing, own, writing_to
 
 
 @pytest.fixture
 async def writing(tmp_path: Path) -> AsyncIterator[Writing]:
-    async with running(tmp_path, line_protocol={"mapping": RULES}) as plant:
-        yield Writing(plant)
-
-
-def own(value: str, at: int, cell: str = "imm-01", signal: str = "barrel.temperature") -> str:
-    return f"sample,enterprise=acme,site=hk01,area=moulding,line=a,cell={cell},signal={signal} {value} {at}"
+    async with writing_to(tmp_path) as found:
+        yield found
 
 
 async def test_our_own_layout_is_read_without_a_mapping(writing: Writing) -> None:
@@ -230,110 +178,6 @@ async def test_packed_bodies_and_what_is_too_large(tmp_path: Path) -> None:
         assert plant.service.backpressure.waiting_bytes == 0
 
 
-async def test_an_immediate_retry_stores_nothing_twice_and_hears_the_same(writing: Writing) -> None:
-    body = "\n".join([own("value=1", time.time_ns()), "rubbish"])
-    first, again, beside = await asyncio.gather(*(writing.post(body) for _ in range(3)))
-    assert first.status_code == again.status_code == beside.status_code == 400
-    assert first.content == again.content == beside.content
-    ((_, values),) = (await writing.samples()).values()
-    assert values == [1.0]
-    assert len(writing.quarantine()) == 1
-    assert await writing.plant.metric("shopfloor_ingest_line_repeats_total") == 2
-
-
-async def test_a_line_without_a_time_takes_ours_and_is_no_repeat(writing: Writing) -> None:
-    body = own("value=1", 0).removesuffix(" 0")
-    before = time.time_ns() // 10**6
-    for _ in range(2):
-        assert (await writing.post(body)).status_code == 204
-    ((times, values),) = (await writing.samples()).values()
-    assert values == [1.0, 1.0]
-    assert before <= times[0] <= times[1] <= time.time_ns() // 10**6
-    selector, span = Selector(), TimeSpan(0, 2**63 - 1)
-    stored = await writing.plant.service.store.read(selector, span, 10)
-    assert stored.block.status.tolist() == [STATUS_NO_SOURCE_TIME] * 2
-
-
-async def test_a_failed_write_is_503_and_its_numbers_are_used_again(
-    writing: Writing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def unavailable(*_: object) -> list[StoreUnavailable]:
-        return [StoreUnavailable("disk full", retry_after_s=7)]
-
-    now = time.time_ns()
-    monkeypatch.setattr(writing.plant.service.store, "write", unavailable)
-    answer = await writing.post("\n".join([own("value=1", now), "mem used=1"]))
-    assert (answer.status_code, answer.headers["retry-after"], answer.json()["code"]) == (
-        503,
-        "7",
-        "unavailable",
-    )
-    assert "disk" not in answer.text
-    monkeypatch.undo()
-    later = "\n".join(
-        ["disk used=1", own("value=2", now + 10**6), "swap used=1", own("value=3", now + 2 * 10**6)]
-    )
-    assert (await writing.post(later)).status_code == 204
-    ((_, values),) = (await writing.samples()).values()
-    assert values == [2.0, 3.0]
-    assert [text for _, _, text in writing.quarantine()] == ["swap used=1"]
-    assert await writing.plant.metric("shopfloor_ingest_samples_missing_total") == 0
-    assert writing.plant.service.plant.quarantined == 1
-
-
-async def test_a_unit_that_was_told_with_a_failed_write_is_not_forgotten(
-    writing: Writing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def unavailable(*_: object) -> list[StoreUnavailable]:
-        return [StoreUnavailable("disk full")]
-
-    body = f"cpu,host=gw usage_user=1 {time.time_ns()}"
-    monkeypatch.setattr(writing.plant.service.store, "write", unavailable)
-    assert (await writing.post(body)).status_code == 503
-    monkeypatch.undo()
-    assert (await writing.post(body)).status_code == 204
-    assert [one["unit"] for one in (await writing.plant.get("/v1/series"))["series"]] == ["%"]
-
-
-async def test_what_an_agent_said_of_a_series_in_words_stays(writing: Writing) -> None:
-    asset, signal = "acme/hk01/it/gw", "cpu.usage_user"
-    declared = {
-        "agent_id": "gateway",
-        "config_hash": "h",
-        "series": [{"asset": asset, "signal": signal, "unit": "", "description": "Load of the gateway"}],
-    }
-    headers = writing.plant.agent
-    assert (
-        await writing.plant.client.put("/v1/declarations", json=declared, headers=headers)
-    ).status_code == 204
-    assert (await writing.post(f"cpu,host=gw usage_user=1 {time.time_ns()}")).status_code == 204
-    (one,) = (await writing.plant.get("/v1/series"))["series"]
-    assert (one["asset"], one["unit"], one["description"]) == (asset, "%", "Load of the gateway")
-
-
-async def test_what_a_small_packed_body_becomes_needs_room_as_well(writing: Writing) -> None:
-    now = time.time_ns()
-    lines = "\n".join(f"cpu,host=gw usage_user=1 {now + number}" for number in range(20_000)).encode()
-    # A second member says in its end that it is small, and nothing of the first.
-    body = gzip.compress(lines) + gzip.compress(b"\n")
-    pressure = writing.plant.service.backpressure
-    pressure.waiting_bytes = pressure._limit_bytes - 500_000
-    assert len(body) < 250_000
-    answer = await writing.post(body, **{"Content-Encoding": "gzip"})
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
-    pressure.waiting_bytes = 0
-    assert (await writing.post(body, **{"Content-Encoding": "gzip"})).status_code == 204
-    assert pressure.waiting_bytes == 0
-
-
-async def test_a_busy_service_says_when_to_come_back(writing: Writing) -> None:
-    pressure = writing.plant.service.backpressure
-    pressure.waiting_bytes = pressure._limit_bytes
-    answer = await writing.post(own("value=1", time.time_ns()))
-    assert (answer.status_code, answer.json()["code"]) == (429, "too many requests")
-    assert int(answer.headers["retry-after"]) >= 1
-
-
 async def test_a_text_of_ten_megabytes_is_a_fault_of_its_line(writing: Writing) -> None:
     huge = own(f'text="{"x" * 10_000_000}"', time.time_ns())
     answer = await writing.post(f"{huge}\n{own('value=1', time.time_ns())}")
@@ -343,28 +187,6 @@ async def test_a_text_of_ten_megabytes_is_a_fault_of_its_line(writing: Writing) 
     ((reason, _, text),) = writing.quarantine()
     assert (reason, len(text)) == ("line_unreadable", 64 * 1024)
     assert len(await writing.samples()) == 1
-
-
-async def test_tokens_that_are_forgotten_meanwhile_go_on_with_their_numbers(
-    writing: Writing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(door, "_REMEMBERED_TOKENS", 1)
-    engine = writing.plant.service.plant.engine
-    tokens = [create_token(engine, Role.AGENT, "acme/hk01", f"t{number}") for number in range(4)]
-    now = time.time_ns()
-
-    async def write(number: int) -> None:
-        header = {"Authorization": f"Token {tokens[number % 4]}"}
-        body = own(f"value={number}", now + number * 10**6)
-        assert (
-            await writing.plant.client.post("/api/v2/write", content=body, headers=header)
-        ).status_code == 204
-
-    await asyncio.gather(*(write(number) for number in range(40)))
-    ((_, values),) = (await writing.samples()).values()
-    assert values == [float(number) for number in range(40)]
-    runs = await writing.plant.service.store.ledger(None, TimeSpan(0, 2**63 - 1))
-    assert [(run.first_seq, run.last_seq, run.stored) for run in runs] == [(1, 10, 10)] * 4
 
 
 async def test_ping_and_health(writing: Writing) -> None:
@@ -392,21 +214,3 @@ async def test_it_can_be_turned_off(tmp_path: Path) -> None:
     async with running(tmp_path, line_protocol={"enabled": False}) as plant:
         answer = await Writing(plant).post(own("value=1", time.time_ns()))
         assert (answer.status_code, answer.json()["code"]) == (404, "not found")
-
-
-async def test_numbers_go_on_after_a_restart(tmp_path: Path) -> None:
-    now = time.time_ns()
-    async with running(tmp_path) as plant:
-        writing = Writing(plant)
-        assert (await writing.post(own("value=1", now))).status_code == 204
-        assert (await plant.get("/v1/agents"))["agents"][0]["contact"] is True
-    async with running(tmp_path) as plant:
-        writing.plant = plant
-        assert (await writing.post(own("value=2", now + 10**6))).status_code == 204
-        ((_, values),) = (await writing.samples()).values()
-        assert values == [1.0, 2.0]
-        runs = await plant.service.store.ledger(None, TimeSpan(0, 2**63 - 1))
-        numbers = [
-            (run.first_seq, run.last_seq) for run in runs if run.stream_id.startswith("line-protocol.")
-        ]
-        assert numbers == [(1, 2)]
