@@ -11,9 +11,9 @@ from grafana_foundation_sdk.builders import dashboard as make
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from dashboards.grafana.ask import Ask, Column, Rows
+from dashboards.grafana.ask import Ask
 from dashboards.grafana.language import Language, Query
-from dashboards.grafana.look import FIELDS, MACHINE_STATES, mappings, thresholds
+from dashboards.grafana.look import FIELDS, mappings, thresholds
 
 NO_REPORT: Final = "no report"
 """What a panel says that always has something to show unless something is wrong."""
@@ -46,9 +46,10 @@ def panel_id(board: str, key: str) -> int:
     return zlib.crc32(f"{board}/{key}".encode()) % 1_000_000 + 1
 
 
-def _dressed(
+def dressed(
     panel: Any, language: Language, look: str, place: Place, title: str, text: str, *, by_value: bool = True
 ) -> Any:
+    """Return a panel with its title, size, database and look; ``by_value`` colours it by thresholds, else by series."""
     how = FIELDS[look]
     mode = model.FieldColorModeId.THRESHOLDS if by_value else model.FieldColorModeId.PALETTE_CLASSIC
     panel.color_scheme(make.FieldColor().mode(mode))
@@ -65,11 +66,12 @@ def _dressed(
 
 def _asked(panel: Any, language: Language, asks: Sequence[Ask]) -> Any:
     for number, ask in enumerate(asks):
-        panel.with_target(Query({**language.target(ask), "refId": _ref(number)}))
+        panel.with_target(Query({**language.target(ask), "refId": ref(number)}))
     return panel
 
 
-def _ref(number: int) -> str:
+def ref(number: int) -> str:
+    """Return the refId of a panel's query, from 0."""
     return chr(ord("A") + number)
 
 
@@ -107,7 +109,7 @@ def now(
         looks: of single asks, by position, where they differ.
         links: of each figure.
     """
-    panel = _dressed(stat.Panel(), language, look, place, title, text)
+    panel = dressed(stat.Panel(), language, look, place, title, text)
     _asked(panel, language, [one._replace(within=within) for one in asks])
     panel.color_mode(common_model.BigValueColorMode.BACKGROUND_SOLID).graph_mode(
         common_model.BigValueGraphMode.NONE
@@ -117,7 +119,7 @@ def now(
     panel.no_value(nothing or NO_REPORT)
     for number, name in (looks or {}).items():
         panel.override_by_query(
-            _ref(number),
+            ref(number),
             [model.DynamicConfigValue(id_val="thresholds", value=thresholds(FIELDS[name]).build())],
         )
     return Drawn(key, panel)
@@ -135,7 +137,7 @@ def totals(
     nothing: str = "",
 ) -> Drawn:
     """Return a panel of bars: what each series adds up to over the dashboard's span."""
-    panel = _dressed(bargauge.Panel(), language, look, place, title, text)
+    panel = dressed(bargauge.Panel(), language, look, place, title, text)
     _asked(panel, language, asks)
     panel.orientation(common_model.VizOrientation.HORIZONTAL).display_mode(
         common_model.BarGaugeDisplayMode.BASIC
@@ -176,7 +178,7 @@ def trend(
         held: positions of asks for values that hold until another one comes, such as setpoints.
         links: of each value.
     """
-    panel = _dressed(timeseries.Panel(), language, look, place, title, text, by_value=False)
+    panel = dressed(timeseries.Panel(), language, look, place, title, text, by_value=False)
     _asked(panel, language, asks)
     panel.interval(finest).span_nulls(_NULLS_MS).line_width(1).data_links(list(links))
     panel.legend(
@@ -201,7 +203,7 @@ def trend(
     for number in held:
         dashed = {"fill": "dash", "dash": [6, 6]}
         panel.override_by_query(
-            _ref(number),
+            ref(number),
             [
                 model.DynamicConfigValue(id_val="custom.lineInterpolation", value="stepAfter"),
                 model.DynamicConfigValue(id_val="custom.spanNulls", value=True),
@@ -238,7 +240,7 @@ def states(
         held: a state is said only when it changes, and holds until then.
         links: of each state.
     """
-    panel = _dressed(statetimeline.Panel(), language, look, place, title, text)
+    panel = dressed(statetimeline.Panel(), language, look, place, title, text)
     _asked(panel, language, asks)
     panel.interval(finest).merge_values(True).show_value(common_model.VisibilityMode.AUTO).row_height(0.85)
     panel.span_nulls(held).per_page(30).fill_opacity(85).line_width(0).data_links(list(links))
@@ -250,73 +252,3 @@ def states(
         .calcs([])
     )
     return Drawn(key, panel)
-
-
-def rows(
-    language: Language,
-    key: str,
-    title: str,
-    asked: Rows,
-    place: Place,
-    *,
-    text: str = "",
-    links: Mapping[str, Sequence[make.DashboardLink]] | None = None,
-    hidden: Sequence[str] = ("enterprise",),
-    headings: Mapping[str, str] | None = None,
-) -> Drawn:
-    """Return a table of newest figures, one row a series.
-
-    Args:
-        language: of the queries.
-        key: name of the panel within its board.
-        title: its title.
-        asked: for what.
-        place: its size.
-        text: what a reader should know.
-        links: of tags.
-        hidden: tags that are not shown.
-        headings: of tags, where they are not called by their own name.
-    """
-    panel = _dressed(table.Panel(), language, "number", place, title, text)
-    targets = language.rows(asked)
-    for number, target in enumerate(targets):
-        panel.with_target(Query({**target, "refId": _ref(number)}))
-    if len(targets) > 1:
-        panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
-    panel.time_from(asked.within).hide_time_override(True).no_value("—")
-    for position, column in enumerate(asked.columns):
-        panel.override_by_name(language.column(asked, position), _cell(column))
-    for tag in ("Time", *hidden):
-        panel.override_by_name(tag, [model.DynamicConfigValue(id_val="custom.hidden", value=True)])
-    for tag in asked.by:
-        dressing = []
-        if heading := (headings or {}).get(tag, tag.replace("_", " ").capitalize()):
-            dressing.append(model.DynamicConfigValue(id_val="displayName", value=heading))
-        if tag in (links or {}):
-            given = [one.build() for one in (links or {})[tag]]
-            dressing.append(model.DynamicConfigValue(id_val="links", value=given))
-        if tag not in hidden:
-            panel.override_by_name(tag, dressing)
-    return Drawn(key, panel)
-
-
-def _cell(column: Column) -> list[model.DynamicConfigValue]:
-    how = FIELDS[column.look]
-    dressing: list[tuple[str, Any]] = [("displayName", column.title), ("unit", how.unit)]
-    if how.decimals is not None:
-        dressing.append(("decimals", how.decimals))
-    if how.words:
-        dressing.append(("mappings", mappings(how)))
-    if how.steps:
-        dressing.append(("thresholds", thresholds(how).build()))
-    if how.words or how.steps:
-        dressing.append(("custom.cellOptions", {"type": "color-background", "mode": "basic"}))
-    return [model.DynamicConfigValue(id_val=name, value=value) for name, value in dressing]
-
-
-def state_columns() -> tuple[Column, ...]:
-    """Return the columns of a table that count machines by state."""
-    return tuple(
-        Column(state, word, "unknown_any" if state == "unknown" else state)
-        for state, (word, _) in MACHINE_STATES.items()
-    )

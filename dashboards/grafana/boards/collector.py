@@ -5,7 +5,8 @@ from __future__ import annotations
 from dashboards.grafana.ask import Ask, Column, How, Is, Rows, Var
 from dashboards.grafana.boards.board import SITE, Board, Row, agent_variable, board_link, site_variable
 from dashboards.grafana.language import Language
-from dashboards.grafana.panels import Drawn, Place, now, rows, states, totals, trend
+from dashboards.grafana.panels import Drawn, Place, now, states, totals, trend
+from dashboards.grafana.tables import rows
 from shopfloor import reports
 
 _AGENT = ("enterprise", "site", "agent")

@@ -6,7 +6,8 @@ from dashboards.grafana.ask import SITE_TAGS, Ask, Column, How, Rows
 from dashboards.grafana.boards.board import Board, Row, board_link, live_site_link
 from dashboards.grafana.language import Language
 from dashboards.grafana.look import MACHINE_STATES
-from dashboards.grafana.panels import Place, now, rows, state_columns, states, trend
+from dashboards.grafana.panels import Place, now, states, trend
+from dashboards.grafana.tables import rows, state_columns
 from shopfloor import reports
 
 _OF_SITE = ("enterprise", "site")

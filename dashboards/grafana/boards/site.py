@@ -16,7 +16,8 @@ from dashboards.grafana.boards.board import (
 )
 from dashboards.grafana.language import Language
 from dashboards.grafana.look import MACHINE_STATES
-from dashboards.grafana.panels import Place, now, rows, state_columns, states, trend
+from dashboards.grafana.panels import Place, now, states, trend
+from dashboards.grafana.tables import rows, state_columns
 from shopfloor import reports
 from shopfloor import signal as names
 
