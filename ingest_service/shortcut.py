@@ -28,7 +28,7 @@ class Shortcut:
     """An ASGI application in front of another: what is written is answered here, everything else there."""
 
     def __init__(self, app: FastAPI, service: Service) -> None:
-        self._app = app
+        self.app = app
         gate = Gate(self._take, access=service.access)
         hardening = Hardening(gate, local_names_only=open_locally(service.config))
         self._writes = ServerErrorMiddleware(hardening)
@@ -36,10 +36,10 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _WRITES:
-            scope["app"] = self._app
+            scope["app"] = self.app
             await self._writes(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)

@@ -223,7 +223,7 @@ async def test_too_many_samples_to_thin(tmp_path: Path) -> None:
 async def test_only_so_many_large_answers_are_on_their_way(tmp_path: Path) -> None:
     async with running(tmp_path, limits=LimitsConfig(large_answers=1)) as plant:
         assert (await plant.post(Batch("gateway", "s", Lane.BACKLOG, 1, sent()))).status_code == 200
-        slots: Slots = plant.server.config.app.state.large_answers  # type: ignore[union-attr]
+        slots: Slots = plant.server.config.app.app.state.large_answers  # type: ignore[union-attr]
         asked: dict[str, Any] = {**SPAN, "format": "csv"}
         slot = slots.take()
         for refused in (asked, {**SPAN, "thin": "lttb"}):
