@@ -135,16 +135,20 @@ class Reporter:
 
     async def _run(self) -> None:
         failing = False
+        done = 0
         while True:
             now = self._clock_ns()
             at = (now // self._every_ns + 1) * self._every_ns
+            if at == done:
+                # A timer may wake a little early: said twice, a moment's counts would be those of no time at all.
+                at += self._every_ns
             await asyncio.sleep((at - now) / _S)
             if not self._leads():
                 self._counted_to = self._events_at = self._alarms_at = 0
                 continue
             try:
                 await self.report(at)
-                failing = False
+                failing, done = False, at
             except StoreUnavailable as error:
                 # The samples' own writer says so as well, and raises the alarm.
                 if not failing:

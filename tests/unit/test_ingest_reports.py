@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -84,6 +85,7 @@ class World:
         self.leads = True
         self.broken = False
         self.points: list[Point] = []
+        self.tries: asyncio.Queue[int] = asyncio.Queue()
         self.plant = plant
         self.book = AgentBook((), lambda: self.now)
         site = SiteConfig(asset="acme/hk01", time_zone="Asia/Hong_Kong")
@@ -101,6 +103,7 @@ class World:
         )
 
     async def write(self, points: Sequence[Point]) -> None:
+        self.tries.put_nowait(points[0].time_ns)
         if self.broken:
             raise StoreUnavailable("no server")
         self.points += points
@@ -277,3 +280,27 @@ async def test_loss_records_are_counted_once_and_refusals_are_not_among_them(wor
         connection.execute(sa.text("UPDATE span SET recorded_at = :at"), {"at": T0 + 2 * S})
     gaps = [(await world.report(after_s))[reports.AGENT][0].fields["gaps"] for after_s in (10, 20)]
     assert gaps == [1, 0]
+
+
+async def test_the_process_that_leads_reports_at_whole_multiples_and_goes_on_after_failures(
+    world: World,
+) -> None:
+    world.now = T0 + 10 * S - 1
+    world.leads = False
+    world.reporter.start()
+    # One who does not lead asks for nothing; the next moment is there as soon as the clock of the test says so.
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.tries.empty()
+    world.leads = world.broken = True
+    tried = [await asyncio.wait_for(world.tries.get(), 60) for _ in range(2)]
+    assert tried == [T0 + 10 * S] * 2, "the clock stands, and a whole multiple is next"
+    assert world.points == []
+    world.broken = False
+    while not world.points:
+        await asyncio.wait_for(world.tries.get(), 60)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.tries.empty(), "a moment is reported once, though the clock still stands before it"
+    await world.reporter.stop()
+    assert {one.time_ns for one in world.points} == {T0 + 10 * S}
