@@ -58,7 +58,7 @@ async def test_layouts_of_all_tokens_together_are_bounded(
     tokens = [create_token(engine, Role.AGENT, "acme/hk01", f"t{number}") for number in range(3)]
     begin = time.time_ns() - 60 * 10**9
     app: Any = writing.plant.server.config.app
-    kept = app._app.state.line_protocol._tokens
+    kept = app.app.state.line_protocol._tokens
 
     async def write(turn: int) -> None:
         for number, token in enumerate(tokens):
