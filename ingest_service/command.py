@@ -8,7 +8,14 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from ingest_service import audit_command, ledger_command, migrate_command, quarantine_command, store_command
+from ingest_service import (
+    audit_command,
+    check_command,
+    ledger_command,
+    migrate_command,
+    quarantine_command,
+    store_command,
+)
 from ingest_service.config import IngestConfig
 from ingest_service.premises import take_addresses
 from ingest_service.server import make_server
@@ -24,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     serve = commands.add_parser("serve", help="take batches from agents and show what they say")
     serve.add_argument("config", type=Path, help="ingest.yaml")
     serve.set_defaults(run=_serve)
+    check_command.add_arguments(commands)
     audit_command.add_arguments(commands)
     quarantine_command.add_arguments(commands)
     ledger_command.add_arguments(commands)

@@ -17,9 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest_service.access import audit
 from ingest_service.config import IngestConfig
 from ingest_service.plant.engine import connect
+from ingest_service.premises import open_folder
 from shopfloor import logs
 from shopfloor.configfile import load
 from shopfloor.errors import ConfigError, Permanent, StoreUnavailable
+from shopfloor.owner import become_owner
 
 _SPAN: Final = re.compile(r"(\d{1,6})([hdw])")
 _SPAN_S: Final = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -39,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     logs.set_up()
     try:
         config = load(arguments.config, IngestConfig)
-        config.data.mkdir(parents=True, exist_ok=True)
+        become_owner(config.data)
+        open_folder(config.data)
         engine = connect(config.plant_address)
         try:
             code: int = arguments.action(arguments, engine, config)

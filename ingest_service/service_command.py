@@ -25,8 +25,10 @@ from ingest_service.access.audit import here
 from ingest_service.auth import Role, make_token, revoke_token
 from ingest_service.config import IngestConfig
 from ingest_service.plant.engine import connect
+from ingest_service.premises import open_folder
 from shopfloor.configfile import load
 from shopfloor.errors import ConfigError, ShopfloorError
+from shopfloor.owner import become_owner
 
 TOKEN: Final = "SHOPFLOOR_TOKEN"  # noqa: S105 - the name of a variable
 _TIMEOUT_S: Final = 600.0
@@ -141,7 +143,8 @@ def _client(arguments: argparse.Namespace) -> Iterator[ServiceClient]:
             yield client
         return
     config = load(arguments.config, IngestConfig)
-    config.data.mkdir(parents=True, exist_ok=True)
+    become_owner(config.data)
+    open_folder(config.data)
     engine = connect(config.plant_address)
     try:
         expires = time.time_ns() + _LASTS_NS

@@ -1,4 +1,7 @@
-"""``shopfloor ingest backup | restore | verify``: the embedded store, whether the service runs or not."""
+"""``shopfloor ingest backup | restore | verify``, whether the service runs or not.
+
+The embedded store with everything beside it; where samples lie on a server, the PlantStore alone.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,19 @@ import argparse
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ingest_service.config import IngestConfig, StoreConfig
+from ingest_service.plant import backup as plant_backups
 from ingest_service.stores import duckdb_backup as backups
 from ingest_service.stores.duckdb_requests import ask
 from ingest_service.stores.duckdb_schema import Tuning, connect
 from shopfloor import logs
 from shopfloor.configfile import load
 from shopfloor.errors import ConfigError, StoreUnavailable
+from shopfloor.owner import become_owner
+
+_REST: Final = "the samples are copied by the tools of {kind}, after this: docs/operations.md"
 
 
 def add_arguments(commands: Any) -> None:
@@ -37,14 +44,21 @@ def add_arguments(commands: Any) -> None:
     verify.set_defaults(run=_verify)
 
 
-def _guarded(arguments: argparse.Namespace, run: Any) -> int:
+def _guarded(arguments: argparse.Namespace, run: Any, run_plant: Any) -> int:
     logs.set_up()
     try:
         config = load(arguments.config, IngestConfig)
-        if not isinstance(config.store, StoreConfig):
-            print(f"{config.store.kind} is a server with tools of its own for this", file=sys.stderr)
+        become_owner(config.data)
+        if isinstance(config.store, StoreConfig):
+            code: int = run(config)
+        elif config.plant is None:
+            code = run_plant(config)
+        else:
+            print(
+                f"{config.store.kind} and PostgreSQL are servers with tools of their own for this: docs/operations.md",
+                file=sys.stderr,
+            )
             return 2
-        code: int = run(config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -72,7 +86,15 @@ def _backup(arguments: argparse.Namespace) -> int:
         print(f"{to}: {made['files']} files, {made['bytes']} bytes")
         return 0
 
-    return _guarded(arguments, run)
+    def run_plant(config: IngestConfig) -> int:
+        to: Path = arguments.to.resolve()
+        if to.exists():
+            raise StoreUnavailable(f"{to} is there already")
+        size = plant_backups.back_up(config.data, to)
+        print(f"{to}: 1 file, {size} bytes; {_REST.format(kind=config.store.kind)}")
+        return 0
+
+    return _guarded(arguments, run, run_plant)
 
 
 def _restore(arguments: argparse.Namespace) -> int:
@@ -84,7 +106,12 @@ def _restore(arguments: argparse.Namespace) -> int:
         print(f"{config.data}: restored from {arguments.backup}")
         return 1 if problems else 0
 
-    return _guarded(arguments, run)
+    def run_plant(config: IngestConfig) -> int:
+        plant_backups.restore(arguments.backup, config.data)
+        print(f"{config.data}: restored from {arguments.backup}")
+        return 0
+
+    return _guarded(arguments, run, run_plant)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -99,13 +126,21 @@ def _verify(arguments: argparse.Namespace) -> int:
                 problems = ask(config.data, {"what": "verify"})
             else:
                 problems = backups.verify_closed(config.data)
-        for problem in problems:
-            print(problem, file=sys.stderr)
-        if not problems:
-            print("sound")
-        return 1 if problems else 0
+        return _say(problems)
 
-    return _guarded(arguments, run)
+    def run_plant(config: IngestConfig) -> int:
+        backup = arguments.backup
+        return _say(plant_backups.verify_backup(backup) if backup else plant_backups.verify(config.data))
+
+    return _guarded(arguments, run, run_plant)
+
+
+def _say(problems: list[str]) -> int:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if not problems:
+        print("sound")
+    return 1 if problems else 0
 
 
 class _InUse(Exception):

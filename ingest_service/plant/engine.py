@@ -70,7 +70,7 @@ def connect(address: Path | sa.URL | str) -> sa.Engine:
         engine = make_engine(url)
     try:
         migrate(engine)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, StoreUnavailable) as error:
         engine.dispose()
         where = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
         raise StoreUnavailable(f"{where}: {error}") from error
@@ -78,12 +78,22 @@ def connect(address: Path | sa.URL | str) -> sa.Engine:
 
 
 def migrate(engine: sa.Engine, revision: str = "head") -> None:
-    """Run the migrations that the database lacks; of several processes one does it, the others wait."""
+    """Run the migrations that the database lacks; of several processes one does it, the others wait.
+
+    Raises:
+        StoreUnavailable: a newer release has changed it.
+    """
     with _alembic, engine.begin() as connection:
         if is_shared(engine):
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATING)))
-        if revision == "head" and _revision(connection) == _newest():
+        found, newest = _revision(connection), _newest()
+        if revision == "head" and found == newest:
             return
+        if found is not None and found > newest:
+            raise StoreUnavailable(
+                f"a newer release has changed this database (to {found}; this one knows {newest}): go on with that "
+                "release, or restore the backup from before the upgrade"
+            )
         # Loading it takes longer than all that a start does with a database that lacks nothing.
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415
