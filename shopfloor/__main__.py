@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sub = commands.add_parser(name, help=help_text, description=help_text)
         if name == chosen:
             try:
-                module = importlib.import_module(module_name)
+                module = _load(module_name)
             except ModuleNotFoundError as error:
                 part = _EXTRAS[module_name.partition(".")[0]]
                 print(
@@ -62,6 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(sub)
     arguments = parser.parse_args(words)
     return int(module.main(arguments))
+
+
+def _load(module_name: str) -> Any:
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    # What is loaded stays: looking for garbage in it would make the start, and every later search, longer.
+    gc.disable()
+    try:
+        return importlib.import_module(module_name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Final
 import psutil
 
 LOG_LIMIT_BYTES: Final = 8 * 2**20
+_LOOK_EVERY_S: Final = 2.0
+"""Finding a process's children reads the entries of all processes of the computer."""
 _PR_SET_PDEATHSIG: Final = 1
 _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -66,7 +69,9 @@ class Process:
                 preexec_fn=_die_with(os.getpid()) if _libc else None,  # noqa: PLW1509 - calls prctl and nothing else
             )
         self.part = part
-        self._usage = psutil.Process(self._popen.pid)
+        self._process = psutil.Process(self._popen.pid)
+        self._children: list[psutil.Process] = []
+        self._looked_s = -_LOOK_EVERY_S
 
     @property
     def pid(self) -> int:
@@ -80,14 +85,17 @@ class Process:
     def usage(self) -> Usage | None:
         """Return CPU seconds so far and resident bytes now, children included; None once it is gone."""
         try:
-            family = [self._usage, *self._usage.children(recursive=True)]
+            if time.monotonic() > self._looked_s + _LOOK_EVERY_S:
+                self._children = self._process.children(recursive=True)
+                self._looked_s = time.monotonic()
             usage = Usage()
-            for member in family:
+            for member in [self._process, *self._children]:
                 with member.oneshot():
                     times = member.cpu_times()
                     usage.cpu_s += times.user + times.system
                     usage.peak_rss_bytes += member.memory_info().rss
         except psutil.Error:
+            self._looked_s = -_LOOK_EVERY_S
             return None
         return usage
 
