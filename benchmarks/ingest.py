@@ -21,133 +21,38 @@ import http.client
 import itertools
 import json
 import multiprocessing
-import os
 import re
-import resource
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import numpy as np
 
 from benchmarks._history import disk_bytes, lines_of
+from benchmarks._ingest_load import (
+    BATCH_SAMPLES,
+    SERIES,
+    block_of,
+    encode_agent,
+    run_clients,
+    series_of,
+)
 from benchmarks._line_protocol_peers import Peer, influxdb, victoriametrics
-from ingest_service.auth import Role, create_token
-from ingest_service.plant.engine import connect
+from benchmarks._service import serving
+from ingest_service.auth import Role
 from ingest_service.stores import Selector, TimeSpan
 from ingest_service.stores.duckdb import DuckDBStore
 from ingest_service.stores.duckdb_schema import Tuning, count_hot, generations
-from shopfloor.asset import parse_asset
-from shopfloor.block import SampleBlock
-from shopfloor.messages import BATCH_MEDIA_TYPE, Batch, Lane
-from shopfloor.signal import SeriesKey
-from shopfloor.wire import encode_batch
 
-BATCH_SAMPLES = 5_000
-SERIES = 1_000
 _PEER_LINES = 5_000
 _PEER_CLIENTS = 2
-_STEP_NS = 100_000_000
 _BASELINE_ROWS = 100_000
-_BEGIN_NS = 1_760_000_000_000_000_000
 _ENCODERS = 2
-
-
-class Load(NamedTuple):
-    """What the clients did."""
-
-    acknowledged: list[int]
-    """For each agent the number of batches that got a Receipt."""
-    seconds: float
-    ran_dry: bool
-    """An agent had no prepared batch left: the figure is a lower bound."""
-
-
-def series_of(agent: int) -> tuple[SeriesKey, ...]:
-    """Return the series of an agent: ten machines with a hundred signals each."""
-    return tuple(
-        SeriesKey(parse_asset(f"acme/hk01/area/line-{agent}/imm-{number // 100}"), f"signal.s{number % 100}")
-        for number in range(SERIES)
-    )
-
-
-def block_of(agent: int, batch: int, series: tuple[SeriesKey, ...]) -> SampleBlock:
-    """Return a batch's samples, the same for the same numbers: sensors in turn, times with jitter, values that walk."""
-    random = np.random.default_rng((agent, batch))
-    rounds = BATCH_SAMPLES // SERIES
-    index = np.tile(np.arange(SERIES, dtype=np.uint32), rounds)
-    step = np.repeat(np.arange(rounds, dtype=np.int64) + batch * rounds, SERIES)
-    source = _BEGIN_NS + step * _STEP_NS + random.integers(0, 20, BATCH_SAMPLES) * 1_000_000
-    moves = random.integers(-9, 10, (rounds, SERIES))
-    # A tenth of the values is what the one before was.
-    moves[random.random((rounds, SERIES)) < 0.1] = 0
-    walk = np.cumsum(moves, axis=0).ravel()
-    value = (20_000 + walk + 10 * index.astype(np.int64)) / 100
-    received = _BEGIN_NS + step * _STEP_NS + 50_000_000
-    quality = np.zeros(BATCH_SAMPLES, np.uint8)
-    return SampleBlock(series, index, source, received, value, quality, np.zeros(BATCH_SAMPLES, np.uint32))
-
-
-def encode_agent(arguments: tuple[int, int]) -> list[bytes]:
-    """Return an agent's batches as they travel."""
-    agent, batches = arguments
-    series = series_of(agent)
-    return [
-        encode_batch(
-            Batch(
-                f"agent-{agent}",
-                f"stream-{agent}",
-                Lane.LIVE,
-                1 + number * BATCH_SAMPLES,
-                block_of(agent, number, series),
-            )
-        )
-        for number in range(batches)
-    ]
-
-
-async def run_clients(port: int, tokens: list[str], prepared: list[list[bytes]], seconds: float) -> Load:
-    """Let all agents send until the time is up; what is in flight then is waited for."""
-    deadline = time.perf_counter() + seconds
-    started = time.perf_counter()
-    sent = await asyncio.gather(
-        *(_agent(port, token, batches, deadline) for token, batches in zip(tokens, prepared, strict=True))
-    )
-    return Load(
-        list(sent),
-        time.perf_counter() - started,
-        any(count == len(batches) for count, batches in zip(sent, prepared, strict=True)),
-    )
-
-
-async def _agent(port: int, token: str, batches: list[bytes], deadline: float) -> int:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = (
-        f"POST /v1/batches HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: {BATCH_MEDIA_TYPE}\r\nContent-Length: "
-    ).encode()
-    acknowledged = 0
-    for batch in batches:
-        if time.perf_counter() >= deadline:
-            break
-        writer.write(head + str(len(batch)).encode() + b"\r\n\r\n" + batch)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", answer)
-        body = await reader.readexactly(int(length[1]) if length else 0)
-        if not answer.startswith(b"HTTP/1.1 200"):
-            raise SystemExit(f"the service answered {answer!r} {body!r}")
-        acknowledged += 1
-        if json.loads(body)["durable_through"] != acknowledged * BATCH_SAMPLES:
-            raise SystemExit(f"unexpected receipt {body!r}")
-    writer.close()
-    return acknowledged
 
 
 def verify(path: Path, acknowledged: list[int]) -> tuple[int, int]:
@@ -326,32 +231,14 @@ def measure(folder: Path, agents: int, seconds: float, prepare: int) -> dict[str
     with multiprocessing.get_context("spawn").Pool(_ENCODERS) as pool:
         prepared = pool.map(encode_agent, [(agent, per_agent) for agent in range(agents)], chunksize=4)
     batch_bytes = sum(map(len, prepared[0])) / len(prepared[0])
+    roles = [(Role.AGENT, f"acme/hk01/area/line-{agent}") for agent in range(agents)]
+    with serving(folder, [*roles, (Role.ADMIN, "acme")]) as service:
+        cpu_before, own_before = service.cpu_s(), time.process_time()
+        load = asyncio.run(run_clients(service.port, service.tokens[:-1], prepared, seconds))
+        cpu, own = service.cpu_s() - cpu_before, time.process_time() - own_before
+        rss_mb = service.peak_rss_mb()
+        metrics = _metrics(service.port, service.tokens[-1])
     data = folder / "data"
-    data.mkdir()
-    engine = connect(data / "plant.sqlite")
-    tokens = [
-        create_token(engine, Role.AGENT, f"acme/hk01/area/line-{agent}", f"agent {agent}")
-        for agent in range(agents)
-    ]
-    reader = create_token(engine, Role.ADMIN, "acme", "benchmark")
-    engine.dispose()
-    port = _free_port()
-    (folder / "ingest.yaml").write_text(f"listen: 127.0.0.1:{port}\ndata: {data}\n", encoding="utf-8")
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "shopfloor", "ingest", "serve", str(folder / "ingest.yaml")], stderr=log
-        )
-    try:
-        _wait(port, server)
-        cpu_before, own_before = _cpu_s(server.pid), _own_cpu_s()
-        load = asyncio.run(run_clients(port, tokens, prepared, seconds))
-        cpu = _cpu_s(server.pid) - cpu_before
-        own = _own_cpu_s() - own_before
-        rss_mb = _rss_mb(server.pid)
-        metrics = _get(port, "/metrics", reader)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=120)
     del prepared
     left = backlog(data / "samples.duckdb")
     rows, wrong = verify(data / "samples.duckdb", load.acknowledged)
@@ -379,35 +266,13 @@ def measure(folder: Path, agents: int, seconds: float, prepare: int) -> dict[str
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise SystemExit(f"the service ended with {server.returncode}")
-        try:
-            _get(port, "/healthz", "")
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise SystemExit("the service does not answer")
-
-
-def _get(port: int, path: str, token: str) -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
-        connection.sendall(request.encode())
-        chunks = []
-        while chunk := connection.recv(65536):
-            chunks.append(chunk)
-    return b"".join(chunks).decode()
+def _metrics(port: int, token: str) -> str:
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+        text: str = answer.read().decode()
+    return text
 
 
 def _quantile(metrics: str, share: float) -> float | None:
@@ -424,22 +289,6 @@ def _quantile(metrics: str, share: float) -> float | None:
             return round(1000 * (low if bound == float("inf") else low + inside * (bound - low)), 1)
         low, before = bound, count
     return None
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _own_cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def _rss_mb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    found = re.search(r"VmHWM:\s+(\d+)", status)
-    return int(found[1]) // 1024 if found else 0
 
 
 if __name__ == "__main__":
