@@ -240,8 +240,6 @@ class LineProtocol:
         elif len(body) > limit:
             raise BodyTooLarge
         body = body.removeprefix(_BYTE_ORDER_MARK)
-        digest = hashlib.sha256(b"%d " % multiplier)
-        digest.update(body)
         places = token.places
         with token.reading:
             places.trim()
@@ -254,7 +252,14 @@ class LineProtocol:
         self._lines.inc(lines)
         taken = Taken(tuple(faults[:_SHOWN_FAULTS]), len(faults), len(built.refused) - len(faults), lines)
         again = bool(points.timed.all()) and self.config.repeat_s > 0
-        return _Read(built, taken, units, digest.digest() if again else None)
+        if not again:
+            return _Read(built, taken, units, None)
+        digest = built.digest
+        if not digest:
+            whole = hashlib.sha256(b"%d " % multiplier)
+            whole.update(body)
+            digest = whole.digest()
+        return _Read(built, taken, units, digest)
 
     def _remember(self, key: tuple[int, bytes], body: _Body, now: float) -> None:
         bodies = self._bodies

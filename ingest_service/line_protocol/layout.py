@@ -26,6 +26,8 @@ class Meaning(NamedTuple):
     """int64[m], the series of the field, or what else it is."""
     series: UInt32 | None
     """uint32[m], the same where every line is placed and every field a series that the token reaches; else None."""
+    digest: bytes
+    """Of which series these are, by their names; empty where that is None."""
 
 
 @dataclass(slots=True, eq=False)

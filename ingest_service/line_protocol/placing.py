@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Final
 
@@ -13,7 +14,7 @@ from ingest_service.line_protocol.mapping import LineMapping, Rule, Unplaceable
 from ingest_service.line_protocol.points import Points
 from ingest_service.stores import below
 from shopfloor.asset import AssetPath, parse_asset
-from shopfloor.block import Int64
+from shopfloor.block import Int64, UInt64
 from shopfloor.signal import SeriesKey
 
 PLACED, UNMAPPED, UNPLACEABLE, DISCARDED, UNREADABLE = range(5)
@@ -75,6 +76,7 @@ class Places:
         self._series: list[SeriesKey] = []
         self._foreign: list[SeriesKey] = []
         self._table: tuple[SeriesKey, ...] = ()
+        self._marks = np.empty(0, np.uint64)
         self._names = 0
         self._bytes = 0
 
@@ -98,6 +100,7 @@ class Places:
             or self._bytes > _REMEMBERED_BYTES
         ):
             self._keys, self._numbers, self._series, self._foreign, self._table = {}, {}, [], [], ()
+            self._marks = self._marks[:0]
             self._names = self._bytes = 0
             self.layouts.clear()
 
@@ -127,7 +130,12 @@ class Places:
         states = np.array([self._place(key).state for key in points.keys], np.uint8)
         field = self._fields(points)
         ours = (states == PLACED).all() and len(field) and field.min() >= 0 and field.max() < FOREIGN
-        found = Meaning(states[points.key_index], field, field.astype(np.uint32) if ours else None)
+        found = Meaning(
+            states[points.key_index],
+            field,
+            field.astype(np.uint32) if ours else None,
+            hashlib.sha256(self._marks_by_number()[field].data).digest() if ours else b"",
+        )
         if layout is not None:
             layout.meaning = found
         return found
@@ -155,6 +163,14 @@ class Places:
             return table[pair]
         pairs, inverse = np.unique(pair, return_inverse=True)
         return self._pairs(pairs, keys, names)[inverse]
+
+    def _marks_by_number(self) -> UInt64:
+        """Return uint64[series]: by these a series is known again whatever number it has then."""
+        new = self._series[len(self._marks) :]
+        if new:
+            made = [hashlib.sha256(f"{key.asset}:{key.signal}".encode()).digest()[:8] for key in new]
+            self._marks = np.concatenate([self._marks, np.frombuffer(b"".join(made), np.uint64)])
+        return self._marks
 
     def _pairs(self, pairs: Int64, keys: list[bytes], names: list[str]) -> Int64:
         places = [self._place(key) for key in keys]

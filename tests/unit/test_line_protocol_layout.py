@@ -212,6 +212,7 @@ class Writer:
         np.testing.assert_equal(list(built.block.rows()), list(alone.block.rows()))
         assert built.refused.counts() == alone.refused.counts()
         assert built.all_foreign == alone.all_foreign
+        assert built.digest == alone.digest
         return built
 
 
@@ -233,6 +234,32 @@ def test_samples_of_a_layout_are_judged_each_time() -> None:
         untimed = writer.write(body(["1"] * 60, [""] * 60)).block
     assert set(untimed.source_time.tolist()) == {NOW}
     assert set(untimed.status.tolist()) == {STATUS_NO_SOURCE_TIME}
+
+
+def test_bodies_that_say_something_else_have_other_digests() -> None:
+    writer = Writer()
+    built = [
+        writer.write(raw)
+        for raw in (
+            plain(),
+            plain(shift=1.0),
+            plain(time=NOW + 1),
+            plain().replace(b"imm-31", b"imm-32"),
+            plain().replace(b"hk01", b"sz01"),
+            plain().replace(b"7.3 ", b"7.3,other=0 "),
+            # The same fields at the same two times, otherwise divided.
+            b"imm,site=hk01,line=a,machine=m a=1,b=2 5\nimm,site=hk01,line=a,machine=m c=3 6\n",
+            b"imm,site=hk01,line=a,machine=m a=1 5\nimm,site=hk01,line=a,machine=m b=2,c=3 6\n",
+        )
+    ]
+    assert len({one.digest for one in built}) == len(built)
+    # A text, or a line that is placed nowhere, says more than numbers do: the body itself is compared.
+    assert writer.write(plain().replace(b"7.3 ", b'"x" ')).digest == b""
+    assert writer.write(plain().replace(b"imm,", b"cnc,", 1)).digest == b""
+    # Another token's numbers are others, and other numbers of the same series make no difference.
+    other = Writer()
+    other.write(plain().replace(b"imm-", b"cnc-"))
+    assert other.write(plain()).digest == built[0].digest
 
 
 @pytest.mark.parametrize(
