@@ -6,7 +6,8 @@
 
 Writers (each with its own token and 1,000 series of injection moulding machines, one field a line, millisecond jitter) keep
 one request of 10,000 lines in flight each, from one client process; the service is the ordinary ``shopfloor ingest serve``
-with a mapping file. Bodies are written before the clock starts. The same bodies then go to Debian's InfluxDB (1.6.7) and
+with a mapping file. Bodies are written before the clock starts. All of a writer's have their series in one order, as a
+gateway sends them, which we make use of; with ``--shuffled`` each has an order of its own. The same bodies then go to Debian's InfluxDB (1.6.7) and
 VictoriaMetrics, where they are installed; those two answer before anything is on the disk.
 """
 
@@ -79,9 +80,9 @@ def columns(writer: int, number: int) -> tuple[np.ndarray[Any, Any], np.ndarray[
     return _BEGIN_NS + step * _STEP_NS + jitter, 2_000 + walk + np.tile(np.arange(_SERIES), rounds)
 
 
-def bodies(arguments: tuple[int, int]) -> list[bytes]:
+def bodies(arguments: tuple[int, int, bool]) -> list[bytes]:
     """Return a writer's first bodies."""
-    writer, count = arguments
+    writer, count, shuffled = arguments
     keys = [
         f"imm,site=hk01,line=line-{writer},machine=imm-{number // _SIGNALS:03} zone_{number % _SIGNALS}_temp="
         for number in range(_SERIES)
@@ -90,7 +91,11 @@ def bodies(arguments: tuple[int, int]) -> list[bytes]:
     for body in range(count):
         times, tenths = columns(writer, body)
         rows = zip(keys * (LINES // _SERIES), tenths.tolist(), times.tolist(), strict=True)
-        made.append("".join([f"{key}{value // 10}.{value % 10} {at}\n" for key, value, at in rows]).encode())
+        lines = [f"{key}{value // 10}.{value % 10} {at}\n" for key, value, at in rows]
+        if shuffled:
+            order = np.random.default_rng((writer, body, 1)).permutation(LINES)
+            lines = [lines[place] for place in order.tolist()]
+        made.append("".join(lines).encode())
     return made
 
 
@@ -165,11 +170,15 @@ def _same(block: Any, writer: int, count: int) -> int:
     return int(np.count_nonzero(good))
 
 
-def measure(folder: Path, seconds: float, peer_seconds: float, prepare: int) -> dict[str, Any]:
+def measure(
+    folder: Path, seconds: float, peer_seconds: float, prepare: int, *, shuffled: bool = False
+) -> dict[str, Any]:
     """Prepare, run, stop, verify; then the same for the peers."""
     per_writer = int(prepare * seconds / WRITERS / LINES) + 2
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        prepared = pool.map(bodies, [(writer, per_writer) for writer in range(WRITERS)], chunksize=1)
+        prepared = pool.map(
+            bodies, [(writer, per_writer, shuffled) for writer in range(WRITERS)], chunksize=1
+        )
     (folder / "mapping.yaml").write_text(_MAPPING, encoding="utf-8")
     tokens = [(Role.AGENT, f"acme/hk01/moulding/line-{writer}") for writer in range(WRITERS)]
     more = "line_protocol:\n  mapping: mapping.yaml\n"
@@ -185,12 +194,14 @@ def measure(folder: Path, seconds: float, peer_seconds: float, prepare: int) -> 
         "wrong_rows": wrong,
         "acknowledged_lines": load.lines,
         "server_cpu_cores": round(cpu / load.seconds, 2),
+        "server_cpu_s_per_million": round(cpu / load.lines * 1e6, 2),
         "client_cpu_cores": round(load.client_cpu_s / load.seconds, 2),
         "rss_mb": rss,
         "seconds": round(load.seconds, 2),
         "writers": WRITERS,
         "lines_per_request": LINES,
         "bytes_per_line": round(len(prepared[0][0]) / LINES, 1),
+        "shuffled": shuffled,
         "ran_dry": load.ran_dry,
     }
     for name, peer in (("influxdb", peers.influxdb), ("victoriametrics", peers.victoriametrics)):
@@ -225,10 +236,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--peer-seconds", type=float, default=10.0)
     parser.add_argument("--prepare", type=int, default=1_600_000, help="lines/s to prepare bodies for")
+    parser.add_argument("--shuffled", action="store_true", help="no two bodies have their lines in one order")
     parser.add_argument("--folder", type=Path, help="where the databases lie; default: a temporary folder")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shopfloor-bench-", dir=arguments.folder) as folder:
-        result = measure(Path(folder), arguments.seconds, arguments.peer_seconds, arguments.prepare)
+        result = measure(
+            Path(folder),
+            arguments.seconds,
+            arguments.peer_seconds,
+            arguments.prepare,
+            shuffled=arguments.shuffled,
+        )
     if arguments.json:
         print(json.dumps(result))
     else:
