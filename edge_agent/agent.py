@@ -16,11 +16,12 @@ from edge_agent.intake import BufferThread, Intake
 from edge_agent.link import Link, connect_uplink
 from edge_agent.parts import Parts, buffer_limits, open_status
 from edge_agent.pulse import Pulse
-from edge_agent.reports import Reports, agent_version
+from edge_agent.reports import Reports
 from edge_agent.running import MakeSource, RunningSources, make_source
 from edge_agent.sink import SourceSink
 from edge_agent.status import ConfigReport
 from edge_agent.takeover import Takeover
+from edge_agent.version import agent_version
 from shopfloor.systemd import Notifier
 
 

@@ -16,8 +16,8 @@ from edge_agent import (
     run_command,
     trust_arguments,
 )
-from edge_agent.agent import agent_version
 from edge_agent.config import Config
+from edge_agent.version import agent_version
 from shopfloor import configfile, logs
 from shopfloor.errors import ConfigError, ShopfloorError
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
@@ -18,6 +17,7 @@ from edge_agent.running import RunningSources
 from edge_agent.status import ConfigReport, Snapshot
 from edge_agent.trouble import Trouble
 from edge_agent.uplink import HttpUplink
+from edge_agent.version import agent_version
 from shopfloor.asset import parse_asset
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import (
@@ -37,14 +37,6 @@ from shopfloor.wire import WIRE_VERSION
 log = logging.getLogger(__name__)
 
 _MAX_TEXT = 1000
-
-
-def agent_version() -> str:
-    """Return the installed version."""
-    try:
-        return version("shopfloor")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class Reports:

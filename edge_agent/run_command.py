@@ -11,11 +11,14 @@ import os
 import signal
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge_agent import reload
-from edge_agent.agent import Agent
 from shopfloor import logs, memory
+from shopfloor.loading import loading
 from shopfloor.systemd import Notifier
+
+if TYPE_CHECKING:
+    from edge_agent.agent import Agent
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,10 @@ def run(path: Path) -> Coroutine[None, None, int]:
         ConfigError: the file is wrong.
     """
     memory.keep_little()
+    with loading():
+        from edge_agent import reload  # noqa: PLC0415 - most of what `run` alone needs
+        from edge_agent.agent import Agent  # noqa: PLC0415
+
     loaded = reload.read(path)
     assert loaded is not None, "no hash was known"
     config = loaded.config

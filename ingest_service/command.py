@@ -18,10 +18,10 @@ from ingest_service import (
 )
 from ingest_service.config import IngestConfig
 from ingest_service.premises import take_addresses
-from ingest_service.server import make_server
 from shopfloor import logs
 from shopfloor.configfile import load
 from shopfloor.errors import ConfigError, StoreUnavailable
+from shopfloor.loading import loading
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +62,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as open_addresses:
         for address in addresses:
             open_addresses.enter_context(address)
+        with loading():
+            from ingest_service.server import make_server  # noqa: PLC0415 - most of what `serve` alone needs
         try:
             server = make_server(config)
         except (StoreUnavailable, OSError) as error:

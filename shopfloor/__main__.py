@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
+
+from shopfloor.loading import loading
 
 # numpy's linear algebra would start a thread and reserve memory for every core; none of ours uses it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -68,13 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _load(module_name: str) -> Any:
     if module_name in sys.modules:
         return sys.modules[module_name]
-    # What is loaded stays: looking for garbage in it would make the start, and every later search, longer.
-    gc.disable()
-    try:
+    with loading():
         return importlib.import_module(module_name)
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 if __name__ == "__main__":

@@ -15,12 +15,10 @@ import msgspec
 
 from shopfloor import logs
 from shopfloor.errors import ConfigError, ShopfloorError
+from shopfloor.loading import loading
 from simulators.check import check_ports, summary
 from simulators.load import command as load_command
-from simulators.protocols.opcua_nodesets import find_nodesets
-from simulators.run import Clock, run
 from simulators.scenario import SCENARIOS, THREE_PLANTS, BrokerConfig, Scenario, load_scenario
-from simulators.truth_run import write_truth
 
 _TRUTH_START: Final = "2026-01-05T00:00:00Z"
 """A Monday; fixed, so that the same command gives the same files."""
@@ -144,6 +142,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, scenario: Scenario) -> int:
     check_ports(scenario, arguments.scenario, ports_from_file=arguments.port_base is None)
+    with loading():
+        from simulators.protocols.opcua_nodesets import find_nodesets  # noqa: PLC0415 - servers: `run` alone has any
+        from simulators.run import Clock, run  # noqa: PLC0415
+
     if arguments.nodeset_dir is not None:
         find_nodesets(arguments.nodeset_dir)
     ago_h = arguments.ago if arguments.ago is not None else 24.0 if arguments.speed > 1.0 else 0.0
@@ -163,6 +165,9 @@ def _truth(arguments: argparse.Namespace, scenario: Scenario) -> int:
     beside = arguments.scenario.with_suffix(".truth")
     # The package's own scenarios lie where nobody looks, and perhaps nobody may write.
     out = arguments.out or (Path(beside.name) if beside.parent == SCENARIOS else beside)
+    with loading():
+        from simulators.truth_run import write_truth  # noqa: PLC0415 - what writes Parquet
+
     written = write_truth(scenario, out, arguments.start, arguments.days)
     if arguments.json:
         print(msgspec.json.encode(written).decode())

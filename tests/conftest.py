@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import inspect
 import os
@@ -58,6 +59,7 @@ def pytest_collection_finish() -> None:
     # All that was imported stays; the garbage collector would look through it time and again, for a fifth of the time.
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 def _order_for_workers(items: list[pytest.Item]) -> None:

@@ -26,7 +26,8 @@ from simulators.protocols.opcua_history import (
     data_value,
 )
 from simulators.protocols.opcua_nodesets import Nodeset, find_nodesets
-from simulators.protocols.opcua_security import GuardedServer, OpcUaSecurity, secure
+from simulators.protocols.opcua_security import GuardedServer, secure
+from simulators.protocols.opcua_security_config import OpcUaSecurity
 from simulators.protocols.opcua_site import SiteSpace, build_site
 from simulators.protocols.opcua_standard import without_collection
 from simulators.protocols.opcua_variable import Raw, Variable

@@ -6,7 +6,7 @@ import hmac
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final
 
 from asyncua import ua
 from asyncua.common.utils import ServiceError
@@ -20,22 +20,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from shopfloor.configfile import ConfigModel, FilePath, Secret
 from shopfloor.errors import ConfigError
+from simulators.protocols.opcua_security_config import OpcUaSecurity, Policy
 from simulators.protocols.opcua_standard import SharingServer
 
-Policy = Literal[
-    "None",
-    "Basic256Sha256_Sign",
-    "Basic256Sha256_SignAndEncrypt",
-    "Aes128_Sha256_RsaOaep_Sign",
-    "Aes128_Sha256_RsaOaep_SignAndEncrypt",
-    "Aes256_Sha256_RsaPss_Sign",
-    "Aes256_Sha256_RsaPss_SignAndEncrypt",
-]
 _POLICIES: Final[dict[Policy, ua.SecurityPolicyType]] = {
     "None": ua.SecurityPolicyType.NoSecurity,
     "Basic256Sha256_Sign": ua.SecurityPolicyType.Basic256Sha256_Sign,
@@ -50,46 +39,6 @@ _CERTIFICATE: Final = "server.der"
 _KEY: Final = "server.pem"
 _MAX_TRUSTED: Final = 1_000
 _MAX_CERTIFICATE_BYTES: Final = 64 * 1024
-
-
-class OpcUaSecurity(ConfigModel):
-    """Security of a site's OPC UA server; by default anybody reads, as behind a machine's own switch.
-
-    The certificates of client applications are all accepted: it is users that are told apart.
-    """
-
-    policies: tuple[Policy, ...] = Field(default=("None",), min_length=1)
-    """Which combinations of policy and mode are offered."""
-    anonymous: bool = True
-    """Whether sessions without a user are let in."""
-    users: dict[Annotated[str, Field(min_length=1, max_length=100)], Secret] = Field(
-        default={}, max_length=100
-    )
-    """User names and their passwords."""
-    users_without_encryption: tuple[str, ...] = ()
-    """The user names that may send their password over the policy None, readable on the wire."""
-    user_certificates: FilePath | None = None
-    """A folder of the X.509 certificates (.der, .pem) whose owners are let in."""
-    pki: FilePath | None = None
-    """The folder of the server's own certificate and key, made there when they are missing."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        secured = [policy for policy in self.policies if policy != "None"]
-        if secured and self.pki is None:
-            raise PydanticCustomError(
-                "pki", "no pki: {policy} needs a folder for the server's certificate", {"policy": secured[0]}
-            )
-        if not (self.anonymous or self.users or self.user_certificates):
-            raise PydanticCustomError(
-                "nobody", "nobody can connect: no anonymous sessions, users or user_certificates"
-            )
-        if self.user_certificates and not secured:
-            raise PydanticCustomError("user_certificates", "user_certificates need a policy other than None")
-        for name in self.users_without_encryption:
-            if name not in self.users:
-                raise PydanticCustomError("user", "users_without_encryption: no user {name}", {"name": name})
-        return self
 
 
 class GuardedServer(SharingServer):

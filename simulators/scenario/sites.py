@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from shopfloor.asset import AssetPath, parse_asset
 from shopfloor.configfile import Asset, ConfigModel, Secret
 from simulators.physics.calendar import Calendar
-from simulators.protocols.opcua_security import OpcUaSecurity
+from simulators.protocols.opcua_security_config import OpcUaSecurity
 from simulators.scenario.facilities import (
     CompressorConfig,
     GarmentCellConfig,

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from shopfloor.errors import ConfigError
 from simulators.protocols.opcua import PlantServer
-from simulators.protocols.opcua_security import OpcUaSecurity
+from simulators.protocols.opcua_security_config import OpcUaSecurity
 from tests.integration.euromap77_servers import URI, serving
 
 CLIENT_URI = "urn:a:client"

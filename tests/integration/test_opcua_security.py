@@ -24,7 +24,7 @@ from shopfloor.__main__ import main
 from shopfloor.errors import SourceMisconfigured, SourceUnavailable
 from shopfloor.findings import Finding, Verdict
 from simulators.protocols.opcua import PlantServer
-from simulators.protocols.opcua_security import OpcUaSecurity
+from simulators.protocols.opcua_security_config import OpcUaSecurity
 from simulators.protocols.opcua_standard import SharingServer
 from tests.integration.euromap77_servers import URI, site
 from tests.integration.opcua_certificates import Made, make

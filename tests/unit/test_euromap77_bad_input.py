@@ -9,7 +9,8 @@ import pytest
 from shopfloor import configfile
 from shopfloor.errors import ConfigError
 from simulators.protocols.opcua_nodesets import find_nodesets
-from simulators.protocols.opcua_security import GuardedServer, OpcUaSecurity
+from simulators.protocols.opcua_security import GuardedServer
+from simulators.protocols.opcua_security_config import OpcUaSecurity
 
 UA = "http://opcfoundation.org/UA/"
 GENERAL = f"{UA}PlasticsRubber/GeneralTypes/"
