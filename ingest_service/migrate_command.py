@@ -82,10 +82,7 @@ def _migrate(arguments: argparse.Namespace) -> int:
         print("ended; call it again to go on", file=sys.stderr)
         return 130
     except (Permanent, StoreUnavailable, SQLAlchemyError, OSError) as error:
-        print(
-            f"{error}\nnothing is lost and agents are not answered from there yet; call it again to go on",
-            file=sys.stderr,
-        )
+        print(f"{error}\nnothing is lost; call it again to go on", file=sys.stderr)
         return 1
 
 

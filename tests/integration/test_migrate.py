@@ -98,6 +98,7 @@ async def check_killed_and_ended_it_is_exact(
     assert await embedded(place.data) == before
 
 
+@pytest.mark.timeout(300)
 async def test_killed_on_the_way_to_influxdb_it_is_exact_and_agents_go_on(
     at_influx: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ async def test_killed_on_the_way_to_influxdb_it_is_exact_and_agents_go_on(
     ]
 
 
+@pytest.mark.timeout(300)
 async def test_killed_on_the_way_to_victoriametrics_it_is_exact(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
