@@ -108,7 +108,7 @@ def _check(arguments: argparse.Namespace) -> int:
         if name in databases:
             try:
                 reports[name] = check(made, databases[name], span, chosen)
-            except (Permanent, Transient) as error:
+            except (Permanent, Transient, ValueError) as error:
                 print(f"shopfloor dashboards check: {error}", file=sys.stderr)
                 return 1
     _show(reports, wrong, as_json=arguments.json)

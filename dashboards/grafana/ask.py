@@ -9,6 +9,8 @@ from shopfloor.asset import LEVELS
 
 SAMPLE: Final = "sample"
 """The measurement of samples; those of reports are named in `shopfloor.reports`."""
+HELD_FOR: Final = "2d"
+"""For how long `How.HELD` holds."""
 MACHINE_TAGS: Final = LEVELS
 LINE_TAGS: Final = LEVELS[:4]
 SITE_TAGS: Final = (*LEVELS[:2], "time_zone")

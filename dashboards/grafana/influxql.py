@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from dashboards.grafana.ask import Ask, Filter, How, Is, Like, Rows, Var
+from dashboards.grafana.ask import HELD_FOR, Ask, Filter, How, Is, Like, Rows, Var
 from dashboards.grafana.language import Language, Target, named, quoted
+from dashboards.grafana.push_config import INFLUXDB
 from shopfloor import reports
 
 _SOURCE: Final = {"type": "influxdb", "uid": "${ds}"}
@@ -33,6 +34,11 @@ def _where(filters: Sequence[Filter], *more: str) -> str:
     return " AND ".join([*more, *map(_one, filters)])
 
 
+def _newest(within: str) -> str:
+    # By the end of what is shown, and not the whole of it: what vanished before is gone, also when one looks back.
+    return f"time > ${{__to}}ms - {within} AND time <= ${{__to}}ms"
+
+
 def _tags(by: Sequence[str]) -> str:
     return ", ".join(map(quoted, by))
 
@@ -43,27 +49,26 @@ def _select(ask: Ask) -> str:
     tags = "".join(f", {quoted(tag)}" for tag in ask.by)
     of_interval = f"GROUP BY time($__interval){tags}"
     of_series = f" GROUP BY {_tags(ask.by)}" if ask.by else ""
-    # A report is there in each interval or something is wrong; a sample comes when it changes.
-    fill = "none" if ask.measurement == "sample" else "null"
+    newest = _where(ask.where, _newest(ask.within))
     match ask.how:
         case How.MEAN | How.MOST | How.LAST | How.SUM:
             function = _BY_INTERVAL[ask.how]
-            return f"SELECT {function}({field}) {source} WHERE {where} {of_interval} fill({fill})"
+            return f"SELECT {function}({field}) {source} WHERE {where} {of_interval} fill(null)"
         case How.HELD:
             # What lies before the span is drawn into it: a line goes on from there.
-            before = _where(ask.where, "time >= ${__from}ms - 2d AND time <= ${__to}ms")
+            before = _where(ask.where, f"time >= ${{__from}}ms - {HELD_FOR} AND time <= ${{__to}}ms")
             return f"SELECT last({field}) {source} WHERE {before} {of_interval} fill(none)"
         case How.RATE:
             return (
                 f"SELECT sum({field}) * 1000 / $__interval_ms {source} WHERE {where} {of_interval} fill(null)"
             )
         case How.NEWEST:
-            return f"SELECT last({field}) {source} WHERE {where}{of_series}"
+            return f"SELECT last({field}) {source} WHERE {newest}{of_series}"
         case How.NEWEST_SUM:
             # `*` as the tags of the inner query: each series counts, also of tags that are not named here. Without its own
             # span of time the outer one would bear the time 0.
-            inner = f"SELECT last({field}) {source} WHERE {where} GROUP BY *"
-            return f'SELECT sum("last") FROM ({inner}) WHERE $timeFilter{of_series}'
+            inner = f"SELECT last({field}) {source} WHERE {newest} GROUP BY *"
+            return f'SELECT sum("last") FROM ({inner}) WHERE {_newest(ask.within)}{of_series}'
         case How.TOTAL:
             return f"SELECT sum({field}) {source} WHERE {where}{of_series}"
         case How.RISE:
@@ -88,7 +93,7 @@ def _target(ask: Ask) -> Target:
 def _rows(rows: Rows) -> list[Target]:
     figures = ", ".join(f"last({quoted(one.field)}) AS {quoted(one.title)}" for one in rows.columns)
     query = (
-        f"SELECT {figures} FROM {quoted(rows.measurement)} WHERE {_where(rows.where, '$timeFilter')} "
+        f"SELECT {figures} FROM {quoted(rows.measurement)} WHERE {_where(rows.where, _newest(rows.within))} "
         f"GROUP BY {_tags(rows.by)}"
     )
     return [{"datasource": _SOURCE, "query": query, "rawQuery": True, "resultFormat": "table"}]
@@ -104,7 +109,7 @@ def _events(kinds: Sequence[str], where: Sequence[Filter]) -> Mapping[str, Any]:
     # The tags have to be selected: an annotation reads columns only.
     query = (
         f'SELECT "count", "until_ms", "text", "agent", "kind", "site", "cell" '
-        f"FROM {quoted(reports.EVENT)} WHERE {condition} LIMIT 1000"
+        f"FROM {quoted(reports.EVENT)} WHERE {condition} ORDER BY time DESC LIMIT 1000"
     )
     return {
         "target": {
@@ -123,6 +128,7 @@ LANGUAGE: Final = Language(
     "influxql",
     "InfluxDB",
     "influxdb",
+    INFLUXDB,
     "shopfloor",
     "",
     _target,

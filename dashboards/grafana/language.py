@@ -26,6 +26,8 @@ class Language(NamedTuple):
     """As people call it."""
     datasource: str
     """Type of the Grafana data source."""
+    opens_on: tuple[str, str]
+    """Uid and name of the data source that a dashboard opens on: another one of its type may be there for other things."""
     prefix: str
     """Of the dashboards' uids: both sets fit into one Grafana."""
     suffix: str

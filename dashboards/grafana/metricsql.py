@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from dashboards.grafana.ask import Ask, Filter, How, Is, Like, Rows, Var
+from dashboards.grafana.ask import HELD_FOR, Ask, Filter, How, Is, Like, Rows, Var
 from dashboards.grafana.language import Language, Target, named, quoted
+from dashboards.grafana.push_config import VICTORIAMETRICS
 from shopfloor import reports
 
 _SOURCE: Final = {"type": "prometheus", "uid": "${ds}"}
@@ -16,8 +17,9 @@ _NOW: Final = {How.NEWEST, How.NEWEST_SUM, How.TOTAL}
 def _one(condition: Filter) -> str:
     match condition:
         case Var():
-            # Without a format the data source escapes what goes between quotes.
-            return f'{condition.tag}=~"${condition.variable}"'
+            # Between backquotes nothing is an escape: the expression comes as `regex` spells it. Without a format the data
+            # source would escape the values of some variables, of others not, and double quotes only since Grafana 12.
+            return f"{condition.tag}=~`${{{condition.variable}:regex}}`"
         case Is():
             return f"{condition.tag}={quoted(condition.text)}"
         case Like():
@@ -39,7 +41,7 @@ def _expression(ask: Ask) -> str:
         case How.LAST:
             return f"max{by} (last_over_time({metric}[$__interval]))"
         case How.HELD:
-            return f"max{by} (last_over_time({metric}[2d]))"
+            return f"max{by} (last_over_time({metric}[{HELD_FOR}]))"
         case How.SUM:
             return f"sum{by} (sum_over_time({metric}[$__interval]))"
         case How.RATE:
@@ -51,7 +53,8 @@ def _expression(ask: Ask) -> str:
         case How.TOTAL:
             return f"sum{by} (sum_over_time({metric}[$__range]))"
         case How.RISE:
-            return f"sum{by} (increase({metric}[$__interval]))"
+            # A bar stands where its interval begins, as InfluxQL has it.
+            return f"sum{by} (increase({metric}[$__interval] offset -$__interval))"
         case How.DAILY_RISE:
             # Grafana lays the steps on midnights of the dashboard's time zone, which links set to the site's.
             return f"sum{by} (increase({metric}[1d] offset -1d))"
@@ -101,7 +104,8 @@ def _values(tag: str, measurement: str, where: Sequence[Filter]) -> str:
 
 def _events(kinds: Sequence[str], where: Sequence[Filter]) -> Mapping[str, Any]:
     metric = _metric(reports.EVENT, "count", (*where, Like("kind", "|".join(kinds))))
-    expression = f"sum by (kind, agent, site, cell) (sum_over_time({metric}[1m]))"
+    expression = f"sum by (kind, agent, site, cell) (sum_over_time({metric}[$__interval]))"
+    # The longer the span, the longer Grafana's steps: each has to reach back to the one before.
     return {
         "target": {"refId": "Anno", "expr": expression, "interval": "1m", "range": True},
         "step": "1m",
@@ -115,6 +119,7 @@ LANGUAGE: Final = Language(
     "metricsql",
     "VictoriaMetrics",
     "prometheus",
+    VICTORIAMETRICS,
     "shopfloor-vm",
     " (VictoriaMetrics)",
     _target,

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.builders import dashboard as make
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from dashboards.grafana.ask import Ask
+from dashboards.grafana.ask import SAMPLE, Ask
 from dashboards.grafana.language import Language, Query
 from dashboards.grafana.look import FIELDS, mappings, thresholds
 
@@ -19,10 +19,14 @@ NO_REPORT: Final = "no report"
 """What a panel says that always has something to show unless something is wrong."""
 NOW: Final = "2m"
 """What is "now" for reports, which come every few seconds: a series that vanished is gone from a panel after so long."""
-_NULLS_MS: Final = 15 * 60_000
-"""A line goes on over so much without a sample: longer ones than a slow cycle are seen as a hole."""
+_SAMPLES_NULLS_MS: Final = 15 * 60_000
+"""A line of samples goes on over so much without one: longer ones than a slow cycle are seen as a hole."""
+_REPORTS_NULLS_MS: Final = 2 * 60_000
+"""The same for what is reported."""
 _FINEST: Final = "30s"
 """Shortest interval of what is reported: at least one report lies in each."""
+RATE_FINEST: Final = "1m"
+"""The same for what is counted from report to report: of one interval there are as many as of the next."""
 
 Panel = stat.Panel | timeseries.Panel | statetimeline.Panel | table.Panel | bargauge.Panel
 
@@ -70,6 +74,11 @@ def _asked(panel: Any, language: Language, asks: Sequence[Ask]) -> Any:
     return panel
 
 
+def _nulls_ms(asks: Sequence[Ask]) -> int:
+    samples = any(one.measurement == SAMPLE for one in asks)
+    return _SAMPLES_NULLS_MS if samples else _REPORTS_NULLS_MS
+
+
 def ref(number: int) -> str:
     """Return the refId of a panel's query, from 0."""
     return chr(ord("A") + number)
@@ -115,8 +124,7 @@ def now(
         common_model.BigValueGraphMode.NONE
     ).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     panel.text_mode(common_model.BigValueTextMode.VALUE_AND_NAME)
-    panel.time_from(within).hide_time_override(True).data_links(list(links))
-    panel.no_value(nothing or NO_REPORT)
+    panel.data_links(list(links)).no_value(nothing or NO_REPORT)
     for number, name in (looks or {}).items():
         panel.override_by_query(
             ref(number),
@@ -180,7 +188,7 @@ def trend(
     """
     panel = dressed(timeseries.Panel(), language, look, place, title, text, by_value=False)
     _asked(panel, language, asks)
-    panel.interval(finest).span_nulls(_NULLS_MS).line_width(1).data_links(list(links))
+    panel.interval(finest).span_nulls(_nulls_ms(asks)).line_width(1).data_links(list(links))
     panel.legend(
         common.VizLegendOptions()
         .display_mode(common_model.LegendDisplayMode.LIST)
@@ -243,7 +251,9 @@ def states(
     panel = dressed(statetimeline.Panel(), language, look, place, title, text)
     _asked(panel, language, asks)
     panel.interval(finest).merge_values(True).show_value(common_model.VisibilityMode.AUTO).row_height(0.85)
-    panel.span_nulls(held).per_page(30).fill_opacity(85).line_width(0).data_links(list(links))
+    panel.span_nulls(held or _nulls_ms(asks)).per_page(30).fill_opacity(85).line_width(0).data_links(
+        list(links)
+    )
     panel.legend(
         common.VizLegendOptions()
         .display_mode(common_model.LegendDisplayMode.LIST)

@@ -14,16 +14,11 @@ from typing import Any, Final
 from dashboards.grafana.alerts_render import contact_points_file, rules_file, to_yaml
 from dashboards.grafana.datasources import influxdb, victoriametrics
 from dashboards.grafana.push import DASHBOARDS_TITLE, DASHBOARDS_UID
-from dashboards.grafana.push_config import InfluxDBSource, VictoriaMetricsSource
+from dashboards.grafana.push_config import INFLUXDB, VICTORIAMETRICS
 
 SECRETS: Final = "/run/secrets"
 BOARDS: Final = "/etc/grafana/shopfloor"
 """Where Grafana finds the rendered dashboards of one language."""
-
-_INFLUXDB_UID: Final = str(InfluxDBSource.model_fields["uid"].default)
-_INFLUXDB_NAME: Final = str(InfluxDBSource.model_fields["name"].default)
-_VICTORIA_UID: Final = str(VictoriaMetricsSource.model_fields["uid"].default)
-_VICTORIA_NAME: Final = str(VictoriaMetricsSource.model_fields["name"].default)
 
 
 def files() -> Iterator[tuple[Path, str]]:
@@ -43,9 +38,9 @@ def files() -> Iterator[tuple[Path, str]]:
         "options": {"path": BOARDS},
     }
     yield Path("dashboards", "shopfloor.yaml"), to_yaml({"apiVersion": 1, "providers": [provider]})
-    yield Path("alerting", "influxql", "rules.yaml"), rules_file("influxql", _INFLUXDB_UID)
+    yield Path("alerting", "influxql", "rules.yaml"), rules_file("influxql", INFLUXDB[0])
     yield Path("alerting", "influxql", "contact-points.yaml"), contact_points_file()
-    yield Path("alerting", "metricsql", "rules.yaml"), rules_file("metricsql", _VICTORIA_UID)
+    yield Path("alerting", "metricsql", "rules.yaml"), rules_file("metricsql", VICTORIAMETRICS[0])
     yield Path("alerting", "metricsql", "contact-points.yaml"), contact_points_file()
 
 
@@ -74,7 +69,10 @@ def stale(folder: Path) -> list[str]:
 
 
 def _sources() -> dict[str, dict[str, Any]]:
-    influx = {"uid": _INFLUXDB_UID, "name": _INFLUXDB_NAME, "url": "${SHOPFLOOR_INFLUXDB_URL}"}
+    influx = dict(zip(("uid", "name"), INFLUXDB, strict=True)) | {"url": "${SHOPFLOOR_INFLUXDB_URL}"}
+    victoria = dict(zip(("uid", "name"), VICTORIAMETRICS, strict=True)) | {
+        "url": "${SHOPFLOOR_VICTORIAMETRICS_URL}"
+    }
     token = f"$__file{{{SECRETS}/influxdb_read_token}}"
     database = "${SHOPFLOOR_INFLUXDB_DATABASE}"
     return {
@@ -86,13 +84,9 @@ def _sources() -> dict[str, dict[str, Any]]:
         ),
         "influxdb-2": influxdb(**influx, database="${SHOPFLOOR_INFLUXDB_BUCKET}", token=token),
         "influxdb-3": influxdb(**influx, database=database, token=token),
-        "victoriametrics": victoriametrics(
-            uid=_VICTORIA_UID, name=_VICTORIA_NAME, url="${SHOPFLOOR_VICTORIAMETRICS_URL}"
-        ),
+        "victoriametrics": victoriametrics(**victoria),
         "victoriametrics-vmauth": victoriametrics(
-            uid=_VICTORIA_UID,
-            name=_VICTORIA_NAME,
-            url="${SHOPFLOOR_VICTORIAMETRICS_URL}",
+            **victoria,
             user="${SHOPFLOOR_VICTORIAMETRICS_USER}",
             password=f"$__file{{{SECRETS}/victoriametrics_read_password}}",
         ),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from shopfloor.configfile import ConfigModel, FilePath, Secret
+
+INFLUXDB: Final = ("shopfloor-influxdb", "Shopfloor InfluxDB")
+"""Uid and name in Grafana, unless others are configured."""
+VICTORIAMETRICS: Final = ("shopfloor-victoriametrics", "Shopfloor VictoriaMetrics")
 
 Uid = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,40}$")]
 
@@ -70,9 +74,9 @@ class InfluxDBSource(ConfigModel):
 
     kind: Literal["influxdb"]
     """Which database."""
-    uid: Uid = "shopfloor-influxdb"
+    uid: Uid = INFLUXDB[0]
     """Its uid in Grafana, which alert rules name."""
-    name: str = Field(default="Shopfloor InfluxDB", min_length=1, max_length=190)
+    name: str = Field(default=INFLUXDB[1], min_length=1, max_length=190)
     """Its name in Grafana."""
     url: HttpAddress
     """Address of the server, as Grafana reaches it."""
@@ -101,9 +105,9 @@ class VictoriaMetricsSource(ConfigModel):
 
     kind: Literal["victoriametrics"]
     """Which database."""
-    uid: Uid = "shopfloor-victoriametrics"
+    uid: Uid = VICTORIAMETRICS[0]
     """Its uid in Grafana, which alert rules name."""
-    name: str = Field(default="Shopfloor VictoriaMetrics", min_length=1, max_length=190)
+    name: str = Field(default=VICTORIAMETRICS[1], min_length=1, max_length=190)
     """Its name in Grafana."""
     url: HttpAddress
     """``http://victoriametrics:8428``, or of a cluster ``http://vmselect:8481/select/0/prometheus``."""

@@ -42,15 +42,16 @@ def dashboards(language: Language, live_url: str = LIVE_URL) -> dict[str, dict[s
 def _tidy(value: Any) -> Any:
     """Return JSON without what the SDK says of its own accord.
 
-    ``placement`` would hide links and annotations in a menu; the others mean nothing where they stand.
+    ``placement`` would hide links and annotations in a menu, while a legend has a place; the others mean nothing where they
+    stand.
     """
     if isinstance(value, list):
         return [_tidy(one) for one in value]
     if not isinstance(value, dict):
         return value
-    idle = {"placement", "auto", "auto_count", "auto_min"} | (
-        set() if "repeat" in value else {"repeatDirection"}
-    )
+    idle = {"auto", "auto_count", "auto_min"}
+    idle |= set() if "showLegend" in value else {"placement"}
+    idle |= set() if "repeat" in value else {"repeatDirection"}
     return {name: _tidy(one) for name, one in value.items() if name not in idle}
 
 

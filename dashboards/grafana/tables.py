@@ -46,7 +46,7 @@ def rows(
         panel.with_target(Query({**target, "refId": ref(number)}))
     if len(targets) > 1:
         panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
-    panel.time_from(asked.within).hide_time_override(True).no_value("—")
+    panel.no_value("—")
     for position, column in enumerate(asked.columns):
         panel.override_by_name(language.column(asked, position), _cell(column))
     for tag in ("Time", *hidden):

@@ -111,7 +111,7 @@ def selected(language: str, database: Database, value: object) -> int:
     """How many machines the query of the states' bands finds."""
     query = {
         "influxql": 'SELECT last("state") FROM "machine" WHERE $timeFilter AND "cell" =~ /^${machine:regex}$/ GROUP BY "cell"',
-        "metricsql": 'last_over_time(machine_state{cell=~"$machine"}[10m])',
+        "metricsql": "last_over_time(machine_state{cell=~`${machine:regex}`}[10m])",
     }[language]
     span = Everything(f"time >= {SPAN.from_ms}ms and time <= {SPAN.to_ms}ms")
     return database.ask(filled(query, {"machine": value, "timeFilter": span}), SPAN, 1000, True)  # type: ignore[dict-item]

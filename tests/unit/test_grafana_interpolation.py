@@ -24,9 +24,7 @@ HOUR = Span(1_764_000_000_000, 1_764_003_600_000)
         ("=~ /^${cell:regex}$/", ["a.b", "c/d"], r"=~ /^(a\.b|c\/d)$/"),
         ("=~ /^${cell:regex}$/", "a'b\"c", "=~ /^a'b\"c$/"),
         ("=~ /^${cell:regex}$/", Everything(".*"), "=~ /^.*$/"),
-        ('=~"$cell"', "a.b", r'=~"a\\.b"'),
-        ('=~"$cell"', ["a", 'b"c'], r'=~"(a|b\"c)"'),
-        ('=~"$cell"', Everything(".*"), '=~".*"'),
+        ("=~`${cell:regex}`", "a\\b", r"=~`a\\b`"),
         ("tz('${cell}')", "Asia/Hong_Kong", "tz('Asia/Hong_Kong')"),
     ],
 )
@@ -39,6 +37,12 @@ def test_an_unknown_variable_or_format_is_a_mistake() -> None:
         filled("$nobody", {})
     with pytest.raises(ValueError, match="sqlstring"):
         filled("${cell:sqlstring}", {"cell": "a"})
+
+
+@pytest.mark.parametrize("value", ["it's", "a b", ["a", "b"]])
+def test_what_each_data_source_would_escape_differently_needs_a_format(value: str | list[str]) -> None:
+    with pytest.raises(ValueError, match="needs a format"):
+        filled("tz('${cell}')", {"cell": value})
 
 
 def test_macros() -> None:

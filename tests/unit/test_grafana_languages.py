@@ -10,7 +10,8 @@ from dashboards.grafana.ask import Ask, Column, How, Is, Like, Rows, Var, signal
 WHERE = (Var("site"), Var("cell", "machine"))
 BY = ("site", "cell")
 FILTER = '"site" =~ /^${site:regex}$/ AND "cell" =~ /^${machine:regex}$/'
-METRIC = 'machine_state{site=~"$site",cell=~"$machine"}'
+METRIC = "machine_state{site=~`${site:regex}`,cell=~`${machine:regex}`}"
+NOW = "time > ${__to}ms - 2m AND time <= ${__to}ms"
 
 
 @pytest.mark.parametrize(
@@ -54,14 +55,14 @@ METRIC = 'machine_state{site=~"$site",cell=~"$machine"}'
         ),
         (
             How.NEWEST,
-            f'SELECT last("state") FROM "machine" WHERE $timeFilter AND {FILTER} GROUP BY "site", "cell"',
+            f'SELECT last("state") FROM "machine" WHERE {NOW} AND {FILTER} GROUP BY "site", "cell"',
             f"max by (site, cell) (last_over_time({METRIC}[2m]))",
         ),
         (
             How.NEWEST_SUM,
             (
-                f'SELECT sum("last") FROM (SELECT last("state") FROM "machine" WHERE $timeFilter AND {FILTER} GROUP BY *) '
-                'WHERE $timeFilter GROUP BY "site", "cell"'
+                f'SELECT sum("last") FROM (SELECT last("state") FROM "machine" WHERE {NOW} AND {FILTER} GROUP BY *) '
+                f'WHERE {NOW} GROUP BY "site", "cell"'
             ),
             f"sum by (site, cell) (last_over_time({METRIC}[2m]))",
         ),
@@ -76,7 +77,7 @@ METRIC = 'machine_state{site=~"$site",cell=~"$machine"}'
                 f'SELECT non_negative_difference(last("state")) FROM "machine" WHERE $timeFilter AND {FILTER} '
                 'GROUP BY time($__interval), "site", "cell" fill(none)'
             ),
-            f"sum by (site, cell) (increase({METRIC}[$__interval]))",
+            f"sum by (site, cell) (increase({METRIC}[$__interval] offset -$__interval))",
         ),
         (
             How.DAILY_RISE,
@@ -97,11 +98,11 @@ def test_what_is_made_of_values(how: How, influx: str, metrics: str) -> None:
     assert (of_metrics.get("instant", False), of_metrics["range"]) == (newest, not newest)
 
 
-def test_samples_come_when_they_change_and_leave_no_holes_between() -> None:
+def test_intervals_without_a_sample_are_said_so_that_long_ones_are_holes() -> None:
     ask = signal("status.mode", How.LAST, ("cell",), (), "mode")
     assert influxql.LANGUAGE.target(ask)["query"] == (
         'SELECT last("value") FROM "sample" WHERE $timeFilter AND "signal" = \'status.mode\' '
-        'GROUP BY time($__interval), "cell" fill(none)'
+        'GROUP BY time($__interval), "cell" fill(null)'
     )
 
 
@@ -121,7 +122,7 @@ def test_filters_are_quoted(where: Is | Like, influx: str, metrics: str) -> None
     ask = Ask("sample", "value", How.NEWEST, (), (where,))
     assert (
         influxql.LANGUAGE.target(ask)["query"]
-        == f'SELECT last("value") FROM "sample" WHERE $timeFilter AND {influx}'
+        == f'SELECT last("value") FROM "sample" WHERE {NOW} AND {influx}'
     )
     assert (
         metricsql.LANGUAGE.target(ask)["expr"] == f"max by () (last_over_time(sample_value{{{metrics}}}[2m]))"
@@ -138,10 +139,10 @@ def test_a_table_is_one_query_or_one_a_figure() -> None:
     (one,) = influxql.LANGUAGE.rows(rows)
     assert one["query"] == (
         'SELECT last("running") AS "Running", last("off") AS "Off" FROM "line" '
-        'WHERE $timeFilter AND "site" =~ /^${site:regex}$/ GROUP BY "site", "line"'
+        f'WHERE {NOW} AND "site" =~ /^${{site:regex}}$/ GROUP BY "site", "line"'
     )
     assert [each["expr"] for each in metricsql.LANGUAGE.rows(rows)] == [
-        f'max by (site, line) (last_over_time(line_{field}{{site=~"$site"}}[2m]))'
+        f"max by (site, line) (last_over_time(line_{field}{{site=~`${{site:regex}}`}}[2m]))"
         for field in ("running", "off")
     ]
     assert [metricsql.LANGUAGE.column(rows, place) for place in (0, 1)] == ["Value #A", "Value #B"]
@@ -153,10 +154,12 @@ def test_variables_and_marks() -> None:
         'SHOW TAG VALUES FROM "machine" WITH KEY = "cell" WHERE "site" =~ /^${site:regex}$/'
     )
     assert metricsql.LANGUAGE.values("cell", "machine", (Var("site"),)) == (
-        'label_values(machine_state{site=~"$site"}, cell)'
+        "label_values(machine_state{site=~`${site:regex}`}, cell)"
     )
     kinds = ("dropped", "quarantined")
-    assert '"kind" =~ /^(dropped|quarantined)$/' in influxql.LANGUAGE.events(kinds, ())["target"]["query"]
+    marks = influxql.LANGUAGE.events(kinds, ())["target"]["query"]
+    assert '"kind" =~ /^(dropped|quarantined)$/' in marks
+    assert marks.endswith("ORDER BY time DESC LIMIT 1000"), "where there are too many, the newest ones show"
     assert metricsql.LANGUAGE.events(kinds, ())["target"]["expr"] == (
-        'sum by (kind, agent, site, cell) (sum_over_time(event_count{kind=~"dropped|quarantined"}[1m]))'
+        'sum by (kind, agent, site, cell) (sum_over_time(event_count{kind=~"dropped|quarantined"}[$__interval]))'
     )

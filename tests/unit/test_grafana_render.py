@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from dashboards.grafana import look, render
+from dashboards.grafana import look, provisioning, render
 from dashboards.grafana.checking.structure import panels_of, problems, query_of
 from shopfloor import reports
 from shopfloor.__main__ import main
@@ -79,8 +81,8 @@ def test_no_contact_has_a_colour_of_its_own_and_absence_none(language: str) -> N
     colors = [one["color"] for one in words.values()]
     assert words["0"]["text"] == "No contact"
     assert colors.count(words["0"]["color"]) == 1
-    assert bands["fieldConfig"]["defaults"]["custom"]["spanNulls"] is False, (
-        "a report that is missing is a hole"
+    assert bands["fieldConfig"]["defaults"]["custom"]["spanNulls"] == 120_000, (
+        "reports that are missing are a hole"
     )
     for board in boards(language).values():
         for one in panels_of(board):
@@ -89,8 +91,44 @@ def test_no_contact_has_a_colour_of_its_own_and_absence_none(language: str) -> N
             assert "fill(previous)" not in str(one)
             assert "fill(0)" not in str(one)
             if one["type"] == "stat":
-                assert one["timeFrom"] in {"2m", "15m"}, f"{one['title']}: an old figure must not look new"
                 assert one["fieldConfig"]["defaults"]["noValue"], one["title"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_newest_figure_is_new_whatever_span_is_shown(language: str) -> None:
+    old = re.compile(r"> \$\{__to\}ms - (2|15)m AND" if language == "influxql" else r"\[(2|15)m\]")
+    for board in boards(language).values():
+        for one in panels_of(board):
+            assert "timeFrom" not in one, f"{one['title']}: what lies back would show what is true now"
+            if one["type"] in {"stat", "table"}:
+                assert all(old.search(query_of(target)) for target in one["targets"]), one["title"]
+
+
+def test_lines_have_holes_where_reports_or_samples_stayed_away() -> None:
+    for board in boards("influxql").values():
+        for one in panels_of(board):
+            if one["type"] != "timeseries":
+                continue
+            queries = [query_of(target) for target in one["targets"]]
+            samples = any('FROM "sample"' in query for query in queries)
+            assert one["fieldConfig"]["defaults"]["custom"]["spanNulls"] == (900_000 if samples else 120_000)
+            for query in queries:
+                # Without an empty row where nothing came, a line would lead over any time.
+                assert "fill(null)" in query or "difference(" in query or "- 2d AND" in query, one["title"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_boards_open_on_our_own_data_source_among_others_of_its_type(language: str) -> None:
+    sources = {
+        one["uid"]: one
+        for path, text in provisioning.files()
+        if path.parts[0] == "datasources"
+        for one in yaml.safe_load(text)["datasources"]
+    }
+    for board in boards(language).values():
+        source = board["templating"]["list"][0]
+        there = sources[source["current"]["value"]]
+        assert (source["query"], source["current"]["text"]) == (there["type"], there["name"])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -112,6 +112,7 @@ def live_machine_link(of: str = "__data.fields") -> make.DashboardLink:
 
 def built(language: Language, board: Board, live_url: str = LIVE_URL) -> model.Dashboard:
     """Return a board as Grafana's classic dashboard (schemaVersion 42)."""
+    uid, name = language.opens_on
     made = (
         make.Dashboard(board.title + language.suffix)
         .uid(language.uid(board.key))
@@ -122,7 +123,12 @@ def built(language: Language, board: Board, live_url: str = LIVE_URL) -> model.D
         .refresh(board.refresh)
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
         .readonly()
-        .with_variable(make.DatasourceVariable("ds").label("Database").type(language.datasource))
+        .with_variable(
+            make.DatasourceVariable("ds")
+            .label("Database")
+            .type(language.datasource)
+            .current(model.VariableOption(selected=True, text=name, value=uid))
+        )
         .with_variable(
             make.ConstantVariable("live")
             .label("Live page")

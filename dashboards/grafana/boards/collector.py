@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.grafana.ask import Ask, Column, How, Is, Rows, Var
 from dashboards.grafana.boards.board import SITE, Board, Row, agent_variable, board_link, site_variable
 from dashboards.grafana.language import Language
-from dashboards.grafana.panels import Drawn, Place, now, states, totals, trend
+from dashboards.grafana.panels import RATE_FINEST, Drawn, Place, now, states, totals, trend
 from dashboards.grafana.tables import rows
 from shopfloor import reports
 
@@ -170,6 +170,7 @@ def collector(language: Language) -> Board:
                         [agents("stored", How.RATE)],
                         "rate",
                         Place(8, 7),
+                        finest=RATE_FINEST,
                     ),
                     trend(
                         language,

@@ -6,7 +6,7 @@ from dashboards.grafana.ask import SITE_TAGS, Ask, Column, How, Rows
 from dashboards.grafana.boards.board import Board, Row, board_link, live_site_link
 from dashboards.grafana.language import Language
 from dashboards.grafana.look import MACHINE_STATES
-from dashboards.grafana.panels import Place, now, states, trend
+from dashboards.grafana.panels import RATE_FINEST, Place, now, states, trend
 from dashboards.grafana.tables import rows, state_columns
 from shopfloor import reports
 
@@ -181,6 +181,7 @@ def group(language: Language) -> Board:
                         [Ask(reports.AGENT, "stored", How.RATE, _OF_SITE, (), "{site}")],
                         "rate",
                         Place(8, 7),
+                        finest=RATE_FINEST,
                     ),
                     trend(
                         language,

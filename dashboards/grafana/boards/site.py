@@ -184,7 +184,7 @@ def site(language: Language) -> Board:
                         Place(12, 8),
                         kind="stacked",
                         finest="1h",
-                        text="By how much counters rose; a counter that was reset counts from its reset on.",
+                        text="By how much counters rose; a counter that is reset does not fall.",
                     ),
                     trend(
                         language,

@@ -154,6 +154,8 @@ def _hint(problem: str, access: Access) -> str:
     if "401" in problem or "403" in problem:
         what = "token" if access.token else "user and password" if access.user else "(missing) token or user"
         return f"; the {what} may not read it: give one that may"
+    if "dbrp" in problem.lower():
+        return f"; InfluxDB 2 before 2.4 needs a mapping for InfluxQL: influx v1 dbrp create --db {access.database}"
     if "database not found" in problem:
         return f"; name the database that the service writes (store.database in ingest.yaml), not {access.database!r}"
     return ""
