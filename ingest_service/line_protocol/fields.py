@@ -13,19 +13,15 @@ from ingest_service.line_protocol.masking import unmasked
 from ingest_service.line_protocol.points import Bool, TooManySamples
 from shopfloor.block import Float64, Int64, UInt8
 
-_EQUALS, _COMMA, _PLUS, _QUOTE = b'=,+"'
+_EQUALS, _COMMA, _PLUS, _QUOTE, _X = b'=,+"x'
+_SMALL: Final = 0x20
+"""What makes a small letter of a large one."""
 _FLOAT, _INTEGER, _UNSIGNED, _WORD, _TEXT = range(5)
 _WIDE_NAME_BYTES: Final = 16
 _LEADING_BYTES: Final = np.array(
     [int.from_bytes(b"\xff" * count, "little") for count in range(9)], np.uint64
 ).astype("<u8")
 """Masks for the first so many bytes of a word."""
-
-
-def _signs(text: bytes) -> Bool:
-    table = np.zeros(256, np.bool_)
-    table[list(text)] = True
-    return table
 
 
 _KIND: Final = np.full(256, _WORD, np.uint8)
@@ -40,21 +36,14 @@ class _Number(NamedTuple):
 
     type: pa.DataType
     most_bytes: int
-    signs: Bool
-    """bool[256]: what they consist of, so that hexadecimal numbers and words are none."""
     plain: str
     """What is read for sure, where one of a body is not."""
 
 
 _NUMBERS: Final = {
-    _FLOAT: _Number(
-        pa.float64(),
-        MAX_FLOAT_BYTES,
-        _signs(b"0123456789.+-eE"),
-        r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$",
-    ),
-    _INTEGER: _Number(pa.int64(), MAX_INTEGER_DIGITS, _signs(b"0123456789-"), "^-?[0-9]{1,18}$"),
-    _UNSIGNED: _Number(pa.uint64(), MAX_INTEGER_DIGITS, _signs(b"0123456789"), "^[0-9]{1,18}$"),
+    _FLOAT: _Number(pa.float64(), MAX_FLOAT_BYTES, r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"),
+    _INTEGER: _Number(pa.int64(), MAX_INTEGER_DIGITS, "^-?[0-9]{1,18}$"),
+    _UNSIGNED: _Number(pa.uint64(), MAX_INTEGER_DIGITS, "^[0-9]{1,18}$"),
 }
 
 
@@ -213,28 +202,36 @@ def _numbers(data: UInt8, start: Int64, end: Int64, line: Int64, how: _Number) -
     if odd.any():
         raise Odd(line[odd])
     words = _cut(data, start, end)
-    signs = np.frombuffer(words.buffers()[2], np.uint8)
-    if not how.signs[signs].all():
-        foreign = np.flatnonzero(~how.signs[signs])
-        bound = np.frombuffer(words.buffers()[1], np.int32)
-        raise Odd(line[np.searchsorted(bound, foreign, "right") - 1])
+    if how.type != pa.float64() and (foreign := _hexadecimal(data, start, end)).any():
+        raise Odd(line[foreign])
     text = words.view(pa.string())
     try:
         value: Float64 = pc.cast(text, how.type).to_numpy().astype(np.float64, copy=False)
     except pa.ArrowInvalid:
         plain = pc.match_substring_regex(text, pattern=how.plain).to_numpy(zero_copy_only=False)
         raise Odd(line if plain.all() else line[~plain]) from None
-    beyond = np.isinf(value)
+    beyond = ~np.isfinite(value)
     if beyond.any():
         raise Odd(line[beyond])
     return value
 
 
+def _hexadecimal(data: UInt8, start: Int64, end: Int64) -> Bool:
+    """Tell which integers Arrow would take for hexadecimal: those with an x behind their first or second sign."""
+    second, third = data[np.minimum(start + 1, end - 1)], data[np.minimum(start + 2, end - 1)]
+    found: Bool = (second | _SMALL == _X) | (third | _SMALL == _X)
+    return found
+
+
 def _cut(data: UInt8, start: Int64, end: Int64) -> Any:
-    """Return binary[m] of the bytes from each start to its end."""
-    bound = np.zeros(len(start) + 1, np.int32)
-    np.cumsum(end - start, out=bound[1:])
-    place = np.arange(bound[-1])
-    place += np.repeat(start - bound[:-1], end - start)
-    picked = data[place]
-    return pa.Array.from_buffers(pa.binary(), len(start), [None, pa.py_buffer(bound), pa.py_buffer(picked)])
+    """Return binary[m] of the bytes from each start to its end; the pieces stand in order, apart from one another."""
+    if not len(start):
+        return pa.array([], pa.binary())
+    bound = np.empty(2 * len(start), np.int32)
+    bound[0::2] = start
+    bound[1::2] = end
+    # Every other one is what stands between two of them.
+    pieces = pa.Array.from_buffers(
+        pa.binary(), len(bound) - 1, [None, pa.py_buffer(bound), pa.py_buffer(data)]
+    )
+    return pieces.take(pa.array(np.arange(0, len(bound), 2)))
