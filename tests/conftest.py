@@ -37,6 +37,7 @@ LONGEST = (
     "e2e/test_chaos.py",
     "faults/test_campaign.py",
     "e2e/test_edge_bundle.py",
+    "integration/test_deploy_procedures.py",
     "integration/test_plant_restart.py",
     "integration/test_opcua_security_peer.py",
     "integration/test_simulators_command.py",
