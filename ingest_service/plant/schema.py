@@ -88,6 +88,7 @@ span: Final = Table(
     Column("at_least", Integer, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
     Index("span_by_stream", "stream_id", "first_seq"),
+    Index("span_by_time", "recorded_at"),
 )
 machine_state: Final = Table(
     "machine_state",
