@@ -86,7 +86,6 @@ def site_points(
                 **_counted(inside),
                 "expected": sum(path not in unmissed for path in paths),
                 "missing": sum(_missing(path, machines[path], unmissed) for path in paths),
-                "parts_today": _number(site["parts_today"]),
                 "power_kw": _number(site["power_kw"]),
                 "age_s": _age_s(site["newest"], at_ns),
                 "utc_offset_s": offset.total_seconds(),
@@ -199,10 +198,11 @@ def _counted(machines: list[Mapping[str, Any]]) -> dict[str, Field | None]:
     counts: dict[str, Field | None] = {
         state: sum(one["state"] == state for one in machines) for state in reports.MACHINE_STATES
     }
+    parts = [one["parts_today"] for one in machines if one["parts_today"] is not None]
     return {
         "machines": len(machines),
         **counts,
-        "parts_today": float(sum(one["parts_today"] or 0 for one in machines)),
+        "parts_today": float(sum(parts)) if parts else None,
     }
 
 

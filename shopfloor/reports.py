@@ -13,7 +13,7 @@ MACHINE: Final = "machine"
 unless it was off or stood as planned when it was last heard of, or no agent serves it any more), ``age_s``, ``parts_today``,
 and while it runs ``zone_off_k``: how far the worst of its heated zones is off the setpoint, in kelvin."""
 LINE: Final = "line"
-"""Tags enterprise to line. Fields ``machines``, one a state, ``parts_today``."""
+"""Tags enterprise to line. Fields ``machines``, one a state, and where a machine counts ``parts_today``."""
 SITE: Final = "site"
 """Tags enterprise, site, time_zone. Fields ``machines``, one a state, ``expected`` (those that an agent serves and that were
 neither off nor stood as planned when last heard of), ``missing`` (those of them without contact), ``parts_today``,

@@ -91,7 +91,7 @@ class AlertQuery(NamedTuple):
 
 
 def alert_rules() -> tuple[AlertRule, ...]:
-    """Return all rules; thresholds are those of the service's own alarms (``alarms:`` of ``ingest.yaml``)."""
+    """Return all rules; thresholds are those of the service's own alarms where ``ingest.yaml`` says no others."""
     return (
         AlertRule(
             "agent_silent",

@@ -17,6 +17,7 @@ from dashboards.grafana.alerts_render import REVISION_KEY, revision, rule_of_api
 from dashboards.grafana.datasources import data_source
 from dashboards.grafana.push_config import InfluxDBSource, VictoriaMetricsSource
 from dashboards.grafana.push_difference import differences
+from ingest_service.alarm_config import AlarmConfig
 from shopfloor import reports
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana" / "provisioning"
@@ -152,6 +153,20 @@ def test_queries_ask_for_what_the_service_reports(engine: Engine) -> None:
         assert len(fields) == 1, one.query
         name = fields[0] if engine == "influxql" else fields[0].partition("_")[2]
         assert f"``{name}``" in source, f"{name} is no field that shopfloor.reports names"
+
+
+def test_thresholds_are_those_of_the_services_own_alarms() -> None:
+    rules = {rule.kind: rule for rule in alert_rules()}
+    own = AlarmConfig()
+    assert rules["agent_silent"].fires == ("gt", own.silent_after_s, 0)
+    assert rules["buffer_low"].fires == ("lt", own.buffer_hours, 0)
+    assert rules["agent_clock"].fires == ("outside_range", -own.clock_offset_s, own.clock_offset_s)
+    assert rules["machine_clock"].fires == (
+        "outside_range",
+        -own.machine_clock_offset_s,
+        own.machine_clock_offset_s,
+    )
+    assert rules["quarantine_growing"].inputs[0].range_s == own.quarantine_quiet_s
 
 
 def test_a_revision_is_of_what_a_rule_warns_of_and_not_of_whom_it_tells() -> None:

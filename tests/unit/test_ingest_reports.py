@@ -22,7 +22,7 @@ from ingest_service.plant.server_schema import ledger
 from ingest_service.plant.store import PlantStore
 from ingest_service.reporting import Reporter
 from ingest_service.stores.latest import LatestTable
-from ingest_service.stores.own_points import Point, lines_of
+from ingest_service.stores.own_points import Point
 from ingest_service.stores.series import SeriesIndex
 from shopfloor import reports
 from shopfloor.errors import StoreUnavailable
@@ -208,36 +208,6 @@ async def test_sites_and_alarms_are_reported_also_where_all_is_well(world: World
     assert len((await world.report(60))[reports.ALARM]) == len(alarms)
 
 
-def test_machines_count_for_their_line_by_state() -> None:
-    machine = {"since": T0 // 10**6, "newest": None, "parts_today": 5}
-    machines = {
-        "acme/hk01/moulding/cell-a/imm-01": {**machine, "state": "running", "contact": True},
-        "acme/hk01/moulding/cell-a/imm-02": {
-            **machine,
-            "state": "unknown",
-            "contact": False,
-            "parts_today": None,
-        },
-        "acme/hk01/air": {**machine, "state": "idle", "contact": True},
-        "acme/hk01/moulding/cell-a/imm-03": {},
-    }
-    points = list(report_points.machine_points(machines, T0 + S))
-    (line,) = [one for one in points if one.measurement == reports.LINE]
-    assert line.tags == {"enterprise": "acme", "site": "hk01", "area": "moulding", "line": "cell-a"}
-    assert line.fields["parts_today"] == 5.0
-    assert {
-        name: line.fields[name] for name in ("machines", "running", "unknown", "idle", "down_unplanned")
-    } == {
-        "machines": 2,
-        "running": 1,
-        "unknown": 1,
-        "idle": 0,
-        "down_unplanned": 0,
-    }
-    states = [one.fields["state"] for one in points if one.measurement == reports.MACHINE]
-    assert states == [1, 0, 2]
-
-
 async def test_what_is_refused_is_counted_by_reason_without_details(world: World) -> None:
     world.book.take_heartbeat(HEARTBEAT, T0)
     row = {
@@ -258,18 +228,6 @@ async def test_what_is_refused_is_counted_by_reason_without_details(world: World
     found = (await world.report(10))[reports.QUARANTINE]
     assert {one.tags["reason"]: one.fields["count"] for one in found} == {"store_refused": 2, "future": 1}
     assert reports.QUARANTINE not in await world.report(20)
-
-
-def test_lines_leave_out_what_is_not_known_and_escape_names() -> None:
-    tags = {"agent": 'a,b =c"\\', "line": ""}
-    point = Point(
-        "agent", tags, {"n": 3, "x": 0.5, "gone": None, "nan": float("nan"), "text": 'say "x"\n'}, T0
-    )
-    assert lines_of([point], 1, texts=True) == [
-        f'agent,agent=a\\,b\\ \\=c" n=3i,x=0.5,text="say \\"x\\" " {T0}'
-    ]
-    assert lines_of([point], 10**6, texts=False) == [f'agent,agent=a\\,b\\ \\=c" n=3i,x=0.5 {T0 // 10**6}']
-    assert lines_of([Point("agent", {}, {"gone": None}, T0)], 1, texts=True) == []
 
 
 async def test_loss_records_are_counted_once_and_refusals_are_not_among_them(world: World) -> None:
