@@ -174,14 +174,13 @@ class Places:
 
     def _pairs(self, pairs: Int64, keys: list[bytes], names: list[str]) -> Int64:
         places = [self._place(key) for key in keys]
-        count = len(names)
-        return np.array(
-            [
-                self._field(places[number // count], keys[number // count], names[number % count])
-                for number in pairs.tolist()
-            ],
-            np.int64,
-        )
+        series = [place.series for place in places]
+        key_of, name_of = np.divmod(pairs, len(names))
+        both = list(zip(key_of.tolist(), name_of.tolist(), strict=True))
+        numbers = [series[key].get(names[name]) for key, name in both]
+        if None in numbers:
+            numbers = [self._field(places[key], keys[key], names[name]) for key, name in both]
+        return np.array(numbers, np.int64)
 
     def _place(self, key: bytes) -> _Place:
         place = self._keys.get(key)
