@@ -106,12 +106,18 @@ grafana() {
     random | secret grafana_secret_key
 }
 
+# So that `docker compose` needs no -f.
+environment() {
+    [ -e "$TO/.env" ] || printf '%s\n' COMPOSE_FILE="$KIND.yaml" "$@" >"$TO/.env"
+}
+
 if [ "$KIND" = gateway ]; then
+    environment
     configuration edge/agent.gateway.yaml agent.yaml
     given agent_token "$TOKEN" "shopfloor token create --role agent --asset ... at the centre"
     given authority "$AUTHORITY" "certificate of the authority that signed the centre's"
 else
-    [ -e "$TO/.env" ] || printf 'SHOPFLOOR_HOST=%s\nSHOPFLOOR_SUBNET=%s\n' "$HOST" "$SUBNET" >"$TO/.env"
+    environment SHOPFLOOR_HOST="$HOST" SHOPFLOOR_SUBNET="$SUBNET"
     configuration "ingest/ingest.$KIND.yaml" ingest.yaml
     given server_certificate "$CERTIFICATE" "shopfloor certs server central --host $HOST"
     given server_key "$KEY" "shopfloor certs server central --host $HOST"

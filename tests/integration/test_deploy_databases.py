@@ -99,7 +99,29 @@ def test_postgresql_gives_the_service_a_user_without_rights_of_others(
             psycopg.connect(f"{known} dbname=shopfloor password=wrong")
         with pytest.raises(psycopg.OperationalError, match="no password supplied"):
             psycopg.connect(f"{known} dbname=shopfloor")
+        copied_and_restored(folder, admin, secret)
     assert secret not in (folder / "log").read_text()
+
+
+def copied_and_restored(folder: Path, admin: dict[str, str], secret: str) -> None:
+    """As the operations manual does it: by the socket, with the rights of the service's user alone."""
+    mine = admin | {"PGPASSWORD": secret, "PGUSER": "shopfloor"}
+    words = [program("pg_dump", "postgresql"), "-Fc", f"--file={folder}/plant.dump", "shopfloor"]
+    subprocess.run(words, env=mine, check=True, capture_output=True, timeout=60)
+    conninfo = f"host={folder} port={admin['PGPORT']}"
+    with psycopg.connect(
+        f"{conninfo} user=postgres dbname=postgres", password=admin["PGPASSWORD"], autocommit=True
+    ) as operator:
+        operator.execute("CREATE DATABASE again OWNER shopfloor TEMPLATE template0")
+    words = [
+        *(program("pg_restore", "postgresql"), "--exit-on-error", "--no-owner", "--dbname=again"),
+        f"{folder}/plant.dump",
+    ]
+    subprocess.run(words, env=mine, check=True, capture_output=True, timeout=60)
+    with psycopg.connect(f"{conninfo} user=shopfloor dbname=again", password=secret) as restored:
+        owners = restored.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")
+        assert owners.fetchall() == [("shopfloor",)]
+        assert restored.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
 
 
 def test_influxdb_1_lets_nobody_in_without_a_name(place: tuple[Path, str | None]) -> None:

@@ -264,7 +264,11 @@ def test_the_script_makes_each_secret_anew_and_none_twice(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (0, "")
     assert {file.name: file.read_text() for file in (first / "secrets").iterdir()} == made
     assert (first / "etc" / "ingest.yaml").read_text() == "mine\n"
-    assert "SHOPFLOOR_HOST=plant.example.com\n" in (first / ".env").read_text()
+    assert (first / ".env").read_text().splitlines() == [
+        "COMPOSE_FILE=central.yaml",
+        "SHOPFLOOR_HOST=plant.example.com",
+        "SHOPFLOOR_SUBNET=172.31.250.0/24",
+    ]
 
 
 @pytest.mark.parametrize(
