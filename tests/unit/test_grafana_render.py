@@ -185,6 +185,8 @@ def test_the_live_page_is_where_it_is_said_to_be() -> None:
         (lambda one: one["panels"][1]["targets"][0].update(query="$nobody"), "there is no variable $nobody"),
         (lambda one: one["panels"][1]["targets"].append(one["panels"][1]["targets"][0]), "the same refId"),
         (lambda one: one["panels"][1].update(targets=[]), "asks nothing"),
+        (lambda one: one["panels"][1].update(type="graph"), "'graph' is no type that is known here"),
+        (lambda one: one["panels"][1]["targets"].pop(), "overrides the looks of query 'G'"),
         (lambda one: one["panels"][1].update(transformations=[{"id": "calculateField"}]), "calculateField"),
         (lambda one: one["templating"]["list"].reverse(), "does not stand before it"),
         (lambda one: one["annotations"]["list"][0]["target"].update(query=""), "asks nothing"),

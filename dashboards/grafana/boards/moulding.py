@@ -90,7 +90,6 @@ def moulding(language: Language) -> Board:
             [signal("cycle.quality", How.LAST, MACHINE_TAGS, MACHINE, legend)],
             "cycle_quality",
             Place(12, 6),
-            held=True,
         ),
     ]
     temperatures = [

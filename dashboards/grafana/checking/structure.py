@@ -20,6 +20,8 @@ _BUILT_IN: Final = {
     "__data",
     "__field",
 }
+_PANELS: Final = frozenset({"bargauge", "row", "stat", "state-timeline", "table", "timeseries"})
+"""Panels that every Grafana brings with it, of those that the boards are made of."""
 _UID: Final = re.compile(r"/d/([A-Za-z0-9_\-]+)")
 _KINDS: Final = {"influxdb": "query", "prometheus": "expr"}
 """Type of a data source, and where a target of it has its query."""
@@ -76,6 +78,8 @@ def _of_dashboard(dashboard: Mapping[str, Any]) -> Iterator[str]:
         yield "ids of panels are not numbers of their own"
     yield from _overlaps(everything)
     for panel in everything:
+        if panel.get("type") not in _PANELS:
+            yield f"panel {panel.get('title')!r}: {panel.get('type')!r} is no type that is known here"
         repeat = panel.get("repeat")
         if repeat and repeat not in known:
             yield f"panel {panel.get('title')!r}: repeats by ${repeat}, which is no variable"
@@ -109,6 +113,10 @@ def _of_panel(panel: Mapping[str, Any], known: set[str]) -> Iterator[str]:
     for transformation in panel.get("transformations", []):
         if transformation.get("id") not in _HARMLESS:
             yield f"transformation {transformation.get('id')!r}: what is derived belongs into the service"
+    for override in panel.get("fieldConfig", {}).get("overrides", []):
+        matcher = override["matcher"]
+        if matcher["id"] == "byFrameRefID" and matcher["options"] not in refs:
+            yield f"overrides the looks of query {matcher['options']!r}, which it does not ask"
     steps = panel.get("fieldConfig", {}).get("defaults", {}).get("thresholds", {}).get("steps", [])
     if steps and steps[0].get("value") is not None:
         yield "thresholds do not begin with null"
