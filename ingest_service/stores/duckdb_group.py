@@ -59,7 +59,7 @@ def plan_batch(admitted: Admitted, watermark: int) -> Plan:
 class Group:
     """The joined columns of several plans."""
 
-    def __init__(self, plans: list[Plan], ids_of: Callable[[tuple[SeriesKey, ...], UInt32], UInt32]) -> None:
+    def __init__(self, plans: list[Plan], numbers_of: Callable[[tuple[SeriesKey, ...]], UInt32]) -> None:
         self._plans = plans
         series_id: list[UInt32] = []
         source: list[Int64] = []
@@ -74,7 +74,7 @@ class Group:
             if plan.outcome.stored == 0:
                 continue
             index = block.series_index[rows]
-            series_id.append(ids_of(block.series, index)[index])
+            series_id.append(numbers_of(block.series)[index])
             source.append(block.source_time[rows])
             received.append(block.received_time[rows])
             value.append(block.value[rows])

@@ -274,7 +274,15 @@ class Writer:
             plans.append(plan)
         writing = [plan for plan in plans if plan.writes]
         if writing:
-            group = Group(writing, lambda series, used: self._series.ids(series, used, self._register))
+            self._series.learn(
+                (
+                    (plan.batch.block.series, plan.batch.block.series_index[plan.rows])
+                    for plan in writing
+                    if plan.outcome.stored
+                ),
+                self._register,
+            )
+            group = Group(writing, self._series.numbers)
             connection = self._connection
             connection.execute("BEGIN TRANSACTION")
             group.insert(connection, hot_table(self.generation))

@@ -74,15 +74,30 @@ class SeriesIndex:
             used: the ``series_index`` of the rows that are to be stored.
             register: called at most once.
         """
+        self.learn(((series, used),), register)
+        return self.numbers(series)
+
+    def learn(
+        self,
+        tables: Iterable[tuple[tuple[SeriesKey, ...], UInt32]],
+        register: Callable[[int, list[SeriesKey]], None],
+    ) -> None:
+        """Number the series of several tables that have no number yet, all at once; see `ids`."""
+        new: dict[SeriesKey, None] = {}
+        for series, used in tables:
+            if id(series) not in self._tables:
+                places = np.unique(used).tolist()
+                new.update((key, None) for place in places if (key := series[place]) not in self._ids)
+        if new:
+            register(len(self.keys) + 1, list(new))
+            for key in new:
+                self._append(key)
+
+    def numbers(self, series: tuple[SeriesKey, ...]) -> UInt32:
+        """Return uint32[len(series)], 0 for those that have no number. Only for the thread that writes."""
         remembered = self._tables.get(id(series))
         if remembered is not None:
             return remembered[1]
-        places = np.unique(used).tolist()
-        new = [key for place in places if (key := series[place]) not in self._ids]
-        if new:
-            register(len(self.keys) + 1, new)
-            for key in new:
-                self._append(key)
         numbers = np.array([self._ids.get(key, 0) for key in series], dtype=np.uint32)
         if numbers.all():
             self._remember(series, numbers)
