@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+_DATABASES: Final = ("plant.sqlite*", "samples.duckdb*")
 _PRIVILEGED: Final = 1024
 """Ports below it need a capability on Linux, unless the machine says otherwise."""
 
@@ -29,8 +30,8 @@ def open_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise OSError(_no_folder(folder, error)) from error
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and not os.access(file, os.R_OK | os.W_OK):
+    for file in sorted(each for pattern in _DATABASES for each in folder.glob(pattern)):
+        if not os.access(file, os.R_OK | os.W_OK):
             raise OSError(
                 f"{file}: {_user()} may not write it, although it may write the folder; some other user has made it: "
                 f"chown --recursive {os.geteuid()}:{os.getegid()} {folder}"

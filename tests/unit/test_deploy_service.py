@@ -14,6 +14,7 @@ import pytest
 
 from ingest_service.config import IngestConfig
 from shopfloor import configfile
+from tests.integration.installed import load_bundle
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -142,6 +143,22 @@ def test_the_image_is_built_from_files_that_exist_and_runs_without_root() -> Non
         assert f'user: "{user}:{group}"' in (DEPLOY / f"{kind}.yaml").read_text()
     _, _, probe = dict(steps)["HEALTHCHECK"].partition(" CMD ")
     compile(json.loads(probe)[2], "HEALTHCHECK", "exec")
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_an_archive_holds_one_version_of_each_package_with_hashes(machine: str, python: str) -> None:
+    bundle = load_bundle()
+    lock = (ROOT / "requirements" / "ingest.lock").read_text()
+    pins = list(bundle.pins_for(lock, machine, python))
+    names = [pin.split("==")[0] for pin in pins]
+    assert len(names) == len(set(names))
+    assert {"duckdb", "fastapi", "psycopg-binary", "pyarrow", "uvicorn", "cryptography"} <= set(names)
+    assert not {"asyncua", "paho-mqtt", "aiohttp", "pytest"} & set(names)
+    assert all(" --hash=sha256:" in pin and ";" not in pin for pin in pins)
+    part = bundle.PARTS["ingest"]
+    assert part.page
+    assert all((INGEST / name).is_file() for name in part.files)
 
 
 def test_both_images_stand_on_the_same_python() -> None:
