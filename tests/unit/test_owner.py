@@ -13,7 +13,7 @@ import pytest
 from edge_agent import browse_command
 from shopfloor import owner
 from shopfloor.__main__ import main
-from shopfloor.owner import become_owner
+from shopfloor.owner import become_owner, may_read
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def belongs(monkeypatch: pytest.MonkeyPatch, user: int, *, me: int = 0) -> None:
     folder = SimpleNamespace(stat=lambda: SimpleNamespace(st_uid=user, st_gid=4321))
     monkeypatch.setattr(os, "geteuid", lambda: me)
     monkeypatch.setattr(owner, "nearest", lambda _folder: folder)
+    monkeypatch.setattr(owner, "may_read", lambda *_: True)
 
 
 def test_root_becomes_the_owner_the_group_first(
@@ -60,6 +61,33 @@ def test_nobody_else_changes(
     belongs(monkeypatch, user, me=me)
     assert not become_owner(Path("data"))
     assert became == []
+
+
+def test_an_owner_who_cannot_read_this_python_is_not_become(
+    monkeypatch: pytest.MonkeyPatch, became: list[tuple[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    belongs(monkeypatch, 1234)
+    monkeypatch.setattr(owner, "may_read", lambda *_: False)
+    assert not become_owner(Path("data"))
+    assert became == []
+    assert "going on as root" in capsys.readouterr().err
+
+
+def test_a_file_is_reached_through_every_folder_above_it(tmp_path: Path) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    file = above / "file"
+    file.touch()
+    me, mine = tmp_path.stat().st_uid, tmp_path.stat().st_gid
+    file.chmod(0o400)
+    assert may_read(file, me, mine) == all(parent.stat().st_mode & 0o100 for parent in file.parents)
+    assert not may_read(file, me + 1, mine + 1)
+    file.chmod(0o044)
+    assert not may_read(file, me, mine)
+    above.chmod(0o600)
+    file.chmod(0o644)
+    assert not may_read(file, me, mine)
+    above.chmod(0o700)
 
 
 AGENT = """\
