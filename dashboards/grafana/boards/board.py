@@ -15,7 +15,8 @@ from dashboards.grafana.panels import Drawn, link, panel_id
 from shopfloor import reports
 
 TAG: Final = "shopfloor"
-LIVE_URL: Final = "http://localhost:8080"
+LIVE_URL: Final = "/live"
+"""Below Grafana's own address, where the proxy of ``deploy/`` leads on to the live page."""
 SITE: Final = (Var("site"),)
 LINE: Final = (Var("site"), Var("line"))
 MACHINE: Final = (Var("site"), Var("line"), Var("cell", "machine"))
