@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_service.stores import duckdb_rows
 from ingest_service.stores.duckdb_rows import Rows, concat_rows, interleaved, order_of
 
 _TIMES = st.one_of(
@@ -44,16 +47,19 @@ def test_rows_are_sorted_by_series_and_time_whatever_the_times(drawn: list[tuple
     st.lists(
         st.tuples(st.lists(st.tuples(st.integers(5, 12), st.integers(0, 9)), min_size=1), st.booleans()),
         max_size=5,
-    )
+    ),
+    st.integers(1, 3),
 )
 def test_pieces_that_follow_one_another_are_joined_as_if_they_were_sorted(
     drawn: list[tuple[list[tuple[int, int]], bool]],
+    long_run: int,
 ) -> None:
     pieces: list[Rows] = []
     for number, (rows, texts) in enumerate(drawn):
         moved = sorted((place, 10 * number + time) for place, time in rows)
         pieces.append(_rows(moved, sum(piece.n for piece in pieces), texts=texts))
-    places, joined = interleaved([(piece.series_id, piece) for piece in pieces])
+    with mock.patch.object(duckdb_rows, "_LONG_RUN", long_run):
+        places, joined = interleaved([(piece.series_id, piece) for piece in pieces])
     together = concat_rows(pieces)
     expected = together.take(np.lexsort((together.source_time, together.series_id)))
     assert places.tolist() == expected.series_id.tolist()
