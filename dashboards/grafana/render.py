@@ -10,7 +10,7 @@ from typing import Any, Final
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from dashboards.grafana import influxql, metricsql
-from dashboards.grafana.boards.board import LIVE_URL, built
+from dashboards.grafana.boards.board import LIVE, LIVE_URL, built
 from dashboards.grafana.boards.collector import collector
 from dashboards.grafana.boards.energy import energy
 from dashboards.grafana.boards.group import group
@@ -30,12 +30,14 @@ def dashboards(language: Language, live_url: str = LIVE_URL) -> dict[str, dict[s
 
     Args:
         language: of all queries.
-        live_url: where browsers find the live page.
+        live_url: where browsers find the live page: an address, or a path below Grafana's own.
     """
     found = {}
     for make in BOARDS:
         board = make(language)
-        found[board.key] = _tidy(json.loads(json.dumps(built(language, board, live_url), cls=JSONEncoder)))
+        text = json.dumps(built(language, board), cls=JSONEncoder)
+        text = text.replace(LIVE, json.dumps(live_url.rstrip("/"))[1:-1])
+        found[board.key] = _tidy(json.loads(text))
     return found
 
 

@@ -144,14 +144,14 @@ def test_links_carry_the_database_the_site_and_its_time_zone(language: str) -> N
     assert "var-ds=${ds}" in links[0]["url"]
     assert "var-site=${__data.fields.site:percentencode}" in links[0]["url"]
     assert "timezone=${__data.fields.time_zone:percentencode}" in links[0]["url"]
-    assert links[2]["url"] == "${live}/#/site/${__data.fields.enterprise}/${__data.fields.site}"
+    assert links[2]["url"] == "/live/#/site/${__data.fields.enterprise}/${__data.fields.site}"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_variables_follow_one_another_and_marks_stand_on_every_board(language: str) -> None:
     made = boards(language)
     names = [one["name"] for one in made["machine"]["templating"]["list"]]
-    assert names == ["ds", "live", "site", "tz", "line", "machine"]
+    assert names == ["ds", "site", "tz", "line", "machine"]
     queries = {one["name"]: one["query"] for one in made["machine"]["templating"]["list"]}
     assert "site" in queries["line"]
     assert "line" in queries["machine"]
@@ -167,9 +167,12 @@ def test_days_of_energy_begin_at_the_sites_midnight() -> None:
 
 
 def test_the_live_page_is_where_it_is_said_to_be() -> None:
-    made = render.dashboards(render.LANGUAGES["influxql"], "https://plant.example.com")
-    (live,) = [one for one in made["group"]["templating"]["list"] if one["name"] == "live"]
-    assert live["query"] == "https://plant.example.com"
+    made = render.dashboards(render.LANGUAGES["influxql"], "https://plant.example.com/")
+    (live,) = [one for one in made["group"]["links"] if one["title"] == "Live page"]
+    assert live["url"] == "https://plant.example.com/"
+    links = re.findall(r'"([^"]*/#/(?:site|machine)/)', json.dumps(made))
+    assert len(links) > 10
+    assert {one.partition("/#/")[0] for one in links} == {"https://plant.example.com"}
 
 
 @pytest.mark.parametrize(
@@ -191,6 +194,7 @@ def test_the_live_page_is_where_it_is_said_to_be() -> None:
         (lambda one: one["templating"]["list"].reverse(), "does not stand before it"),
         (lambda one: one["annotations"]["list"][0]["target"].update(query=""), "asks nothing"),
         (lambda one: one["links"].append({"url": "/d/elsewhere"}), "leads to 'elsewhere'"),
+        (lambda one: one["links"].append({"url": "LIVE-PAGE/"}), "an address should stand"),
         (
             lambda one: one["panels"][1]["targets"][0]["datasource"].update(uid="abc"),
             "does not ask the database",

@@ -17,6 +17,8 @@ from shopfloor import reports
 TAG: Final = "shopfloor"
 LIVE_URL: Final = "/live"
 """Below Grafana's own address, where the proxy of ``deploy/`` leads on to the live page."""
+LIVE: Final = "LIVE-PAGE"
+"""What stands in links for that address until a board is rendered. No variable: some Grafanas encode those in links."""
 SITE: Final = (Var("site"),)
 LINE: Final = (Var("site"), Var("line"))
 MACHINE: Final = (Var("site"), Var("line"), Var("cell", "machine"))
@@ -100,19 +102,19 @@ def board_link(language: Language, title: str, board: str, *values: str) -> make
 
 def live_site_link() -> make.DashboardLink:
     """Return the link from a row that has the tags of a site to the live page."""
-    return link("Live page", "${live}/#/site/${__data.fields.enterprise}/${__data.fields.site}").target_blank(
-        True
-    )
+    return link(
+        "Live page", f"{LIVE}/#/site/${{__data.fields.enterprise}}/${{__data.fields.site}}"
+    ).target_blank(True)
 
 
 def live_machine_link(of: str = "__data.fields") -> make.DashboardLink:
     """Return the link from a row, or from a series (``__field.labels``), with the tags of a machine to the live page."""
     path = "/".join(f"${{{of}.{level}}}" for level in ("enterprise", "site", "area", "line", "cell"))
-    return link("Live page", f"${{live}}/#/machine/{path}").target_blank(True)
+    return link("Live page", f"{LIVE}/#/machine/{path}").target_blank(True)
 
 
-def built(language: Language, board: Board, live_url: str = LIVE_URL) -> model.Dashboard:
-    """Return a board as Grafana's classic dashboard (schemaVersion 42)."""
+def built(language: Language, board: Board) -> model.Dashboard:
+    """Return a board as Grafana's classic dashboard (schemaVersion 42); in its links stands `LIVE`."""
     uid, name = language.opens_on
     made = (
         make.Dashboard(board.title + language.suffix)
@@ -129,12 +131,6 @@ def built(language: Language, board: Board, live_url: str = LIVE_URL) -> model.D
             .label("Database")
             .type(language.datasource)
             .current(model.VariableOption(selected=True, text=name, value=uid))
-        )
-        .with_variable(
-            make.ConstantVariable("live")
-            .label("Live page")
-            .value(live_url)
-            .description("Address of the live page")
         )
     )
     for variable in board.variables:
@@ -153,7 +149,7 @@ def built(language: Language, board: Board, live_url: str = LIVE_URL) -> model.D
         make.DashboardLink("Live page")
         .type(model.DashboardLinkType.LINK)
         .icon("external link")
-        .url("${live}/")
+        .url(f"{LIVE}/")
         .target_blank(True)
     )
     for row in board.rows:

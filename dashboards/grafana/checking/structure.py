@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from dashboards.grafana.boards.board import LIVE
+
 SCHEMA_VERSION: Final = 42
 _WIDTH: Final = 24
 _VARIABLE: Final = re.compile(r"\$\{(\w+)[^}]*\}|\$(\w+)")
@@ -57,6 +59,8 @@ def problems(dashboards: Mapping[str, Mapping[str, Any]]) -> list[str]:
     uids = {one.get("uid") for one in dashboards.values()}
     for name, dashboard in dashboards.items():
         found += [f"{name}: {problem}" for problem in _of_dashboard(dashboard)]
+        if LIVE in str(dashboard):
+            found.append(f"{name}: a link leads to {LIVE}, for which an address should stand")
         for uid in sorted(set(_UID.findall(str(dashboard))) - uids):
             found.append(f"{name}: a link leads to {uid!r}, which is none of them")
     return found
