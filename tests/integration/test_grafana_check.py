@@ -84,6 +84,8 @@ async def test_every_query_of_influxql_answers(
         **{key: report.figures()[key] for key in ("dashboards", "panels", "queries", "failed", "empty")},
         "influxql": report.figures(),
     }
+    assert main([*words, "--var", "tz=it's"]) == 1
+    assert "needs a format" in capsys.readouterr().err
     assert main([*words, "--to", "2024-11-24T16:03:00+00:00"]) == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out)["empty"] > 50

@@ -35,10 +35,6 @@ class Span(NamedTuple):
     from_ms: int
     to_ms: int
 
-    def last(self, duration: str) -> Span:
-        """Return its last part, such as ``2m``."""
-        return Span(self.to_ms - milliseconds(duration), self.to_ms)
-
 
 class Everything(NamedTuple):
     """What a variable is where all is chosen and it has one expression for that, which no format touches."""

@@ -172,17 +172,16 @@ def queries_of(
         values: of its variables.
     """
     for panel in panels_of(dashboard):
-        within = span.last(panel["timeFrom"]) if panel.get("timeFrom") else span
         nothing = panel.get("fieldConfig", {}).get("defaults", {}).get("noValue", "")
         for position, target in enumerate(panel["targets"]):
             finest = target.get("interval") or panel.get("interval") or _FINEST
-            interval = interval_ms(within, finest)
+            interval = interval_ms(span, finest)
             # The first query of a table says whether there are rows; a figure of them may be unknown.
             may = position > 0 if panel["type"] == "table" else nothing not in {"", NO_REPORT}
             yield Asked(
                 f"{name}: {panel['title']} {target['refId']}",
-                filled(query_of(target), {**values, **macros(within, interval)}),
-                within,
+                filled(query_of(target), {**values, **macros(span, interval)}),
+                span,
                 interval,
                 bool(target.get("instant")) or panel["type"] in _INSTANT,
                 not may,
