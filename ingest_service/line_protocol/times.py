@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ingest_service.line_protocol.lines import MAX_INTEGER_DIGITS
 from ingest_service.line_protocol.points import Bool
@@ -26,6 +25,8 @@ def read_times(moments: Any, multiplier: int, odd: Bool) -> Int64:
         multiplier: nanoseconds of one unit of them.
         odd: bool[n]; lines whose times are not plain are marked there, and have any time.
     """
+    import pyarrow.compute as pc  # noqa: PLC0415 - a tenth of a start, and few are sent any line
+
     try:
         column = pc.cast(moments, pa.int64()) if _may_be_plain(moments) else None
     except pa.ArrowInvalid:

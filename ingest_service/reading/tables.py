@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
@@ -147,6 +146,8 @@ _WRITERS: Final[Mapping[str, Any]] = {
 
 def _write(writer: Any, batch: pa.RecordBatch, form: str) -> None:
     if form == "csv":
+        import pyarrow.compute as pc  # noqa: PLC0415 - a tenth of a start
+
         columns = [
             pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
             if pa.types.is_timestamp(column.type)

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from shopfloor.asset import LEVELS
 from shopfloor.block import Float64, Int64, SampleBlock, UInt32
@@ -57,6 +56,8 @@ class LineEncoder:
             ids: uint32[n], each row's series.
             block: the rows.
         """
+        import pyarrow.compute as pc  # noqa: PLC0415 - the embedded store starts sooner without it
+
         parts = [self.prefixes(keys, ids), *value_field(block.value)]
         if block.text:
             texts = [""] * len(ids)
@@ -103,6 +104,8 @@ def chunks_of(lines: pa.StringArray, most: int) -> list[tuple[int, int, memoryvi
 
 def value_field(value: Float64, end: str = ",") -> list[Any]:
     """Return the parts of the field ``value`` and what follows it; nothing for NaN."""
+    import pyarrow.compute as pc  # noqa: PLC0415
+
     text = pc.cast(pa.array(value), pa.string())
     filled = ~np.isnan(value)
     if filled.all():

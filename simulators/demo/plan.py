@@ -19,6 +19,7 @@ from simulators.protocols.opcua import node_mappings
 from simulators.scenario import Scenario, SiteConfig, load_scenario
 
 _HEADER: Final = "# Written by `shopfloor demo` at every start; changes made here are lost.\n"
+_LOADER: Final[type[Any]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Final[type[Any]] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """libyaml's where PyYAML was built with it: seconds sooner."""
 _SCENARIO: Final = "scenario.yaml"
@@ -126,7 +127,7 @@ def make_plan(folder: Path, source: Path, ports: Mapping[str, int], broker_url: 
         ConfigError: the scenario is wrong.
     """
     scenario = load_scenario(source)
-    document = yaml.safe_load(source.read_text(encoding="utf-8"))
+    document = yaml.load(source.read_text(encoding="utf-8"), _LOADER)  # noqa: S506 - a safe loader
     document["listen"] = HOST
     document["broker"] = {"url": broker_url}
     document.setdefault("keep_h", _KEEP_H)
