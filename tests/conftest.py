@@ -32,17 +32,25 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shopfloor"))
 
 
 LONGEST = (
-    "e2e/test_demo_lives.py",
     "e2e/test_demo.py",
-    "e2e/test_chaos.py",
-    "faults/test_campaign.py",
     "e2e/test_edge_bundle.py",
     "integration/test_deploy_procedures.py",
-    "integration/test_plant_restart.py",
     "integration/test_opcua_security_peer.py",
     "integration/test_simulators_command.py",
+    "integration/test_plant_restart.py",
+    "e2e/test_demo_lives.py",
+    "integration/test_ingest_quarantine.py",
+    "e2e/test_bad_input.py",
+    "contract/test_store_servers.py",
+    "integration/test_ingest_processes.py",
+    "e2e/test_chaos.py",
+    "integration/test_simulators_opcua.py",
+    "integration/test_sparkplug_host.py",
+    "contract/test_buffer_sqlite.py",
+    "contract/test_buffer_damage.py",
     "e2e/test_bad_input_starting.py",
     "contract/test_source_opcua.py",
+    "faults/test_campaign.py",
 )
 """The files that take half a minute and more. Workers take files in the order of collection: whichever of these began
 last would run on alone while the others have nothing left to do."""
