@@ -155,4 +155,7 @@ class Reporter:
                     _log.warning("the store takes no report on machines and agents: %s", error)
                 failing = True
             except Exception:  # noqa: BLE001 - one odd heartbeat must not end all reports
-                _log.exception("a report on machines and agents failed")
+                # What is odd now may be gone in the next one; until then it is said once.
+                if not failing:
+                    _log.exception("a report on machines and agents failed; trying on")
+                failing = True

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from dashboards.grafana import render
+from dashboards.grafana.ask import Ask, How, Is
 from dashboards.grafana.checking.database import Access, Database, influxdb, victoriametrics
-from dashboards.grafana.checking.interpolation import Everything, Span, filled
+from dashboards.grafana.checking.interpolation import Everything, Span, filled, macros
 from dashboards.grafana.checking.run import Report, check, queries_of
+from dashboards.grafana.checking.structure import query_of
 from ingest_service.store_config import InfluxDBStoreConfig, VictoriaMetricsStoreConfig
 from ingest_service.stores.influxdb import InfluxDB
 from ingest_service.stores.influxdb_client import InfluxClient
@@ -30,6 +32,8 @@ from tests.store_servers import StoreServer
 MS = 1_000_000
 SPAN = Span(BEGIN // MS, END // MS)
 CHOSEN = {"site": "dg01"}
+S = 1_000_000_000
+GONE = "vanished"
 HOSTILE = ["plain", "a b", "it's", 'say "x"', "1/2", "a.b|c", "(x)[y]{2}", "$n^", "back\\slash!", "压铸机-1"]
 
 
@@ -103,9 +107,9 @@ async def test_every_query_of_metricsql_answers(victoria: StoreServer, tmp_path:
 
 def machines_named(store: PointStore, names: list[str]) -> None:
     store.check()
-    store.report(
-        [Point("machine", {"site": "s", "line": "l", "cell": name}, {"state": 1}, END) for name in names]
-    )
+    tags = {"site": "s", "line": "l"}
+    store.report([Point("machine", {**tags, "cell": name}, {"state": 1}, END) for name in names])
+    store.report([Point("machine", {**tags, "cell": GONE}, {"state": 1}, END - 150 * S)])
     store.close()
 
 
@@ -138,7 +142,13 @@ def test_names_with_quotes_slashes_and_expressions_and_a_thousand_of_them(
             assert selected(language, database, name) == 1, f"{language}: {name}"
         assert selected(language, database, HOSTILE) == len(HOSTILE)
         assert selected(language, database, thousand) == 1000
-        assert selected(language, database, Everything(".*")) >= 1000
+        assert selected(language, database, Everything(".*")) >= 1001
+        newest = board.target(Ask(reports.MACHINE, "state", How.NEWEST, ("cell",), (Is("site", "s"),)))
+        for span, found_of in ((SPAN, 1000), (SPAN._replace(to_ms=SPAN.to_ms - 60_000), 1)):
+            text = filled(query_of(newest), macros(span, 1000))
+            assert database.ask(text, span, 1000, True) == found_of, (
+                "what vanished is gone, but when one looks back"
+            )
 
 
 def test_a_database_that_is_not_there_or_refuses_is_said_once(

@@ -83,7 +83,7 @@ class World:
     def __init__(self, plant: PlantStore) -> None:
         self.now = T0
         self.leads = True
-        self.broken = False
+        self.broken = self.odd = False
         self.points: list[Point] = []
         self.tries: asyncio.Queue[int] = asyncio.Queue()
         self.plant = plant
@@ -106,6 +106,8 @@ class World:
         self.tries.put_nowait(points[0].time_ns)
         if self.broken:
             raise StoreUnavailable("no server")
+        if self.odd:
+            raise ValueError("nobody thought of this")
         self.points += points
 
     async def report(self, after_s: float) -> dict[str, list[Point]]:
@@ -262,3 +264,20 @@ async def test_the_process_that_leads_reports_at_whole_multiples_and_goes_on_aft
     assert world.tries.empty(), "a moment is reported once, though the clock still stands before it"
     await world.reporter.stop()
     assert {one.time_ns for one in world.points} == {T0 + 10 * S}
+
+
+async def test_an_odd_failure_is_logged_once_and_ends_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.odd = True
+    world.reporter.start()
+    world.now = T0 + 10 * S - 1
+    for _ in range(3):
+        await asyncio.wait_for(world.tries.get(), 60)
+    world.odd = False
+    while not world.points:
+        await asyncio.wait_for(world.tries.get(), 60)
+    await world.reporter.stop()
+    assert [one.message for one in caplog.records if one.exc_info] == [
+        "a report on machines and agents failed; trying on"
+    ]
