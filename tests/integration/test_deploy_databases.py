@@ -57,11 +57,23 @@ def test_postgresql_gives_the_service_a_user_without_rights_of_others(
         # Of the tests: nobody pulls the plug, and other servers want memory, too.
         *("-c", "fsync=off", "-c", "shared_buffers=32MB"),
     ]
-    with started(command, user, lambda: listens(port), folder / "log", signal.SIGINT):
+    password = (folder / "postgres_password").read_text().rstrip("\n")
+
+    def answers() -> bool:
+        # It listens before it takes anybody in.
+        try:
+            psycopg.connect(
+                f"host={folder} port={port} user=postgres dbname=postgres", password=password
+            ).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    with started(command, user, answers, folder / "log", signal.SIGINT):
         admin = {
             "PGHOST": str(folder),
             "PGPORT": str(port),
-            "PGPASSWORD": (folder / "postgres_password").read_text().rstrip("\n"),
+            "PGPASSWORD": password,
             "POSTGRES_USER": "postgres",
             "PLANT_PASSWORD_FILE": f"{folder}/plant_password",
             "PATH": os.environ["PATH"],
