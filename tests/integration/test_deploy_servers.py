@@ -91,6 +91,8 @@ async def test_nginx_ends_tls_and_passes_everything_on(place: tuple[Path, str | 
                     assert (await anext(live.aiter_lines())) != ""
                 led = await client.get(f"{url}/grafana/live/")
                 assert (led.status_code, led.headers["location"]) == (302, f"{url}/")
+                moved = await client.get(f"{url}/grafana")
+                assert moved.headers["location"] == f"{url}/grafana/"
                 away = await client.get(f"{url}/grafana/")
                 assert away.status_code == 502
         assert " 502 " in log.read_text()
