@@ -6,9 +6,12 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from shopfloor.asset import LEVELS
+from shopfloor.block import Quality
 
 SAMPLE: Final = "sample"
 """The measurement of samples; those of reports are named in `shopfloor.reports`."""
+BAD: Final = int(Quality.BAD)
+"""Samples of this quality show nothing: their value, often zero, is none that was measured."""
 HELD_FOR: Final = "2d"
 """For how long `How.HELD` holds."""
 MACHINE_TAGS: Final = LEVELS

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from dashboards.grafana.ask import HELD_FOR, Ask, Filter, How, Is, Like, Rows, Var
+from dashboards.grafana.ask import BAD, HELD_FOR, SAMPLE, Ask, Filter, How, Is, Like, Rows, Var
 from dashboards.grafana.language import Language, Target, named, quoted
 from dashboards.grafana.push_config import INFLUXDB
 from shopfloor import reports
@@ -45,18 +45,19 @@ def _tags(by: Sequence[str]) -> str:
 
 def _select(ask: Ask) -> str:
     field, source = quoted(ask.field), f"FROM {quoted(ask.measurement)}"
-    where = _where(ask.where, "$timeFilter")
+    known = (f'"quality" < {BAD}',) if ask.measurement == SAMPLE else ()
+    where = _where(ask.where, "$timeFilter", *known)
     tags = "".join(f", {quoted(tag)}" for tag in ask.by)
     of_interval = f"GROUP BY time($__interval){tags}"
     of_series = f" GROUP BY {_tags(ask.by)}" if ask.by else ""
-    newest = _where(ask.where, _newest(ask.within))
+    newest = _where(ask.where, _newest(ask.within), *known)
     match ask.how:
         case How.MEAN | How.MOST | How.LAST | How.SUM:
             function = _BY_INTERVAL[ask.how]
             return f"SELECT {function}({field}) {source} WHERE {where} {of_interval} fill(null)"
         case How.HELD:
             # What lies before the span is drawn into it: a line goes on from there.
-            before = _where(ask.where, f"time >= ${{__from}}ms - {HELD_FOR} AND time <= ${{__to}}ms")
+            before = _where(ask.where, f"time >= ${{__from}}ms - {HELD_FOR} AND time <= ${{__to}}ms", *known)
             return f"SELECT last({field}) {source} WHERE {before} {of_interval} fill(none)"
         case How.RATE:
             return (

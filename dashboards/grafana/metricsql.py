@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from dashboards.grafana.ask import HELD_FOR, Ask, Filter, How, Is, Like, Rows, Var
+from dashboards.grafana.ask import BAD, HELD_FOR, SAMPLE, Ask, Filter, How, Is, Like, Rows, Var
 from dashboards.grafana.language import Language, Target, named, quoted
 from dashboards.grafana.push_config import VICTORIAMETRICS
 from shopfloor import reports
@@ -30,34 +30,60 @@ def _metric(measurement: str, field: str, where: Sequence[Filter]) -> str:
     return f"{measurement}_{field}{{{','.join(map(_one, where))}}}"
 
 
-def _expression(ask: Ask) -> str:
+def _over(ask: Ask, function: str, window: str) -> str:
+    """Return what a function makes of a window; nothing where a sample in it, or for ``last`` the newest one, is bad."""
     metric = _metric(ask.measurement, ask.field, ask.where)
+    rolled = f"{function}_over_time({metric}[{window}])"
+    if ask.measurement != SAMPLE:
+        return rolled
+    # Only qualities that are not good are stored.
+    quality = _metric(SAMPLE, "quality", ask.where)
+    if function != "last":
+        return f"{rolled} unless max_over_time({quality}[{window}]) >= {BAD}"
+    return (
+        f"{rolled} unless (last_over_time({quality}[{window}]) >= {BAD} and "
+        f"tlast_over_time({quality}[{window}]) >= tlast_over_time({metric}[{window}]))"
+    )
+
+
+def _counted(ask: Ask, window: str, step: str) -> str:
+    """Return by how much counters rise in a window that begins at each step; what bad samples say is no reset."""
+    counter = _metric(ask.measurement, ask.field, ask.where)
+    if ask.measurement == SAMPLE:
+        counter = f"({counter} unless {_metric(SAMPLE, 'quality', ask.where)} >= {BAD})[{window}:{step}]"
+    else:
+        counter += f"[{window}]"
+    # Not `increase`: of a series that begins, or begins again, it takes the first value for a rise from zero where that is
+    # small. A bar stands where its interval begins, as InfluxQL has it.
+    return f"ascent_over_time({counter} offset -{window})"
+
+
+def _expression(ask: Ask) -> str:
     by = f" by ({', '.join(ask.by)})"
     match ask.how:
         case How.MEAN:
-            return f"avg{by} (avg_over_time({metric}[$__interval]))"
+            return f"avg{by} ({_over(ask, 'avg', '$__interval')})"
         case How.MOST:
-            return f"max{by} (max_over_time({metric}[$__interval]))"
+            return f"max{by} ({_over(ask, 'max', '$__interval')})"
         case How.LAST:
-            return f"max{by} (last_over_time({metric}[$__interval]))"
+            return f"max{by} ({_over(ask, 'last', '$__interval')})"
         case How.HELD:
-            return f"max{by} (last_over_time({metric}[{HELD_FOR}]))"
+            return f"max{by} ({_over(ask, 'last', HELD_FOR)})"
         case How.SUM:
-            return f"sum{by} (sum_over_time({metric}[$__interval]))"
+            return f"sum{by} ({_over(ask, 'sum', '$__interval')})"
         case How.RATE:
-            return f"sum{by} (sum_over_time({metric}[$__interval])) * 1000 / $__interval_ms"
+            return f"sum{by} ({_over(ask, 'sum', '$__interval')}) * 1000 / $__interval_ms"
         case How.NEWEST:
-            return f"max{by} (last_over_time({metric}[{ask.within}]))"
+            return f"max{by} ({_over(ask, 'last', ask.within)})"
         case How.NEWEST_SUM:
-            return f"sum{by if ask.by else ''} (last_over_time({metric}[{ask.within}]))"
+            return f"sum{by if ask.by else ''} ({_over(ask, 'last', ask.within)})"
         case How.TOTAL:
-            return f"sum{by} (sum_over_time({metric}[$__range]))"
+            return f"sum{by} ({_over(ask, 'sum', '$__range')})"
         case How.RISE:
-            # A bar stands where its interval begins, as InfluxQL has it.
-            return f"sum{by} (increase({metric}[$__interval] offset -$__interval))"
+            return f"sum{by} ({_counted(ask, '$__interval', '1m')})"
         case How.DAILY_RISE:
             # Grafana lays the steps on midnights of the dashboard's time zone, which links set to the site's.
-            return f"sum{by} (increase({metric}[1d] offset -1d))"
+            return f"sum{by} ({_counted(ask, '1d', '5m')})"
 
 
 def _target(ask: Ask) -> Target:

@@ -77,7 +77,7 @@ NOW = "time > ${__to}ms - 2m AND time <= ${__to}ms"
                 f'SELECT non_negative_difference(last("state")) FROM "machine" WHERE $timeFilter AND {FILTER} '
                 'GROUP BY time($__interval), "site", "cell" fill(none)'
             ),
-            f"sum by (site, cell) (increase({METRIC}[$__interval] offset -$__interval))",
+            f"sum by (site, cell) (ascent_over_time({METRIC}[$__interval] offset -$__interval))",
         ),
         (
             How.DAILY_RISE,
@@ -85,7 +85,7 @@ NOW = "time > ${__to}ms - 2m AND time <= ${__to}ms"
                 f'SELECT non_negative_difference(last("state")) FROM "machine" WHERE $timeFilter AND {FILTER} '
                 'GROUP BY time(1d), "site", "cell" fill(none) tz(\'${tz}\')'
             ),
-            f"sum by (site, cell) (increase({METRIC}[1d] offset -1d))",
+            f"sum by (site, cell) (ascent_over_time({METRIC}[1d] offset -1d))",
         ),
     ],
 )
@@ -101,7 +101,7 @@ def test_what_is_made_of_values(how: How, influx: str, metrics: str) -> None:
 def test_intervals_without_a_sample_are_said_so_that_long_ones_are_holes() -> None:
     ask = signal("status.mode", How.LAST, ("cell",), (), "mode")
     assert influxql.LANGUAGE.target(ask)["query"] == (
-        'SELECT last("value") FROM "sample" WHERE $timeFilter AND "signal" = \'status.mode\' '
+        'SELECT last("value") FROM "sample" WHERE $timeFilter AND "quality" < 2 AND "signal" = \'status.mode\' '
         'GROUP BY time($__interval), "cell" fill(null)'
     )
 
@@ -119,13 +119,14 @@ def test_intervals_without_a_sample_are_said_so_that_long_ones_are_holes() -> No
     ],
 )
 def test_filters_are_quoted(where: Is | Like, influx: str, metrics: str) -> None:
-    ask = Ask("sample", "value", How.NEWEST, (), (where,))
+    ask = Ask("machine", "state", How.NEWEST, (), (where,))
     assert (
         influxql.LANGUAGE.target(ask)["query"]
-        == f'SELECT last("value") FROM "sample" WHERE {NOW} AND {influx}'
+        == f'SELECT last("state") FROM "machine" WHERE {NOW} AND {influx}'
     )
     assert (
-        metricsql.LANGUAGE.target(ask)["expr"] == f"max by () (last_over_time(sample_value{{{metrics}}}[2m]))"
+        metricsql.LANGUAGE.target(ask)["expr"]
+        == f"max by () (last_over_time(machine_state{{{metrics}}}[2m]))"
     )
 
 
