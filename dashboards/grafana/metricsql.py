@@ -11,6 +11,8 @@ from dashboards.grafana.push_config import VICTORIAMETRICS
 from shopfloor import reports
 
 _SOURCE: Final = {"type": "prometheus", "uid": "${ds}"}
+_PART: Final = "0.05i"
+"""Of an interval: how often a counter is looked at, so that a long span asks for no more than a short one."""
 _NOW: Final = {How.NEWEST, How.NEWEST_SUM, How.TOTAL}
 
 
@@ -46,11 +48,11 @@ def _over(ask: Ask, function: str, window: str) -> str:
     )
 
 
-def _counted(ask: Ask, window: str, step: str) -> str:
+def _counted(ask: Ask, window: str) -> str:
     """Return by how much counters rise in a window that begins at each step; what bad samples say is no reset."""
     counter = _metric(ask.measurement, ask.field, ask.where)
     if ask.measurement == SAMPLE:
-        counter = f"({counter} unless {_metric(SAMPLE, 'quality', ask.where)} >= {BAD})[{window}:{step}]"
+        counter = f"({counter} unless {_metric(SAMPLE, 'quality', ask.where)} >= {BAD})[{window}:{_PART}]"
     else:
         counter += f"[{window}]"
     # Not `increase`: of a series that begins, or begins again, it takes the first value for a rise from zero where that is
@@ -80,10 +82,10 @@ def _expression(ask: Ask) -> str:
         case How.TOTAL:
             return f"sum{by} ({_over(ask, 'sum', '$__range')})"
         case How.RISE:
-            return f"sum{by} ({_counted(ask, '$__interval', '1m')})"
+            return f"sum{by} ({_counted(ask, '$__interval')})"
         case How.DAILY_RISE:
             # Grafana lays the steps on midnights of the dashboard's time zone, which links set to the site's.
-            return f"sum{by} ({_counted(ask, '1d', '5m')})"
+            return f"sum{by} ({_counted(ask, '1d')})"
 
 
 def _target(ask: Ask) -> Target:

@@ -98,6 +98,23 @@ def test_what_is_made_of_values(how: How, influx: str, metrics: str) -> None:
     assert (of_metrics.get("instant", False), of_metrics["range"]) == (newest, not newest)
 
 
+def test_of_samples_only_those_are_shown_that_are_not_bad() -> None:
+    def spelled(how: How) -> str:
+        return str(metricsql.LANGUAGE.target(signal("clamp.force", how, ("cell",), (), ""))["expr"])
+
+    value, quality = 'sample_value{signal="clamp.force"}', 'sample_quality{signal="clamp.force"}'
+    assert spelled(How.MEAN) == (
+        f"avg by (cell) (avg_over_time({value}[$__interval]) unless max_over_time({quality}[$__interval]) >= 2)"
+    )
+    assert spelled(How.NEWEST) == (
+        f"max by (cell) (last_over_time({value}[15m]) unless (last_over_time({quality}[15m]) >= 2 and "
+        f"tlast_over_time({quality}[15m]) >= tlast_over_time({value}[15m])))"
+    )
+    assert spelled(How.RISE) == (
+        f"sum by (cell) (ascent_over_time(({value} unless {quality} >= 2)[$__interval:0.05i] offset -$__interval))"
+    )
+
+
 def test_intervals_without_a_sample_are_said_so_that_long_ones_are_holes() -> None:
     ask = signal("status.mode", How.LAST, ("cell",), (), "mode")
     assert influxql.LANGUAGE.target(ask)["query"] == (
