@@ -13,7 +13,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_every_option_says_what_it_does() -> None:
-    assert [line for model in (Config, IngestConfig, Scenario, PushConfig) for line in undocumented(model)] == []
+    assert [
+        line for model in (Config, IngestConfig, Scenario, PushConfig) for line in undocumented(model)
+    ] == []
 
 
 def test_the_reference_is_what_the_models_say() -> None:
