@@ -12,6 +12,7 @@ from edge_agent.sources.mqtt.config import MqttConfig
 from edge_agent.sources.mqtt.topic_config import TopicConfig
 from edge_agent.sources.mqtt.topics import subscription_filters
 from shopfloor import signal
+from shopfloor.configdoc import meanings
 from shopfloor.configfile import load
 from shopfloor.errors import ConfigError
 from simulators.physics import signals
@@ -50,7 +51,7 @@ def test_each_preset_is_valid_and_says_what_it_is_for(name: str) -> None:
 
 
 def test_the_reference_names_them_all() -> None:
-    description = TopicConfig.model_fields["preset"].description or ""
+    description = meanings(TopicConfig)["preset"]
     assert all(f"``{name}``" in description for name in presets.names())
 
 

@@ -9,6 +9,7 @@ import pytest
 import edge_agent.sources.sparkplug
 from edge_agent.config import Config
 from edge_agent.sources.sparkplug.config import MetricConfig, PublisherConfig, SparkplugConfig
+from shopfloor.configdoc import meanings
 from shopfloor.configfile import ConfigModel, load, parse
 from shopfloor.errors import ConfigError
 
@@ -155,6 +156,7 @@ def test_the_sample_is_a_valid_configuration() -> None:
 
 @pytest.mark.parametrize("model", [SparkplugConfig, PublisherConfig, MetricConfig])
 def test_every_option_is_documented_with_its_default(model: type[ConfigModel]) -> None:
+    said = meanings(model)
     for name, option in model.model_fields.items():
-        assert option.description, f"{model.__name__}.{name}"
-        assert option.is_required() or "Default: " in option.description, f"{model.__name__}.{name}"
+        assert said.get(name), f"{model.__name__}.{name}"
+        assert option.is_required() or "Default: " in said[name], f"{model.__name__}.{name}"
