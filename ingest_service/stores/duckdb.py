@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import shutil
 import threading
 import time
@@ -128,6 +129,7 @@ class DuckDBStore:
             observe_commit,
             generation,
             count_hot(self._connection, generation),
+            self._tuning.hot_rows if self._tuning.compaction else math.inf,
             lambda: shutil.disk_usage(path.parent).free,
             self._tuning.reserve_bytes,
         )

@@ -39,6 +39,8 @@ _WORTH_A_FILE: Final = 1_000_000
 _LEDGER_S: Final = 300.0
 _RETENTION_S: Final = 600.0
 _NICE: Final = 10
+_NOT_BEHIND: Final = 4
+"""Closed hot tables up to which rewriting leaves the processor to what comes: a burst goes by."""
 _FAULTS: Final = (duckdb.Error, pa.ArrowException, OSError, StoreUnavailable)
 _log = logging.getLogger(__name__)
 
@@ -73,14 +75,13 @@ class Compactor:
         self._requests: list[tuple[Request, Future[None]]] = []
         self._ledger_due = time.monotonic() + _LEDGER_S
         self._retention_due = time.monotonic()
-        self._waiting = 0
         self._hurrying = False
         self._thread = threading.Thread(target=self._run, name="sample-store-compactor", daemon=True)
         self._thread.start()
 
     def backlog(self) -> Backlog:
         """Return what waits."""
-        return Backlog(self._waiting, self._writer.hot_rows)
+        return Backlog(self._writer.behind, self._writer.hot_rows)
 
     def ask(self, request: Request) -> Future[None]:
         """Run something on the compactor's thread, between its own steps."""
@@ -176,18 +177,23 @@ class Compactor:
         )
 
     def _absorb_next(self, *, everything: bool) -> bool:
-        with self._cursor() as cursor:
-            waiting = [one for one in generations(cursor) if one < self._writer.generation]
-        self._waiting = self._writer.behind = len(waiting)
+        waiting = self._closed()
         if not waiting:
             return False
         generation = waiting[0]
         with self._pins.reading(), self._cursor() as cursor:
             absorbed = absorb(self._shop, cursor, generation, everything=everything)
             commit_absorbed(self._shop, cursor, absorbed, self._writer.generation)
-        self._waiting = self._writer.behind = len(waiting) - 1
+        self._closed()
         self._pins.remove_later(lambda: self._drop(generation))
         return True
+
+    def _closed(self) -> list[int]:
+        """Return the hot tables that nobody writes to any more, and tell the writer how many they are."""
+        with self._cursor() as cursor:
+            closed = [one for one in generations(cursor) if one < self._writer.generation]
+        self._writer.behind = len(closed)
+        return closed
 
     def _merge_next(self, *, everything: bool) -> bool:
         with self._cursor() as cursor:
@@ -252,12 +258,7 @@ class Compactor:
         if self._closing:
             raise _Closing("the store is closing")
         share = self._tuning.compaction_share
-        if (
-            not self._hurrying
-            and self._waiting <= 1
-            and share < 1
-            and self._writer.hot_rows < self._tuning.hot_rows
-        ):
+        if not self._hurrying and self._writer.behind <= _NOT_BEHIND and share < 1:
             time.sleep(min(1.0, worked_s * (1 - share) / share))
 
 

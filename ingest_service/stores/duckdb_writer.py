@@ -75,6 +75,7 @@ class Writer:
         observe_commit: Callable[[float, int], None],
         generation: int,
         hot_rows: int,
+        most_hot_rows: float,
         free_bytes: Callable[[], int],
         reserve_bytes: int,
     ) -> None:
@@ -94,7 +95,8 @@ class Writer:
         self._quarantine = quarantine
         self._observe_commit = observe_commit
         self.behind = 0
-        """Closed hot tables that wait to be rewritten; set by the compactor."""
+        """Closed hot tables that wait to be rewritten; counted again by the compactor."""
+        self._most_hot_rows = most_hot_rows
         self._free_bytes = free_bytes
         self._reserve_bytes = reserve_bytes
         self._looked_at_disk = -math.inf
@@ -129,15 +131,25 @@ class Writer:
 
     def begin_generation(self) -> None:
         """Let what comes go into a new hot table, so that the present one can be rewritten; returns afterwards."""
+        self.call(self._begin)
 
-        def begin(connection: duckdb.DuckDBPyConnection) -> None:
-            number = self.generation + 1
-            connection.execute("BEGIN TRANSACTION")
-            create_hot_table(connection, number)
-            connection.execute("COMMIT")
-            self.generation, self.hot_rows, self.hot_since = number, 0, time.monotonic()
+    def _begin(self, connection: duckdb.DuckDBPyConnection) -> None:
+        number = self.generation + 1
+        connection.execute("BEGIN TRANSACTION")
+        create_hot_table(connection, number)
+        connection.execute("COMMIT")
+        self.generation, self.hot_rows, self.hot_since = number, 0, time.monotonic()
+        self.behind += 1
 
-        self.call(begin)
+    def _end_full(self) -> None:
+        """Close a full hot table here, between two commits: the compactor may be busy, and rewrites a whole one at once."""
+        if self.hot_rows < self._most_hot_rows or self._broken:
+            return
+        try:
+            self._begin(self._connection)
+        except duckdb.Error as error:
+            # What is in it is durable; it is tried again after the next commit.
+            self._roll_back(error)
 
     def close(self) -> None:
         """Write what waits, then end the thread."""
@@ -197,6 +209,7 @@ class Writer:
             for loop, pairs in by_loop.items():
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(_resolve, pairs)
+            self._end_full()
 
     def _renew(self) -> None:
         self._connection = self._reconnect()
