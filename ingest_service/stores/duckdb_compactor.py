@@ -39,7 +39,7 @@ _WORTH_A_FILE: Final = 1_000_000
 _LEDGER_S: Final = 300.0
 _RETENTION_S: Final = 600.0
 _NICE: Final = 10
-_NOT_BEHIND: Final = 4
+_NOT_BEHIND: Final = 8
 """Closed hot tables up to which rewriting leaves the processor to what comes: a burst goes by."""
 _FAULTS: Final = (duckdb.Error, pa.ArrowException, OSError, StoreUnavailable)
 _log = logging.getLogger(__name__)

@@ -68,7 +68,7 @@ class Tuning(NamedTuple):
     """Write-ahead log at which a checkpoint runs: larger means fewer slow commits, and a longer start."""
     reserve_bytes: int = 256 * 2**20
     """Free bytes of the disk below which nothing more is acknowledged."""
-    hot_rows: int = 2_000_000
+    hot_rows: int = 1_000_000
     """Rows at which a hot table is closed and rewritten: what a rewriting holds in memory."""
     hot_s: float = 600.0
     """Seconds after which a hot table is closed where it has enough rows for a file worth reading."""

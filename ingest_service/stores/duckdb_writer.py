@@ -33,7 +33,7 @@ from shopfloor.signal import SeriesKey
 MAX_GROUP_ROWS: Final = 200_000
 _RETRY_AFTER_S: Final = 2.0
 _LOOK_AT_DISK_S: Final = 0.5
-MOST_BEHIND: Final = 32
+MOST_BEHIND: Final = 64
 """Closed hot tables beyond which each further one makes commits wait longer."""
 _WAIT_S: Final = 0.05
 _log = logging.getLogger(__name__)
