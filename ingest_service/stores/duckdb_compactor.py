@@ -154,7 +154,7 @@ class Compactor:
     def _step(self) -> bool:
         """Do one thing; tell whether there may be more."""
         if self._is_due():
-            self._writer.begin_generation()
+            self._writer.begin_generation(self._is_due)
         if self._absorb_next(everything=False):
             return True
         if self._merge_next(everything=False):

@@ -129,9 +129,13 @@ class Writer:
             self._wake.notify()
         done.result()
 
-    def begin_generation(self) -> None:
-        """Let what comes go into a new hot table, so that the present one can be rewritten; returns afterwards."""
-        self.call(self._begin)
+    def begin_generation(self, still: Callable[[], bool] = lambda: True) -> None:
+        """Let what comes go into a new hot table, so that the present one can be rewritten; returns afterwards.
+
+        Args:
+            still: asked between two commits whether that is wanted: the table may have been closed meanwhile.
+        """
+        self.call(lambda connection: self._begin(connection) if still() else None)
 
     def _begin(self, connection: duckdb.DuckDBPyConnection) -> None:
         number = self.generation + 1

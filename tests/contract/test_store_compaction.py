@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from ingest_service.stores import Admitted, Outcome, Partials, Selector, TimeSpan, duckdb_schema, regular_grid
 from ingest_service.stores.buckets import partials_of
 from ingest_service.stores.duckdb import DuckDBStore
-from ingest_service.stores.duckdb_schema import Tuning
+from ingest_service.stores.duckdb_schema import Tuning, count_hot, generations
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.errors import StoreUnavailable
@@ -201,6 +203,34 @@ async def test_days_with_few_rows_stay_hot_as_long_as_they_are_few(tmp_path: Pat
         str(np.datetime64(MIDNIGHT, "ns").astype("datetime64[D]"))
     ]
     assert len((await store.read(Selector(), ALWAYS, 10**6)).block) == 5010
+    await store.close()
+
+
+async def test_hot_tables_stay_small_while_the_compactor_is_busy(tmp_path: Path) -> None:
+    busy, go_on = threading.Event(), threading.Event()
+
+    def at(step: str) -> None:
+        if step == "absorb: sorted" and not busy.is_set():
+            busy.set()
+            assert go_on.wait(60)
+
+    store = DuckDBStore(tmp_path / "s.duckdb", SMALL._replace(compaction=True, hot_rows=1000), at=at)
+    block = noise(1, 12_000)
+    pieces = [block.take(np.arange(first, first + 500)) for first in range(0, 12_000, 500)]
+    seq = await put(store, await put(store, 1, pieces[0]), pieces[1])
+    assert await asyncio.to_thread(busy.wait, 60)
+    for piece in pieces[2:]:
+        seq = await put(store, seq, piece)
+    # The writer closes a table after it has answered.
+    store._writer.call(lambda _: None)
+    with store._cursor() as cursor:
+        rows = [count_hot(cursor, number) for number in generations(cursor)]
+    assert len(rows) == 13
+    assert max(rows) == 1000
+    assert store.backlog().generations == 12
+    go_on.set()
+    await store.compact()
+    await assert_exact(store, [block])
     await store.close()
 
 
