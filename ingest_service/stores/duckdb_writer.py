@@ -96,7 +96,7 @@ class Writer:
         self._observe_commit = observe_commit
         self.behind = 0
         """Closed hot tables that wait to be rewritten; counted again by the compactor."""
-        self._most_hot_rows = most_hot_rows
+        self._hot_limit = self._most_hot_rows = most_hot_rows
         self._free_bytes = free_bytes
         self._reserve_bytes = reserve_bytes
         self._looked_at_disk = -math.inf
@@ -143,17 +143,18 @@ class Writer:
         create_hot_table(connection, number)
         connection.execute("COMMIT")
         self.generation, self.hot_rows, self.hot_since = number, 0, time.monotonic()
+        self._most_hot_rows = self._hot_limit
         self.behind += 1
 
     def _end_full(self) -> None:
         """Close a full hot table here, between two commits: the compactor may be busy, and rewrites a whole one at once."""
-        if self.hot_rows < self._most_hot_rows or self._broken:
+        if self.hot_rows < self._most_hot_rows or self._broken or self._disk_is_full:
             return
         try:
             self._begin(self._connection)
-        except duckdb.Error as error:
-            # What is in it is durable; it is tried again after the next commit.
-            self._roll_back(error)
+        except Exception as error:  # noqa: BLE001 - what is in it is durable, and this thread must outlive any fault
+            self._roll_back(error, "closing a full hot table failed, the compactor tries again")
+            self._most_hot_rows = math.inf
 
     def close(self) -> None:
         """Write what waits, then end the thread."""
@@ -327,8 +328,10 @@ class Writer:
         for listener in self._listeners:
             listener(rows)
 
-    def _roll_back(self, error: Exception) -> None:
-        _log.warning("a commit failed, nothing of it was acknowledged: %s", error)
+    def _roll_back(
+        self, error: Exception, what: str = "a commit failed, nothing of it was acknowledged"
+    ) -> None:
+        _log.warning("%s: %s", what, error)
         try:
             self._connection.execute("ROLLBACK")
         except duckdb.TransactionException:
