@@ -47,7 +47,7 @@ from benchmarks._service import serving
 from ingest_service.auth import Role
 from ingest_service.stores import Selector, TimeSpan
 from ingest_service.stores.duckdb import DuckDBStore
-from ingest_service.stores.duckdb_schema import Tuning, count_hot, generations
+from ingest_service.stores.duckdb_schema import Tuning, hots
 from shopfloor.block import SampleBlock
 
 _READ_AGENTS = 10
@@ -116,7 +116,7 @@ def _expected(agent: int, batches: int) -> dict[str, np.ndarray[Any, Any]]:
 def backlog(path: Path) -> int:
     """Return the rows of a stopped service's store that have not become files."""
     with duckdb.connect(str(path), read_only=True) as connection:
-        return sum(count_hot(connection, number) for number in generations(connection))
+        return sum(hot.rows for hot in hots(connection))
 
 
 def baseline(folder: Path, seconds: float) -> float:

@@ -68,12 +68,12 @@ class Metrics:
         )
         self.hot_rows = Gauge(
             "shopfloor_ingest_store_hot_rows",
-            "Samples in the hot table of the embedded store that takes what comes",
+            "Samples in the hot file of the embedded store that takes what comes",
             registry=registry,
         )
         self.hot_generations = Gauge(
             "shopfloor_ingest_store_generations",
-            "Hot tables that wait to be rewritten; growing, they tell of a disk or processor that is too slow",
+            "Hot files that wait to be rewritten; growing, they tell of a disk or processor that is too slow",
             registry=registry,
         )
 

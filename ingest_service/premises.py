@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-_DATABASES: Final = ("plant.sqlite*", "samples.duckdb*")
+_DATABASES: Final = ("plant.sqlite*", "samples.duckdb*", "samples.hot/*")
 _PRIVILEGED: Final = 1024
 """Ports below it need a capability on Linux, unless the machine says otherwise."""
 

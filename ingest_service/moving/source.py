@@ -12,19 +12,14 @@ from ingest_service.config import StoreConfig
 from ingest_service.stores import TimeSpan
 from ingest_service.stores.duckdb_catalog import DAY_NS, Part, view_of
 from ingest_service.stores.duckdb_part_reader import PartReader
-from ingest_service.stores.duckdb_reader import hot_rows
 from ingest_service.stores.duckdb_rows import Rows, concat_rows, order_of
-from ingest_service.stores.duckdb_schema import Tuning, connect, hot_table, load_series
+from ingest_service.stores.duckdb_schema import Tuning, connect, load_series
 from shopfloor.block import NO_TEXT, Int64, SampleBlock, UInt32
 from shopfloor.errors import StoreUnavailable
 from shopfloor.signal import SeriesKey
 
 _SECOND_NS: Final = 10**9
 _LAST_NS: Final = 2**63 - 1
-# Integer division of a negative number must not go towards zero: what lies before 1970 has days, too.
-_DAY: Final = (
-    f"CASE WHEN source_time >= 0 THEN source_time // {DAY_NS} ELSE (source_time + 1) // {DAY_NS} - 1 END"
-)
 
 
 class Chunk(NamedTuple):
@@ -74,6 +69,7 @@ class EmbeddedSource:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._files.hot.close()
         self._connection.close()
 
     def rollups_alone(self) -> int:
@@ -126,7 +122,7 @@ class EmbeddedSource:
                     self._files.read(part.file or "", ids, _inside(part, chunk.span))
                     for part in self._parts(chunk.day)
                 ),
-                hot_rows(self._connection, self._view.hot, ids, chunk.span),
+                self._files.hot.rows(self._view.hot, ids, chunk.span),
             ]
         )
         by_place = np.zeros(len(self.keys) + 1, np.uint32)
@@ -160,17 +156,10 @@ class EmbeddedSource:
     def _hot_counts(self) -> dict[int, tuple[Int64, Int64]]:
         """Return day -> places of series and how many hot samples each has."""
         by_day: dict[int, tuple[Int64, Int64]] = {}
-        for number in self._view.hot:
-            found = self._connection.execute(
-                f"SELECT {_DAY} AS day, series_id, count(*) AS n FROM {hot_table(number)} GROUP BY ALL"  # noqa: S608 - ours
-            ).fetchnumpy()
-            days, ids, counts = (
-                np.ma.getdata(found[name]).astype(np.int64) for name in ("day", "series_id", "n")
-            )
+        for rows in self._files.hot.pieces(self._view.hot):
+            days = rows.source_time // DAY_NS
             for day in np.unique(days).tolist():
-                chosen = days == day
-                total = np.zeros(len(self.keys), np.int64)
-                total[ids[chosen] - 1] = counts[chosen]
+                total = np.bincount(rows.series_id[days == day], minlength=len(self.keys) + 1)[1:]
                 if day in by_day:
                     total[by_day[day][0]] += by_day[day][1]
                 places = np.flatnonzero(total)

@@ -46,9 +46,7 @@ from ingest_service.stores.duckdb_requests import RequestFolder
 from ingest_service.stores.duckdb_schema import (
     Tuning,
     connect,
-    count_hot,
-    drop_stale_tables,
-    generations,
+    hots,
     load_newest,
     load_series,
     load_stream_agents,
@@ -56,7 +54,7 @@ from ingest_service.stores.duckdb_schema import (
     shrink,
 )
 from ingest_service.stores.duckdb_writer import Writer
-from ingest_service.stores.latest import TOLERANCE_NS, LatestTable, latest_of
+from ingest_service.stores.latest import LatestTable, latest_of
 from ingest_service.stores.series import SeriesIndex
 from shopfloor.errors import StoreUnavailable
 
@@ -113,10 +111,10 @@ class DuckDBStore:
         self.index.restore(load_series(self._connection))
         self._pins = Pins()
         self._files = PartReader(self.folder)
-        drop_stale_tables(self._connection)
+        hot = hots(self._connection)
+        self._files.hot.remove_strays(hot)
         remove_stray_files(self.folder, self._connection)
         self._restore_newest()
-        generation = generations(self._connection)[-1]
         self._readers = ThreadPoolExecutor(2, "sample-store-reader")
         self._writer = Writer(
             self._connection,
@@ -127,9 +125,10 @@ class DuckDBStore:
             self.listeners,
             quarantine,
             observe_commit,
-            generation,
-            count_hot(self._connection, generation),
+            self._files.hot,
+            hot[-1],
             self._tuning.hot_rows if self._tuning.compaction else math.inf,
+            self._tuning.hot_commits if self._tuning.compaction else math.inf,
             lambda: shutil.disk_usage(path.parent).free,
             self._tuning.reserve_bytes,
         )
@@ -260,6 +259,7 @@ class DuckDBStore:
         self._compactor.close()
         self._writer.close()
         self._readers.shutdown()
+        self._files.hot.close()
         with self._lock:
             self._connection.close()
 
@@ -302,7 +302,8 @@ class DuckDBStore:
             yield cursor
 
     def _restore_newest(self) -> None:
-        for rows in (load_newest(self._connection), *reader.newest_of_hot(self._connection, TOLERANCE_NS)):
+        hot = self._files.hot.pieces(hots(self._connection))
+        for rows in itertools.chain([load_newest(self._connection)], hot):
             text = {} if rows.text is None else dict(enumerate(rows.text.tolist()))
             self.newest.update(
                 Committed(

@@ -1,7 +1,7 @@
 """Backup of the embedded store while it runs, verified restore, and verification of either.
 
-A backup is a folder: ``samples.duckdb`` with everything but files, ``samples/`` with the files, ``plant.sqlite`` where there
-is one, and ``manifest.json`` with the size and SHA-256 of each, written last: a folder without it is no backup.
+A backup is a folder: ``samples.duckdb`` with everything but files, ``samples/`` with the parts, ``samples.hot/`` with the
+hot files as far as they count, ``plant.sqlite`` where there is one, and ``manifest.json`` with the size and SHA-256 of each, written last: a folder without it is no backup.
 """
 
 from __future__ import annotations
@@ -23,10 +23,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest_service.stores.buckets import run_starts
-from ingest_service.stores.duckdb_catalog import Part, view_of
+from ingest_service.stores.duckdb_catalog import Part, parts_of, view_of
+from ingest_service.stores.duckdb_hot import HotFiles, hot_folder, name_of
 from ingest_service.stores.duckdb_part import make_durable
 from ingest_service.stores.duckdb_rows import numbers_of
-from ingest_service.stores.duckdb_schema import Tuning, connect, count_hot
+from ingest_service.stores.duckdb_schema import (
+    FILES_SINCE,
+    Tuning,
+    connect,
+    count_hot_before_3,
+    hots,
+    version_of,
+)
 from shopfloor.errors import StoreUnavailable
 
 MANIFEST: Final = "manifest.json"
@@ -65,10 +73,15 @@ def back_up(cursor: duckdb.DuckDBPyConnection, folder: Path, plant: Path | None,
     except duckdb.Error as error:
         raise StoreUnavailable(f"{to}: {error}") from error
     with contextlib.closing(duckdb.connect(str(to / DATABASE), read_only=True)) as copy:
-        parts = view_of(copy).parts
+        parts, hot = view_of(copy)
     for part in parts:
         if part.file is not None:
             _copy(folder / part.file, to / FILES / part.file)
+    for one in (one for one in hot if one.bytes):
+        target_file = hot_folder(to / FILES) / name_of(one.number)
+        _copy(hot_folder(folder) / name_of(one.number), target_file)
+        # What was appended since is not of this moment.
+        os.truncate(target_file, one.bytes)
     if plant is not None and plant.exists():
         with (
             contextlib.closing(sqlite3.connect(plant)) as running,
@@ -125,14 +138,18 @@ def verify(cursor: duckdb.DuckDBPyConnection, folder: Path) -> Iterator[str]:
 
     For a running one the caller holds its files, and the cursor has a transaction.
     """
-    view = view_of(cursor)
     kept = 0
-    for part in view.parts:
+    for part in parts_of(cursor):
         kept += part.repeats if part.file is not None else 0
         if part.file is not None:
             kept += part.samples
             yield from _check_part(folder, part)
-    hot = sum(count_hot(cursor, number) for number in view.hot)
+    if (version_of(cursor) or 0) < FILES_SINCE:
+        hot = count_hot_before_3(cursor)
+    else:
+        with contextlib.closing(HotFiles(folder)) as files:
+            hot = files.count(hots(cursor))
+            yield from files.problems(hots(cursor))
     removed = cursor.execute("SELECT coalesce(sum(samples), 0)::BIGINT FROM removed").fetchall()[0][0]
     stored = cursor.execute("SELECT coalesce(sum(stored), 0)::BIGINT FROM batch").fetchall()[0][0]
     if stored != hot + kept + removed:
@@ -157,7 +174,8 @@ def restore(backup: Path, data: Path) -> None:
     problems = verify_backup(backup)
     if problems:
         raise StoreUnavailable("; ".join(problems[:5]))
-    taken = [name for name in (DATABASE, f"{DATABASE}.wal", FILES, PLANT) if (data / name).exists()]
+    names = (DATABASE, f"{DATABASE}.wal", FILES, hot_folder(Path(FILES)).name, PLANT)
+    taken = [name for name in names if (data / name).exists()]
     if taken:
         raise StoreUnavailable(f"{data} holds {taken[0]} already: restore into a folder without a store")
     data.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Which files and hot tables count, and when those that no longer do may be removed."""
+"""Which parts and hot files count, and when those that no longer do may be removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 import duckdb
 import numpy as np
 
-from ingest_service.stores.duckdb_schema import generations
+from ingest_service.stores.duckdb_hot import Hot
+from ingest_service.stores.duckdb_schema import hots
 from ingest_service.stores.shapes import TimeSpan
 
 DAY_NS: Final = 86_400 * 1_000_000_000
@@ -54,12 +55,17 @@ class View(NamedTuple):
 
     parts: tuple[Part, ...]
     """By first time."""
-    hot: tuple[int, ...]
-    """Generations, oldest first."""
+    hot: tuple[Hot, ...]
+    """Oldest first."""
 
 
 def view_of(cursor: duckdb.DuckDBPyConnection, span: TimeSpan | None = None) -> View:
-    """Return the parts that reach into a span, and all hot tables, as the cursor's transaction sees them."""
+    """Return the parts that reach into a span, and all hot files, as the cursor's transaction sees them."""
+    return View(parts_of(cursor, span), tuple(hots(cursor)))
+
+
+def parts_of(cursor: duckdb.DuckDBPyConnection, span: TimeSpan | None = None) -> tuple[Part, ...]:
+    """Return the parts that reach into a span."""
     where, values = "", list[int]()
     if span is not None:
         where, values = "WHERE last_time >= ? AND first_time < ?", [*span]
@@ -67,14 +73,15 @@ def view_of(cursor: duckdb.DuckDBPyConnection, span: TimeSpan | None = None) -> 
         f"SELECT {_COLUMNS} FROM part {where} ORDER BY first_time, part_id",  # noqa: S608 - nothing of a user's in it
         values,
     ).fetchall()
-    return View(tuple(Part._make(row) for row in rows), tuple(generations(cursor)))
+    return tuple(Part._make(row) for row in rows)
 
 
 def next_part_id(cursor: duckdb.DuckDBPyConnection) -> int:
-    """Return a number that no part has."""
-    highest: int = cursor.execute("SELECT coalesce(max(greatest(part_id, run)), 0) FROM part").fetchall()[0][
-        0
-    ]
+    """Return a number that no part has, nor a file of rows that stayed hot."""
+    highest: int = cursor.execute(
+        "SELECT greatest((SELECT coalesce(max(greatest(part_id, run)), 0) FROM part), "
+        "(SELECT coalesce(max(-number), 0) FROM hot))"
+    ).fetchall()[0][0]
     return highest + 1
 
 
@@ -141,7 +148,7 @@ def remove_stray_files(folder: Path, cursor: duckdb.DuckDBPyConnection) -> int:
     """Remove files that do not count, left by a process that ended while writing; return how many."""
     if not folder.is_dir():
         return 0
-    known = {part.file for part in view_of(cursor).parts}
+    known = {part.file for part in parts_of(cursor)}
     strays = [path for path in folder.glob("*/*.parquet") if f"{path.parent.name}/{path.name}" not in known]
     for path in strays:
         path.unlink()

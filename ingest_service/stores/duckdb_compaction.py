@@ -16,22 +16,19 @@ import duckdb
 import numpy as np
 
 from ingest_service.stores.duckdb_catalog import DAY_NS, Part, delete_parts, insert_parts
+from ingest_service.stores.duckdb_hot import Hot
 from ingest_service.stores.duckdb_keeping import Classes
 from ingest_service.stores.duckdb_part import PartWriter, Units, slices_of, units_of
 from ingest_service.stores.duckdb_part_reader import PartReader
-from ingest_service.stores.duckdb_reader import hot_rows
 from ingest_service.stores.duckdb_rollup import HOUR, MINUTE, Rolled, Roller, insert_rollups
 from ingest_service.stores.duckdb_rows import Rows, concat_rows, order_of, repeats_in
-from ingest_service.stores.duckdb_schema import hot_table
 from ingest_service.stores.latest import LatestTable
 from ingest_service.stores.series import SeriesIndex
-from ingest_service.stores.shapes import TimeSpan
 from shopfloor.block import Int64, UInt32
 
 PIECE_ROWS: Final = 500_000
 MOST_CARRIED: Final = 200_000
 """Rows of days with few of them that may stay hot together."""
-_ALWAYS: Final = TimeSpan(-(2**63), 2**63 - 1)
 
 
 class Written(NamedTuple):
@@ -63,25 +60,22 @@ class Workshop:
 class Absorbed(NamedTuple):
     """A generation's rows as they are to be."""
 
-    generation: int
+    hots: tuple[Hot, ...]
     written: list[Written]
-    carried: Rows
-    """Rows that stay hot."""
+    stayed: Hot | None
+    """A file of the rows that stay hot."""
 
 
-def absorb(
-    shop: Workshop, cursor: duckdb.DuckDBPyConnection, generation: int, *, everything: bool
-) -> Absorbed:
-    """Write the rows of a hot table, which nobody writes to any more, as parts; `commit_absorbed` lets them count.
+def absorb(shop: Workshop, hots: Sequence[Hot], *, everything: bool) -> Absorbed:
+    """Write the rows of hot files, which nobody writes to any more, as parts; `commit_absorbed` lets them count.
 
     Args:
         shop: the workshop.
-        cursor: reads.
-        generation: which hot table.
+        hots: a closed generation, and rows that stayed hot before.
         everything: write also days with few rows.
     """
     started = time.monotonic()
-    rows = hot_rows(cursor, [generation], None, _ALWAYS)
+    rows = shop.files.hot.rows(hots)
     order = order_of(shop.index.ranks()[rows.series_id], rows)
     if order is not None:
         rows = rows.take(order)
@@ -100,22 +94,24 @@ def absorb(
             pieces = slices_of(chosen, PIECE_ROWS)
             name = shop.classes.names[keeping]
             written += write_run(shop, pieces, units_of(chosen), name, day, 0)
+        staying = rows.take(np.flatnonzero(np.isin(group, numbers[few])))
+        stayed = shop.files.hot.put(-shop.next_id(), staying) if staying.n else None
     except BaseException:
         discard(shop, written)
         raise
-    carried = rows.take(np.flatnonzero(np.isin(group, numbers[few])))
-    return Absorbed(generation, written, carried)
+    return Absorbed(tuple(hots), written, stayed)
 
 
-def commit_absorbed(shop: Workshop, cursor: duckdb.DuckDBPyConnection, absorbed: Absorbed, into: int) -> None:
-    """Let a generation's parts count and the generation no more; rows that stay hot go into another one."""
+def commit_absorbed(shop: Workshop, cursor: duckdb.DuckDBPyConnection, absorbed: Absorbed) -> None:
+    """Let the parts of hot files and the rows that stay hot count, and the files no more."""
     # Newest values stand in memory only after their commit: so what is kept here is durable, or hot as well.
     newest = shop.newest.of(np.arange(1, len(shop.index) + 1))
     shop.at("absorb: before commit")
     cursor.execute("BEGIN TRANSACTION")
     try:
         _insert_written(cursor, absorbed.written)
-        insert_rows(cursor, hot_table(into), absorbed.carried)
+        if absorbed.stayed is not None:
+            cursor.execute("INSERT INTO hot VALUES (?, ?, ?)", list(absorbed.stayed))
         ids = newest.series_id.astype(np.uint32)
         numbers = {
             "series_id": ids,
@@ -136,25 +132,17 @@ def commit_absorbed(shop: Workshop, cursor: duckdb.DuckDBPyConnection, absorbed:
             )
             del texts
         del numbers
-        cursor.execute("DELETE FROM generation WHERE number = ?", [absorbed.generation])
+        for hot in absorbed.hots:
+            cursor.execute("DELETE FROM hot WHERE number = ?", [hot.number])
         shop.at("absorb: in commit")
         cursor.execute("COMMIT")
     except BaseException:
         _roll_back(cursor)
         discard(shop, absorbed.written)
+        if absorbed.stayed is not None:
+            shop.files.hot.forget(absorbed.stayed.number)
         raise
     shop.at("absorb: committed")
-
-
-def insert_rows(cursor: duckdb.DuckDBPyConnection, table: str, rows: Rows) -> None:
-    """Insert rows into a hot table, in the caller's transaction."""
-    if not rows.n:
-        return
-    columns = dict(zip(Rows._fields[:6], rows[:6], strict=True))
-    text = np.full(rows.n, None, object) if rows.text is None else rows.text
-    columns["text"] = text
-    cursor.execute(f"INSERT INTO {table} SELECT * FROM columns")  # noqa: S608 - a name of ours
-    del columns
 
 
 def write_run(

@@ -1,4 +1,4 @@
-"""The thread that rewrites: closes hot tables, makes parts of them, merges parts, keeps the ledger small.
+"""The thread that rewrites: closes hot files, makes parts of them, merges parts, keeps the ledger small.
 
 It never holds what a writer or a reader waits for longer than a commit does. As long as it is not behind it rests
 between pieces, so that it takes a stated share of one core.
@@ -22,11 +22,12 @@ import pyarrow as pa
 
 from ingest_service.stores.duckdb_catalog import DAY_NS, Part, Pins, view_of
 from ingest_service.stores.duckdb_compaction import Workshop, absorb, commit_absorbed, merge_parts
+from ingest_service.stores.duckdb_hot import Hot
 from ingest_service.stores.duckdb_keeping import Keeping
 from ingest_service.stores.duckdb_ledger import join_ledger
 from ingest_service.stores.duckdb_plan import plan_merge
 from ingest_service.stores.duckdb_retention import expire, renew_rules
-from ingest_service.stores.duckdb_schema import Tuning, generations, hot_table
+from ingest_service.stores.duckdb_schema import Tuning, hots
 from ingest_service.stores.duckdb_writer import Writer
 from shopfloor.errors import StoreUnavailable
 
@@ -40,7 +41,7 @@ _LEDGER_S: Final = 300.0
 _RETENTION_S: Final = 600.0
 _NICE: Final = 10
 _NOT_BEHIND: Final = 8
-"""Closed hot tables up to which rewriting leaves the processor to what comes: a burst goes by."""
+"""Closed hot files up to which rewriting leaves the processor to what comes: a burst goes by."""
 _FAULTS: Final = (duckdb.Error, pa.ArrowException, OSError, StoreUnavailable)
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Backlog(NamedTuple):
     """What waits to be rewritten."""
 
     generations: int
-    """Hot tables that are closed."""
+    """Hot files that are closed."""
     hot_rows: int
     """Rows of the one that takes what comes."""
 
@@ -81,7 +82,7 @@ class Compactor:
 
     def backlog(self) -> Backlog:
         """Return what waits."""
-        return Backlog(self._writer.behind, self._writer.hot_rows)
+        return Backlog(self._writer.behind, self._writer.hot.rows)
 
     def ask(self, request: Request) -> Future[None]:
         """Run something on the compactor's thread, between its own steps."""
@@ -97,7 +98,7 @@ class Compactor:
         """Rewrite everything there is: no hot row, one run a day. For the thread itself: see `ask`."""
         self._hurrying = True
         try:
-            if self._writer.hot_rows:
+            if self._writer.hot.rows:
                 self._writer.begin_generation()
             while self._absorb_next(everything=True):
                 pass
@@ -169,7 +170,7 @@ class Compactor:
         return False
 
     def _is_due(self) -> bool:
-        rows, age_s = self._writer.hot_rows, time.monotonic() - self._writer.hot_since
+        rows, age_s = self._writer.hot.rows, time.monotonic() - self._writer.hot_since
         return rows >= self._tuning.hot_rows or (
             age_s >= self._tuning.hot_s
             # A slow plant's rows become a file once a day.
@@ -177,22 +178,25 @@ class Compactor:
         )
 
     def _absorb_next(self, *, everything: bool) -> bool:
-        waiting = self._closed()
-        if not waiting:
+        closed = self._closed()
+        waiting = [hot for hot in closed if hot.number > 0]
+        # Rows that stayed hot go on with those of the next generation.
+        chosen = [hot for hot in closed if hot.number < 0] + waiting[:1]
+        if not waiting and not (everything and chosen):
             return False
-        generation = waiting[0]
         with self._pins.reading(), self._cursor() as cursor:
-            absorbed = absorb(self._shop, cursor, generation, everything=everything)
-            commit_absorbed(self._shop, cursor, absorbed, self._writer.generation)
+            absorbed = absorb(self._shop, chosen, everything=everything)
+            commit_absorbed(self._shop, cursor, absorbed)
         self._closed()
-        self._pins.remove_later(lambda: self._drop(generation))
+        for hot in chosen:
+            self._pins.remove_later(lambda number=hot.number: self._drop(number))  # type: ignore[misc]
         return True
 
-    def _closed(self) -> list[int]:
-        """Return the hot tables that nobody writes to any more, and tell the writer how many they are."""
+    def _closed(self) -> list[Hot]:
+        """Return the hot files that nobody writes to any more, and tell the writer how many wait."""
         with self._cursor() as cursor:
-            closed = [one for one in generations(cursor) if one < self._writer.generation]
-        self._writer.behind = len(closed)
+            closed = [hot for hot in hots(cursor) if hot.number < self._writer.hot.number]
+        self._writer.behind = sum(hot.number > 0 for hot in closed)
         return closed
 
     def _merge_next(self, *, everything: bool) -> bool:
@@ -229,13 +233,10 @@ class Compactor:
         )
         if not any(raw_days is not None for raw_days in days.values()):
             return False
-        with self._cursor() as cursor:
-            for number in generations(cursor):
-                oldest = cursor.execute(
-                    f"SELECT series_id, min(source_time) AS t FROM {hot_table(number)} GROUP BY 1"  # noqa: S608 - ours
-                ).fetchnumpy()
-                ids = np.ma.getdata(oldest["series_id"])
-                if np.any(np.ma.getdata(oldest["t"]) < bounds[self._shop.classes.of_series()[ids]]):
+        with self._pins.reading(), self._cursor() as cursor:
+            classes = self._shop.classes.of_series()
+            for rows in self._shop.files.hot.pieces(hots(cursor)):
+                if np.any(rows.source_time < bounds[classes[rows.series_id]]):
                     return True
         return False
 
@@ -243,10 +244,9 @@ class Compactor:
         with self._cursor() as cursor:
             join_ledger(cursor, self._shop.clock_ns(), self._shop.at)
 
-    def _drop(self, generation: int) -> None:
-        with self._cursor() as cursor:
-            cursor.execute(f"DROP TABLE IF EXISTS {hot_table(generation)}")
-        self._shop.at("table dropped")
+    def _drop(self, number: int) -> None:
+        self._shop.files.hot.forget(number)
+        self._shop.at("hot file removed")
 
     def _remove(self, part: Part) -> None:
         if part.file is not None:

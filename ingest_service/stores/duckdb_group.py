@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from ingest_service.stores import NOTHING_REFUSED, Admitted, Committed, Outcome
+from ingest_service.stores.duckdb_rows import Rows
 from shopfloor.block import Float64, Int64, UInt8, UInt32
 from shopfloor.messages import Batch
 from shopfloor.signal import SeriesKey
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-Rows = slice | npt.NDArray[np.int64]
+Chosen = slice | npt.NDArray[np.int64]
 
 
 class Plan(NamedTuple):
     """What to do with one batch at a given watermark."""
 
     batch: Batch
-    rows: Rows
+    rows: Chosen
     """The rows to store; a slice where nothing inside is refused, so that nothing is copied."""
     first_seq: int
     """Of what is above the watermark."""
@@ -45,7 +46,7 @@ def plan_batch(admitted: Admitted, watermark: int) -> Plan:
     if skip == n:
         return Plan(batch, slice(n, n), first_seq, Outcome(through, through, 0, skip))
     refused = refused.after(skip) if len(refused) else NOTHING_REFUSED
-    rows: Rows = slice(skip, n)
+    rows: Chosen = slice(skip, n)
     if len(refused):
         keep = np.ones(n, np.bool_)
         keep[:skip] = False
@@ -93,29 +94,19 @@ class Group:
             text,
         )
 
-    def insert(self, connection: duckdb.DuckDBPyConnection, table: str) -> None:
-        """Insert samples into a hot table and ledger rows; the transaction is the caller's."""
+    def rows(self) -> Rows:
+        """Return what a hot file takes."""
         rows = self.committed
-        # DuckDB reads the local dictionaries by their names.
-        columns: dict[str, npt.NDArray[Any]] = {
-            "series_id": rows.series_id,
-            "source_time": rows.source_time,
-            "received_time": rows.received_time,
-            "value": rows.value,
-            "quality": rows.quality,
-            "status": self._status,
-        }
+        text = None
         if rows.text:
-            is_text = np.zeros(len(rows.series_id), np.bool_)
-            is_text[list(rows.text)] = True
-            texts: dict[str, npt.NDArray[Any]] = {name: column[is_text] for name, column in columns.items()}
-            texts["text"] = np.array([rows.text[row] for row in sorted(rows.text)], dtype=object)
-            columns = {name: column[~is_text] for name, column in columns.items()}
-            connection.execute(f"INSERT INTO {table} SELECT * FROM texts")  # noqa: S608 - a name of ours
-            del texts
-        if len(columns["series_id"]):
-            connection.execute(f"INSERT INTO {table} SELECT *, NULL FROM columns")  # noqa: S608
-        del columns
+            text = np.full(len(rows.series_id), None, object)
+            text[list(rows.text)] = list(rows.text.values())
+        return Rows(
+            rows.series_id, rows.source_time, rows.received_time, rows.value, rows.quality, self._status, text
+        )
+
+    def insert_ledger(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Insert ledger rows; the transaction is the caller's."""
         now = time.time_ns()
         ledger = {
             "stream_id": np.array([plan.batch.stream_id for plan in self._plans], dtype=object),

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest_service.stores.buckets import run_starts
+from ingest_service.stores.duckdb_hot import HotFiles
 from ingest_service.stores.duckdb_part import POWERS, TRAITS, Units, ns_per, spans_to_rows, unit_of
 from ingest_service.stores.duckdb_rows import NO_ROWS, Rows, numbers_of, texts_of
 from ingest_service.stores.shapes import TimeSpan
@@ -62,6 +63,8 @@ class PartReader:
     """Opens parts; remembers footers and where their series begin. Any thread."""
 
     def __init__(self, folder: Path) -> None:
+        self.hot = HotFiles(folder)
+        """The hot files beside the parts."""
         self._folder = folder
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Index] = OrderedDict()

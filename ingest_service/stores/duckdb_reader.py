@@ -5,31 +5,26 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
 from ingest_service.stores import Position, Raw, Run, SeriesInfo, TimeSpan
 from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_catalog import Part, View, view_of
 from ingest_service.stores.duckdb_part_reader import PartReader
 from ingest_service.stores.duckdb_rows import (
-    COLUMNS,
     NO_ROWS,
     Rows,
     concat_rows,
     interleaved,
     order_of,
-    rows_of_arrow,
 )
-from ingest_service.stores.duckdb_schema import generations, hot_table
 from shopfloor.block import NO_TEXT, Float64, Quality, SampleBlock, UInt32
 
 LISTED_SERIES: Final = 50
-"""So many series are named in a query; more are joined."""
-
+"""So few series are read as a whole, however many hot rows they have."""
 
 _SPARSE: Final = 4
 """So many times more series and pieces than rows: sorting these costs less than counting those."""
@@ -79,7 +74,7 @@ class Question:
             for part in parts
             if part.file is not None
         ]
-        hot = hot_rows(self.cursor, view.hot, ids, span)
+        hot = self.reader.hot.rows(view.hot, ids, span)
         follows = all(before.last_time < after.first_time for before, after in pairwise(parts))
         if hot.n and parts:
             follows &= int(hot.source_time.min()) > parts[-1].last_time
@@ -101,52 +96,15 @@ class Question:
             if asked > 0:
                 rows += self.reader.index(part.file).counts(self.ids) * (asked / held)
         if len(self.ids) > LISTED_SERIES:
-            for number in view.hot:
-                condition, wanted = _condition(self.ids)
-                found = self.cursor.execute(
-                    f"SELECT series_id, count(*) AS n FROM {hot_table(number)} WHERE {condition} "  # noqa: S608 - ours
-                    "AND source_time >= ? AND source_time < ? GROUP BY 1",
-                    [*span],
-                ).fetchnumpy()
-                del wanted
-                rows[self.places(np.ma.getdata(found["series_id"]).astype(np.uint32))] += np.ma.getdata(
-                    found["n"]
-                )
+            for ids in self.reader.hot.series_of(view.hot, span):
+                counts = np.bincount(ids, minlength=len(self._places))[: len(self._places)]
+                rows += counts[self.ids]
         return rows
 
 
 def _clip(part: Part, span: TimeSpan) -> TimeSpan | None:
     """Return None where a part lies in a span as a whole, so that no row needs to be looked at."""
     return None if part.first_time >= span.from_ns and part.last_time < span.to_ns else span
-
-
-def _condition(ids: UInt32) -> tuple[str, dict[str, npt.NDArray[Any]] | None]:
-    if len(ids) <= LISTED_SERIES:
-        return f"series_id IN ({', '.join(map(str, ids.tolist())) or 'NULL'})", None
-    return "series_id IN (SELECT series_id FROM wanted)", {"series_id": ids}
-
-
-def hot_rows(
-    cursor: duckdb.DuckDBPyConnection, hot: Sequence[int], ids: UInt32 | None, span: TimeSpan
-) -> Rows:
-    """Return rows of hot tables, unsorted.
-
-    Args:
-        cursor: sees the tables.
-        hot: their generations.
-        ids: the series wanted; None for all.
-        span: the source times wanted.
-    """
-    condition, wanted = ("TRUE", None) if ids is None else _condition(ids)
-    parts = []
-    for number in hot:
-        table = cursor.sql(
-            f"SELECT {COLUMNS} FROM {hot_table(number)} WHERE {condition} "  # noqa: S608 - our own names and numbers
-            f"AND source_time >= {span.from_ns} AND source_time < {span.to_ns}"
-        ).to_arrow_table()
-        parts.append(rows_of_arrow(table))
-    del wanted
-    return concat_rows(parts)
 
 
 def chunks(estimate: Float64, most: float) -> Iterator[slice]:
@@ -224,7 +182,7 @@ def read_before(
     span = TimeSpan(max(-(2**63), at_ns - within_ns), at_ns)
     question = Question(cursor, reader, series)
     view = view_of(cursor, span)
-    places, rows = _last_of_each(question, _usable(hot_rows(cursor, view.hot, question.ids, span)))
+    places, rows = _last_of_each(question, _usable(reader.hot.rows(view.hot, question.ids, span)))
     newest = np.full(len(series), -(2**63), np.int64)
     known = np.zeros(len(series), np.bool_)
     newest[places], known[places] = rows.source_time, True
@@ -276,18 +234,6 @@ def raw_of(series: Sequence[SeriesInfo], places: UInt32, rows: Rows, *, truncate
         text,
     )
     return Raw(present, block, truncated)
-
-
-def newest_of_hot(cursor: duckdb.DuckDBPyConnection, tolerance_ns: int) -> Iterator[Rows]:
-    """Yield the newest hot row of every series, by hot table, for the start; sums saturate as the live table's do."""
-    for number in generations(cursor):
-        table = cursor.sql(
-            "SELECT series_id, newest[1], newest[2], newest[3], newest[4], newest[5], newest[6] FROM ("  # noqa: S608
-            "SELECT series_id, max_by((source_time, received_time, value, quality, status, text), "
-            f"least(source_time, least(received_time, 9223372036854775807 - {tolerance_ns}) + {tolerance_ns})) "
-            f"AS newest FROM {hot_table(number)} GROUP BY series_id)"
-        ).to_arrow_table()
-        yield rows_of_arrow(table)
 
 
 def read_runs(cursor: duckdb.DuckDBPyConnection, stream_id: str) -> list[Run]:

@@ -1,4 +1,4 @@
-"""Samples as plain columns with series numbers: what hot tables, files and their rewriting exchange."""
+"""Samples as plain columns with series numbers: what hot files, parts and their rewriting exchange."""
 
 from __future__ import annotations
 
@@ -52,6 +52,12 @@ class Rows(NamedTuple):
 
 
 NO_ROWS: Final = Rows._make([*(np.empty(0, dtype) for dtype in _DTYPES), None])
+
+
+def empty_rows(n: int, *, texts: bool) -> Rows:
+    """Return columns for ``n`` samples that are yet to be filled; texts are None."""
+    text = np.full(n, None, object) if texts else None
+    return Rows._make([*(np.empty(n, dtype) for dtype in _DTYPES), text])
 
 
 def concat_rows(parts: Sequence[Rows]) -> Rows:
@@ -115,6 +121,12 @@ def rows_of_arrow(table: pa.Table) -> Rows:
     """Return the rows of an Arrow table with COLUMNS."""
     columns: list[Any] = [numbers_of(table.column(place), dtype) for place, dtype in enumerate(_DTYPES)]
     return Rows._make([*columns, texts_of(table.column(6))])
+
+
+def arrow_of_rows(rows: Rows) -> pa.Table:
+    """Return rows as an Arrow table with COLUMNS."""
+    text = pa.nulls(rows.n, pa.string()) if rows.text is None else pa.array(rows.text, pa.string())
+    return pa.table([*(pa.array(column) for column in rows[:6]), text], list(Rows._fields))
 
 
 def numbers_of(column: pa.ChunkedArray, dtype: type[np.generic]) -> npt.NDArray[Any]:

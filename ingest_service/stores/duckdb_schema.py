@@ -1,7 +1,7 @@
 """The tables of the embedded store, and how its file is opened.
 
-Samples arrive in hot tables (``sample_1``, ``sample_2``...: one generation each, the last one takes what comes) and go
-on into Parquet files, which count only while ``part`` names them. `docs/store.md` says it for users.
+Samples arrive in hot files (one generation each, the last one takes what comes), of which as much counts as ``hot`` says,
+and go on into Parquet files, which count only while ``part`` names them. `docs/store.md` says it for users.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import duckdb
+import pyarrow as pa
 
-from ingest_service.stores.duckdb_rows import Rows, rows_of_arrow
+from ingest_service.stores.duckdb_hot import Hot, HotFiles
+from ingest_service.stores.duckdb_rows import COLUMNS, Rows, arrow_of_rows, rows_of_arrow
 from shopfloor.asset import parse_asset
 from shopfloor.errors import StoreUnavailable
 from shopfloor.signal import SeriesKey, parse_signal
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+FILES_SINCE: Final = 3
+"""Version of the schema from which on hot rows stand in files, before it in tables."""
 
 PARTIAL_COLUMNS: Final = (
     *("count", "bad", "minimum", "maximum", "sum", "first", "first_time", "last", "last_time", "area"),
@@ -26,19 +30,13 @@ PARTIAL_COLUMNS: Final = (
 )
 """The columns of `buckets.Partials`, in their order, as table ``rollup`` holds them."""
 
-# No PRIMARY KEY on samples: it makes inserts 7 times slower and the file 7 times larger. The ledger's watermark is
-# what keeps rows unique. A column of NULL text costs next to nothing.
-_SAMPLE_COLUMNS: Final = """
-    series_id UINTEGER NOT NULL, source_time BIGINT NOT NULL, received_time BIGINT NOT NULL,
-    value DOUBLE, quality UTINYINT NOT NULL, status UINTEGER NOT NULL, text VARCHAR
-"""
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS series (series_id UINTEGER NOT NULL, asset VARCHAR NOT NULL, signal VARCHAR NOT NULL);
 CREATE TABLE IF NOT EXISTS batch (
     stream_id VARCHAR NOT NULL, agent_id VARCHAR NOT NULL, first_seq BIGINT NOT NULL, last_seq BIGINT NOT NULL,
     stored BIGINT NOT NULL, rejected BIGINT NOT NULL, received_at BIGINT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS generation (number BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS hot (number BIGINT NOT NULL, bytes BIGINT NOT NULL, rows BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS part (
     part_id BIGINT NOT NULL, run BIGINT NOT NULL, file VARCHAR, keeping VARCHAR NOT NULL, day INTEGER NOT NULL,
     first_time BIGINT NOT NULL, last_time BIGINT NOT NULL, samples BIGINT NOT NULL, repeats BIGINT NOT NULL,
@@ -69,9 +67,11 @@ class Tuning(NamedTuple):
     reserve_bytes: int = 256 * 2**20
     """Free bytes of the disk below which nothing more is acknowledged."""
     hot_rows: int = 1_000_000
-    """Rows at which a hot table is closed and rewritten: what a rewriting holds in memory."""
+    """Rows at which a hot file is closed and rewritten: what a rewriting holds in memory."""
+    hot_commits: int = 20_000
+    """Commits at which a hot file is closed: each takes some time when the service starts."""
     hot_s: float = 600.0
-    """Seconds after which a hot table is closed where it has enough rows for a file worth reading."""
+    """Seconds after which a hot file is closed where it has enough rows for a part worth reading."""
     part_rows: int = 16_000_000
     """Rows of a Parquet file at most (one series alone may have more)."""
     least_rows: int = 10_000
@@ -82,15 +82,11 @@ class Tuning(NamedTuple):
     """False leaves everything hot until `DuckDBStore.compact` is called."""
 
 
-def hot_table(generation: int) -> str:
-    """Return the name of a generation's table."""
-    return f"sample_{generation}"
-
-
-def create_hot_table(connection: duckdb.DuckDBPyConnection, generation: int) -> None:
-    """Begin a generation, in the caller's transaction."""
-    connection.execute(f"CREATE TABLE {hot_table(generation)} ({_SAMPLE_COLUMNS})")
-    connection.execute("INSERT INTO generation VALUES (?)", [generation])
+def begin_hot(connection: duckdb.DuckDBPyConnection, files: HotFiles, number: int) -> Hot:
+    """Begin a generation; raises OSError, duckdb.Error."""
+    files.begin(number)
+    connection.execute("INSERT INTO hot VALUES (?, 0, 0)", [number])
+    return Hot(number, 0, 0)
 
 
 def connect(path: Path, tuning: Tuning) -> duckdb.DuckDBPyConnection:
@@ -113,15 +109,17 @@ def connect(path: Path, tuning: Tuning) -> duckdb.DuckDBPyConnection:
         try:
             # Order of insertion is no promise of ours, and keeping it costs memory in large scans.
             connection.execute("SET preserve_insertion_order = false")
-            _migrate(connection, path)
+            with contextlib.closing(HotFiles(path.with_suffix(""))) as files:
+                _migrate(connection, path, files)
         except BaseException:
             connection.close()
             raise
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
         raise StoreUnavailable(f"{path}: {error}") from error
     return connection
 
 
+_MOVED_ROWS: Final = 1_000_000
 _WORTH_SHRINKING: Final = 16 * 2**20
 
 
@@ -165,38 +163,58 @@ def shrink(path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, files: HotFiles) -> None:
     connection.execute("BEGIN TRANSACTION")
     connection.execute("CREATE TABLE IF NOT EXISTS store_version (version INTEGER NOT NULL)")
-    versions = connection.execute("SELECT version FROM store_version").fetchall()
-    version = versions[0][0] if versions else None
+    version = version_of(connection)
     if version is not None and version > SCHEMA_VERSION:
         raise StoreUnavailable(f"{path}: written by a newer version (schema {version})")
     connection.execute(_TABLES)
-    if version == 1:
-        # Version 1 had one table for all time: it becomes a generation that waits to be rewritten.
-        connection.execute(f"ALTER TABLE sample RENAME TO {hot_table(1)}")
-        connection.execute("INSERT INTO generation VALUES (1)")
-        create_hot_table(connection, 2)
-        connection.execute("UPDATE store_version SET version = ?", [SCHEMA_VERSION])
-    elif version is None:
-        create_hot_table(connection, 1)
+    if version is None:
+        begin_hot(connection, files, 1)
         connection.execute("INSERT INTO store_version VALUES (?)", [SCHEMA_VERSION])
+    elif version < SCHEMA_VERSION:
+        # Versions 1 and 2 had hot rows in tables: one for all time, or one a generation.
+        number = 0
+        for table in _tables_before_3(connection):
+            reader = connection.sql(f"SELECT {COLUMNS} FROM {table}").to_arrow_reader(_MOVED_ROWS)  # noqa: S608 - ours
+            batches = (pa.Table.from_batches([batch]) for batch in reader if batch.num_rows)
+            moved = [files.put(at, rows_of_arrow(rows)) for at, rows in enumerate(batches, number + 1)]
+            for hot in moved:
+                connection.execute("INSERT INTO hot VALUES (?, ?, ?)", list(hot))
+            connection.execute(f"DROP TABLE {table}")
+            number += len(moved)
+        begin_hot(connection, files, number + 1)
+        connection.execute("DROP TABLE IF EXISTS generation")
+        connection.execute("UPDATE store_version SET version = ?", [SCHEMA_VERSION])
     connection.execute("COMMIT")
 
 
-def generations(connection: duckdb.DuckDBPyConnection) -> list[int]:
-    """Return the hot tables that count, oldest first; the last one takes what comes."""
-    return [row[0] for row in connection.execute("SELECT number FROM generation ORDER BY 1").fetchall()]
+def version_of(connection: duckdb.DuckDBPyConnection) -> int | None:
+    """Return the version of a store's tables; None where there are none yet."""
+    versions = connection.execute("SELECT version FROM store_version").fetchall()
+    return versions[0][0] if versions else None
 
 
-def drop_stale_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drop hot tables that no longer count: a process ended between forgetting and dropping them."""
-    known = {hot_table(number) for number in generations(connection)}
-    tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
-    for (name,) in tables:
-        if name.startswith("sample_") and name not in known:
-            connection.execute(f"DROP TABLE {name}")
+def _tables_before_3(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    if version_of(connection) == 1:
+        return ["sample"]
+    numbers = connection.execute("SELECT number FROM generation ORDER BY 1").fetchall()
+    return [f"sample_{number}" for (number,) in numbers]
+
+
+def count_hot_before_3(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return how many hot rows a store of an older version has."""
+    return sum(
+        connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]  # noqa: S608 - a name of ours
+        for table in _tables_before_3(connection)
+    )
+
+
+def hots(connection: duckdb.DuckDBPyConnection) -> list[Hot]:
+    """Return how much of each hot file counts, oldest first; the last one takes what comes."""
+    rows = connection.execute("SELECT number, max(bytes), sum(rows)::BIGINT FROM hot GROUP BY 1 ORDER BY 1")
+    return [Hot._make(row) for row in rows.fetchall()]
 
 
 def all_samples_sql(connection: duckdb.DuckDBPyConnection, folder: Path) -> str:
@@ -206,8 +224,9 @@ def all_samples_sql(connection: duckdb.DuckDBPyConnection, folder: Path) -> str:
         connection: open on the store's file, reading suffices.
         folder: where the Parquet files lie.
     """
-    columns = "series_id, source_time, received_time, value, quality, status, text"
-    selects = [f"SELECT {columns} FROM {hot_table(number)}" for number in generations(connection)]  # noqa: S608 - ours
+    with contextlib.closing(HotFiles(folder)) as hot:
+        connection.register("hot_rows", arrow_of_rows(hot.rows(hots(connection))))
+    selects = [f"SELECT {COLUMNS} FROM hot_rows"]  # noqa: S608 - names of ours
     files = connection.execute("SELECT file FROM part WHERE file IS NOT NULL ORDER BY part_id").fetchall()
     selects += [
         "SELECT series_id, epoch_ns(source_time), epoch_ns(source_time) + delay * delay_unit, "  # noqa: S608 - ours
@@ -244,9 +263,3 @@ def load_newest(connection: duckdb.DuckDBPyConnection) -> Rows:
             "SELECT series_id, source_time, received_time, value, quality, 0::UINTEGER AS status, text FROM newest"
         ).to_arrow_table()
     )
-
-
-def count_hot(connection: duckdb.DuckDBPyConnection, generation: int) -> int:
-    """Return how many rows a hot table has."""
-    count: int = connection.execute(f"SELECT count(*) FROM {hot_table(generation)}").fetchall()[0][0]  # noqa: S608
-    return count

@@ -24,7 +24,8 @@ from ingest_service.stores import (
     Refused,
 )
 from ingest_service.stores.duckdb_group import Group, Plan, plan_batch
-from ingest_service.stores.duckdb_schema import create_hot_table, generations, hot_table
+from ingest_service.stores.duckdb_hot import Hot, HotFiles
+from ingest_service.stores.duckdb_schema import begin_hot, hots, load_watermarks
 from ingest_service.stores.series import SeriesIndex
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Batch
@@ -34,7 +35,7 @@ MAX_GROUP_ROWS: Final = 200_000
 _RETRY_AFTER_S: Final = 2.0
 _LOOK_AT_DISK_S: Final = 0.5
 MOST_BEHIND: Final = 64
-"""Closed hot tables beyond which each further one makes commits wait longer."""
+"""Closed hot files beyond which each further one makes commits wait longer."""
 _WAIT_S: Final = 0.05
 _log = logging.getLogger(__name__)
 
@@ -73,18 +74,19 @@ class Writer:
         listeners: list[CommitListener],
         quarantine: QuarantineSink | None,
         observe_commit: Callable[[float, int], None],
-        generation: int,
-        hot_rows: int,
+        files: HotFiles,
+        hot: Hot,
         most_hot_rows: float,
+        most_commits: float,
         free_bytes: Callable[[], int],
         reserve_bytes: int,
     ) -> None:
-        self.generation = generation
-        """The hot table that takes what comes; changed by this thread alone."""
-        self.hot_rows = hot_rows
-        """Rows that the hot table holds."""
+        self.hot = hot
+        """The hot file that takes what comes, up to where it counts; changed by this thread alone."""
         self.hot_since = time.monotonic()
-        """When the hot table was begun."""
+        """When the hot file was begun."""
+        self._files = files
+        self._commits = 0
         self.watermarks = watermarks
         """Written by this thread alone, after the commit; read by any."""
         self.stream_agents = stream_agents
@@ -95,8 +97,10 @@ class Writer:
         self._quarantine = quarantine
         self._observe_commit = observe_commit
         self.behind = 0
-        """Closed hot tables that wait to be rewritten; counted again by the compactor."""
-        self._hot_limit = self._most_hot_rows = most_hot_rows
+        """Closed hot files that wait to be rewritten; counted again by the compactor."""
+        self._most_hot_rows = most_hot_rows
+        self._most_commits = most_commits
+        self._begins = True
         self._free_bytes = free_bytes
         self._reserve_bytes = reserve_bytes
         self._looked_at_disk = -math.inf
@@ -130,31 +134,28 @@ class Writer:
         done.result()
 
     def begin_generation(self, still: Callable[[], bool] = lambda: True) -> None:
-        """Let what comes go into a new hot table, so that the present one can be rewritten; returns afterwards.
+        """Let what comes go into a new hot file, so that the present one can be rewritten; returns afterwards.
 
         Args:
-            still: asked between two commits whether that is wanted: the table may have been closed meanwhile.
+            still: asked between two commits whether that is wanted: the file may have been closed meanwhile.
         """
         self.call(lambda connection: self._begin(connection) if still() else None)
 
     def _begin(self, connection: duckdb.DuckDBPyConnection) -> None:
-        number = self.generation + 1
-        connection.execute("BEGIN TRANSACTION")
-        create_hot_table(connection, number)
-        connection.execute("COMMIT")
-        self.generation, self.hot_rows, self.hot_since = number, 0, time.monotonic()
-        self._most_hot_rows = self._hot_limit
+        self.hot, self.hot_since = begin_hot(connection, self._files, self.hot.number + 1), time.monotonic()
+        self._commits, self._begins = 0, True
         self.behind += 1
 
     def _end_full(self) -> None:
-        """Close a full hot table here, between two commits: the compactor may be busy, and rewrites a whole one at once."""
-        if self.hot_rows < self._most_hot_rows or self._broken or self._disk_is_full:
+        """Close a full hot file here, between two commits: the compactor may be busy, and rewrites a whole one at once."""
+        full = self.hot.rows >= self._most_hot_rows or self._commits >= self._most_commits
+        if not full or not self._begins or self._broken or self._disk_is_full:
             return
         try:
             self._begin(self._connection)
         except Exception as error:  # noqa: BLE001 - what is in it is durable, and this thread must outlive any fault
-            self._roll_back(error, "closing a full hot table failed, the compactor tries again")
-            self._most_hot_rows = math.inf
+            self._roll_back(error, "closing a full hot file failed, the compactor tries again")
+            self._begins = False
 
     def close(self) -> None:
         """Write what waits, then end the thread."""
@@ -218,8 +219,9 @@ class Writer:
 
     def _renew(self) -> None:
         self._connection = self._reconnect()
-        # Whether the commit that failed had begun a generation, only the database knows.
-        self.generation = generations(self._connection)[-1]
+        # Whether the commit that failed is in the database all the same, only the database knows.
+        self.hot = hots(self._connection)[-1]
+        self.watermarks.update(load_watermarks(self._connection))
         self._broken = False
 
     def _full(self) -> bool:
@@ -245,6 +247,9 @@ class Writer:
             return list(self._commit(admitted))
         except _CONTENT_FAULTS as error:
             self._roll_back(error)
+        except OSError as error:
+            self._roll_back(error)
+            return [_unavailable(error) for _ in admitted]
         except duckdb.Error as error:
             self._roll_back(error)
             if len(admitted) == 1 or self._broken:
@@ -261,7 +266,7 @@ class Writer:
             if self._quarantine is None:
                 return _unavailable(error)
             return self._refuse_whole(one.batch, error)
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             self._roll_back(error)
             return _unavailable(error)
 
@@ -275,7 +280,7 @@ class Writer:
         try:
             self._quarantine(batch, refused)
             return self._commit([Admitted(batch, refused)])[0]
-        except (duckdb.Error, StoreUnavailable) as fault:
+        except (duckdb.Error, OSError, StoreUnavailable) as fault:
             self._roll_back(fault)
             return _unavailable(fault)
 
@@ -301,13 +306,20 @@ class Writer:
                 self._register,
             )
             group = Group(writing, self._series.numbers)
+            # Durable before the transaction that lets it count.
+            hot = self._files.append(self.hot, group.rows())
             connection = self._connection
             connection.execute("BEGIN TRANSACTION")
-            group.insert(connection, hot_table(self.generation))
+            group.insert_ledger(connection)
+            if hot != self.hot:
+                connection.execute(
+                    "INSERT INTO hot VALUES (?, ?, ?)", [hot.number, hot.bytes, hot.rows - self.hot.rows]
+                )
             connection.execute("COMMIT")
             # Only now, after the commit, may a later batch count as a repeat.
             self.watermarks.update(marks)
-            self.hot_rows += len(group.committed.series_id)
+            self.hot = hot
+            self._commits += 1
             for plan in writing:
                 self.stream_agents.setdefault(plan.batch.stream_id, plan.batch.agent_id)
             self._tell(group.committed)

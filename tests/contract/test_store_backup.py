@@ -14,6 +14,7 @@ from ingest_service.store_command import add_arguments
 from ingest_service.stores import Selector
 from ingest_service.stores.duckdb import DuckDBStore
 from ingest_service.stores.duckdb_backup import restore, verify_backup, verify_closed
+from ingest_service.stores.duckdb_hot import hot_folder
 from ingest_service.stores.duckdb_schema import Tuning
 from shopfloor.errors import StoreUnavailable
 from tests.contract.store_contract import ALWAYS, batch, stored_values, write
@@ -81,7 +82,12 @@ async def test_damage_is_found_and_not_restored(data: Path, tmp_path: Path) -> N
     await store.back_up(tmp_path / "copy")
     await store.close()
     names = json.loads((tmp_path / "copy" / "manifest.json").read_text())["files"]
-    assert {name.split("/")[0] for name in names} == {"samples.duckdb", "samples", "plant.sqlite"}
+    assert {name.split("/")[0] for name in names} == {
+        "samples.duckdb",
+        "samples",
+        "samples.hot",
+        "plant.sqlite",
+    }
     for name in names:
         path = tmp_path / "copy" / name
         sound = path.read_bytes()
@@ -107,10 +113,14 @@ async def test_the_live_store_finds_damaged_files_and_lost_rows(data: Path) -> N
     assert [str(part) in problem for problem in await store.verify()] == [True]
     part.write_bytes(sound)
     assert await store.verify() == []
-    with store._cursor() as cursor:
-        cursor.execute("DELETE FROM sample_2 WHERE value = 700")
-    (problem,) = await store.verify()
-    assert "1000 samples were stored; 499 are hot, 500 in files" in problem
+    (hot,) = (path for path in hot_folder(store.folder).iterdir() if path.stat().st_size)
+    with hot.open("r+b") as file:
+        file.seek(-3, 2)
+        file.write(b"x")
+    lost, problem = await store.verify()
+    assert f"{hot}: damaged between byte" in lost
+    assert "1000 samples were stored; " in problem
+    assert " are hot, 500 in files" in problem
     await store.close()
 
 

@@ -15,7 +15,7 @@ import pytest
 from ingest_service.stores import Admitted, Outcome, Partials, Selector, TimeSpan, duckdb_schema, regular_grid
 from ingest_service.stores.buckets import partials_of
 from ingest_service.stores.duckdb import DuckDBStore
-from ingest_service.stores.duckdb_schema import Tuning, count_hot, generations
+from ingest_service.stores.duckdb_schema import Tuning, hots
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.errors import StoreUnavailable
@@ -206,7 +206,7 @@ async def test_days_with_few_rows_stay_hot_as_long_as_they_are_few(tmp_path: Pat
     await store.close()
 
 
-async def test_hot_tables_stay_small_while_the_compactor_is_busy(tmp_path: Path) -> None:
+async def test_hot_files_stay_small_while_the_compactor_is_busy(tmp_path: Path) -> None:
     busy, go_on = threading.Event(), threading.Event()
 
     def at(step: str) -> None:
@@ -221,10 +221,10 @@ async def test_hot_tables_stay_small_while_the_compactor_is_busy(tmp_path: Path)
     assert await asyncio.to_thread(busy.wait, 60)
     for piece in pieces[2:]:
         seq = await put(store, seq, piece)
-    # The writer closes a table after it has answered.
+    # The writer closes a file after it has answered.
     store._writer.call(lambda _: None)
     with store._cursor() as cursor:
-        rows = [count_hot(cursor, number) for number in generations(cursor)]
+        rows = [hot.rows for hot in hots(cursor)]
     assert len(rows) == 13
     assert max(rows) == 1000
     assert store.backlog().generations == 12
@@ -296,10 +296,13 @@ async def test_the_start_gives_free_space_back(tmp_path: Path, monkeypatch: pyte
     seq = await put(store, 1, blocks[0])
     await put(store, seq, blocks[1])
     await store.compact()
+    with store._cursor() as cursor:
+        cursor.execute("CREATE TABLE filler AS SELECT hash(range) AS noise FROM range(2_000_000)")
+        cursor.execute("DROP TABLE filler")
     await store.close()
     before = path.stat().st_size
     again = DuckDBStore(path, tuning)
     assert path.stat().st_size < before / 2
     await assert_exact(again, blocks)
     await again.close()
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["s", "s.duckdb"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["s", "s.duckdb", "s.hot"]

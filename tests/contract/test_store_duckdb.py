@@ -64,7 +64,7 @@ class TestDuckDBStore(SampleStoreContract):
         )
         assert [one.stored for one in outcomes] == [10, 0, 5]
         assert outcomes[1].durable_through == 1
-        assert quarantined == [("bad", 0, "store_refused: InvalidInputException")]
+        assert quarantined == [("bad", 0, "store_refused: UnicodeEncodeError")]
         assert len(await stored_values(store)) == 15
         await store.close()
 
@@ -86,13 +86,13 @@ class TestDuckDBStore(SampleStoreContract):
         from ingest_service.stores import duckdb_group
 
         store = DuckDBStore(tmp_path / "s.duckdb", quarantine=lambda *_: pytest.fail("nothing is bad here"))
-        insert = duckdb_group.Group.insert
+        insert = duckdb_group.Group.insert_ledger
 
-        def full(group: duckdb_group.Group, connection: duckdb.DuckDBPyConnection, table: str) -> None:
-            insert(group, connection, table)
+        def full(group: duckdb_group.Group, connection: duckdb.DuckDBPyConnection) -> None:
+            insert(group, connection)
             raise duckdb.IOException("could not write: no space left on device")
 
-        monkeypatch.setattr(duckdb_group.Group, "insert", full)
+        monkeypatch.setattr(duckdb_group.Group, "insert_ledger", full)
         (result,) = await store.write([Admitted(batch(1))])
         assert isinstance(result, StoreUnavailable)
         assert result.retry_after_s
@@ -110,13 +110,13 @@ class TestDuckDBStore(SampleStoreContract):
 
         store = DuckDBStore(tmp_path / "s.duckdb")
         await write(store, batch(1))
-        insert = duckdb_group.Group.insert
+        insert = duckdb_group.Group.insert_ledger
 
-        def fatal(group: duckdb_group.Group, connection: duckdb.DuckDBPyConnection, table: str) -> None:
-            insert(group, connection, table)
+        def fatal(group: duckdb_group.Group, connection: duckdb.DuckDBPyConnection) -> None:
+            insert(group, connection)
             raise duckdb.FatalException("database has been invalidated")
 
-        monkeypatch.setattr(duckdb_group.Group, "insert", fatal)
+        monkeypatch.setattr(duckdb_group.Group, "insert_ledger", fatal)
         (result,) = await store.write([Admitted(batch(11))])
         assert isinstance(result, StoreUnavailable)
         monkeypatch.undo()

@@ -11,7 +11,7 @@ import pytest
 
 KINDS = {
     *("absorb: sorted", "file begun", "file written", "absorb: before commit", "absorb: in commit"),
-    *("absorb: committed", "merge: before commit", "merge: in commit", "merge: committed", "table dropped"),
+    *("absorb: committed", "merge: before commit", "merge: in commit", "merge: committed", "hot file removed"),
     *("file removed", "retention: before commit", "retention: committed"),
 }
 
