@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import enum
+import functools
 import inspect
 import itertools
 import textwrap
@@ -48,16 +49,23 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
     """Return what the strings under the model's fields, its own and those of its bases, say: by the field's name."""
     found: dict[str, str] = {}
     for owner in reversed(model.__mro__):
-        if not issubclass(owner, BaseModel) or owner is BaseModel:
-            continue
-        definition = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
-        assert isinstance(definition, ast.ClassDef)
-        for field, text in itertools.pairwise(definition.body):
-            match field, text:
-                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(words))):
-                    found[name] = words
-                case ast.AnnAssign(target=ast.Name(name)), _:
-                    found.pop(name, None)
+        if issubclass(owner, BaseModel) and owner is not BaseModel:
+            found |= _own_meanings(owner)
+    return {name: words for name, words in found.items() if words}
+
+
+@functools.cache
+def _own_meanings(owner: type[BaseModel]) -> dict[str, str]:
+    """Return what stands under each field of a class itself, or nothing; Python reads its whole module for that."""
+    definition = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+    assert isinstance(definition, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, text in itertools.pairwise(definition.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(words))):
+                found[name] = words
+            case ast.AnnAssign(target=ast.Name(name)), _:
+                found[name] = ""
     return found
 
 
