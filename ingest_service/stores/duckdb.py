@@ -54,6 +54,7 @@ from ingest_service.stores.duckdb_schema import (
     shrink,
 )
 from ingest_service.stores.duckdb_writer import Writer
+from ingest_service.stores.labels import Labels
 from ingest_service.stores.latest import LatestTable, latest_of
 from ingest_service.stores.series import SeriesIndex
 from shopfloor.errors import StoreUnavailable
@@ -146,6 +147,7 @@ class DuckDBStore:
                 lambda: next(ids),
                 clock_ns,
                 at,
+                Labels(self.index.keys),
                 rest,
             ),
             self._cursor,

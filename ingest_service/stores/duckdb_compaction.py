@@ -22,6 +22,7 @@ from ingest_service.stores.duckdb_part import PartWriter, Units, slices_of, unit
 from ingest_service.stores.duckdb_part_reader import PartReader
 from ingest_service.stores.duckdb_rollup import HOUR, MINUTE, Rolled, Roller, insert_rollups
 from ingest_service.stores.duckdb_rows import Rows, concat_rows, order_of, repeats_in
+from ingest_service.stores.labels import Labels
 from ingest_service.stores.latest import LatestTable
 from ingest_service.stores.series import SeriesIndex
 from shopfloor.block import Int64, UInt32
@@ -53,6 +54,7 @@ class Workshop:
     clock_ns: Callable[[], int]
     at: Callable[[str], None]
     """Told of each step, for tests that end the process there."""
+    labels: Labels
     rest: Callable[[float], None]
     """Told the seconds that a piece of work took; may sleep."""
 
@@ -77,8 +79,6 @@ def absorb(shop: Workshop, hots: Sequence[Hot], *, everything: bool) -> Absorbed
     started = time.monotonic()
     rows = shop.files.hot.rows(hots)
     order = order_of(shop.index.ranks()[rows.series_id], rows)
-    if order is not None:
-        rows = rows.take(order)
     shop.at("absorb: sorted")
     shop.rest(time.monotonic() - started)
     group = _day_of(rows.source_time) * len(shop.classes.names) + shop.classes.of_series()[rows.series_id]
@@ -90,10 +90,13 @@ def absorb(shop: Workshop, hots: Sequence[Hot], *, everything: bool) -> Absorbed
     try:
         for number in numbers[~few].tolist():
             day, keeping = divmod(number, len(shop.classes.names))
-            chosen = rows if len(numbers) == 1 else rows.take(np.flatnonzero(group == number))
-            pieces = slices_of(chosen, PIECE_ROWS)
-            name = shop.classes.names[keeping]
-            written += write_run(shop, pieces, units_of(chosen), name, day, 0)
+            chosen, arranged = rows, order
+            if len(numbers) > 1:
+                ours = group == number
+                chosen = rows.take(np.flatnonzero(ours) if order is None else order[ours[order]])
+                arranged = None
+            pieces = slices_of(chosen, PIECE_ROWS, arranged)
+            written += write_run(shop, pieces, units_of(chosen), shop.classes.names[keeping], day, 0)
         staying = rows.take(np.flatnonzero(np.isin(group, numbers[few])))
         stayed = shop.files.hot.put(-shop.next_id(), staying) if staying.n else None
     except BaseException:
@@ -203,9 +206,7 @@ def write_run(
                 writer = None
             if writer is None:
                 number = run if not written else shop.next_id()
-                writer = PartWriter(
-                    shop.folder / _day_name(day) / f"{number:08}.parquet", units, shop.index.keys
-                )
+                writer = PartWriter(shop.folder / _day_name(day) / f"{number:08}.parquet", units, shop.labels)
                 roller = Roller()
                 shop.at("file begun")
             writer.write(rows)

@@ -42,6 +42,8 @@ _RETENTION_S: Final = 600.0
 _NICE: Final = 10
 _NOT_BEHIND: Final = 8
 """Closed hot files up to which rewriting leaves the processor to what comes: a burst goes by."""
+_AT_ONCE: Final = 3
+"""Full hot files that are rewritten together where so many wait: memory against the work of merging their parts."""
 _FAULTS: Final = (duckdb.Error, pa.ArrowException, OSError, StoreUnavailable)
 _log = logging.getLogger(__name__)
 
@@ -180,8 +182,14 @@ class Compactor:
     def _absorb_next(self, *, everything: bool) -> bool:
         closed = self._closed()
         waiting = [hot for hot in closed if hot.number > 0]
-        # Rows that stayed hot go on with those of the next generation.
+        # Rows that stayed hot go on with those of the next generation; a burst makes fewer, larger parts.
         chosen = [hot for hot in closed if hot.number < 0] + waiting[:1]
+        rows = sum(hot.rows for hot in chosen)
+        for hot in waiting[1:]:
+            rows += hot.rows
+            if rows > _AT_ONCE * self._tuning.hot_rows:
+                break
+            chosen.append(hot)
         if not waiting and not (everything and chosen):
             return False
         with self._pins.reading(), self._cursor() as cursor:

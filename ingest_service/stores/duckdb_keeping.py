@@ -55,17 +55,18 @@ class Classes:
             [(rule.selector.assets, rule.selector.signals, str(rule.keeping)) for rule in rules]
         )
         """The rules as a text, to tell whether they are still the same."""
-        self._tests = [(rule.selector.matcher(), rule.keeping) for rule in rules]
         self.names: list[str] = list(dict.fromkeys([*(str(rule.keeping) for rule in rules), str(FOR_EVER)]))
+        self._tests = [(rule.selector.matcher(), self.names.index(str(rule.keeping))) for rule in rules]
+        self._else = self.names.index(str(FOR_EVER))
         self._of: npt.NDArray[np.uint16] = np.zeros(1, np.uint16)
 
     def of_series(self) -> npt.NDArray[np.uint16]:
         """Return uint16[series + 1]: positions in ``names`` by series id."""
         known = len(self._index)
         if len(self._of) <= known:
-            fresh = [self.names.index(self._name(key)) for key in self._index.keys[len(self._of) - 1 : known]]
+            fresh = [self._number(key) for key in self._index.keys[len(self._of) - 1 : known]]
             self._of = np.concatenate([self._of, np.array(fresh, np.uint16)])
         return self._of
 
-    def _name(self, key: SeriesKey) -> str:
-        return str(next((keeping for matches, keeping in self._tests if matches(key)), FOR_EVER))
+    def _number(self, key: SeriesKey) -> int:
+        return next((number for matches, number in self._tests if matches(key)), self._else)

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_rows import Rows
+from ingest_service.stores.labels import Labels
 from shopfloor.block import Float64, Int64
-from shopfloor.signal import SeriesKey
 
 DENSE_GROUP: Final = 65_536
 """Rows of a row group where series are long: what a reader of one series has to decode."""
@@ -121,13 +121,13 @@ class PartWriter:
     Args:
         path: the file; it must not exist.
         units: exact for all that will come.
-        keys: series ``i + 1`` stands at ``i``.
+        labels: the assets and signals of all series.
     """
 
-    def __init__(self, path: Path, units: Units, keys: Sequence[SeriesKey]) -> None:
+    def __init__(self, path: Path, units: Units, labels: Labels) -> None:
         self.path = path
         self.samples = 0
-        self._units, self._keys = units, keys
+        self._units, self._labels = units, labels
         self._first, self._last = 2**63 - 1, -(2**63)
         self._holds = {"value": False, "scaled": False, "text": False}
         self._seen: dict[str, set[int]] = {name: set() for name in ("quality", "status", "delay", "scale")}
@@ -206,10 +206,8 @@ class PartWriter:
         delay = _in_unit(rows.received_time - rows.source_time, self._units.delay)
         self._notice(rows, plain=bool(np.any(number & (scale < 0))), scaled=bool(is_scaled.any()))
         self._notice_values(quality=rows.quality, status=rows.status, delay=delay, scale=scales)
-        keys = [self._keys[one - 1] for one in rows.series_id[starts].tolist()]
         columns = [
-            _labels([str(key.asset) for key in keys], lengths),
-            _labels([key.signal for key in keys], lengths),
+            *self._labels.columns(rows.series_id[starts], lengths),
             pa.array(_in_unit(rows.source_time, self._units.source)).view(pa.timestamp(self._units.source)),
             # Where the difference does not fit it wraps around, and wraps back when it is added again.
             pa.array(delay),
@@ -262,12 +260,6 @@ def make_durable(path: Path) -> str:
     return digest
 
 
-def _labels(labels: list[str], lengths: npt.NDArray[np.integer]) -> pa.Array:
-    distinct = {label: place for place, label in enumerate(dict.fromkeys(labels))}
-    codes = np.repeat(np.array([distinct[label] for label in labels], np.int32), lengths)
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(distinct), pa.string()))
-
-
 def _in_unit(time: Int64, unit: str) -> Int64:
     whole: Int64 = time if unit == "ns" else time // _NS_PER[unit]
     return whole
@@ -283,14 +275,20 @@ def unit_of(ns: int) -> str:
     return next(name for name, width in _UNITS if width == ns)
 
 
-def slices_of(rows: Rows, most: int) -> Iterator[Rows]:
-    """Cut sorted rows where series change, into pieces of about ``most``."""
-    starts = np.append(run_starts(rows.series_id), rows.n)
+def slices_of(rows: Rows, most: int, order: npt.NDArray[np.intp] | None = None) -> Iterator[Rows]:
+    """Cut sorted rows where series change, into pieces of about ``most``.
+
+    Args:
+        rows: sorted samples, or samples that ``order`` sorts: each piece is put in order by itself then.
+        most: rows.
+        order: intp[n].
+    """
+    starts = np.append(run_starts(rows.series_id if order is None else rows.series_id[order]), rows.n)
     begin = 0
     while begin < rows.n:
         place = int(np.searchsorted(starts, begin + most, side="right")) - 1
         end = int(starts[place])
         if end <= begin:
             end = int(starts[place + 1])
-        yield rows.take(slice(begin, end))
+        yield rows.take(slice(begin, end) if order is None else order[begin:end])
         begin = end

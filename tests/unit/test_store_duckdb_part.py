@@ -13,6 +13,7 @@ from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_part import POWERS, PartWriter, scales_of, slices_of, units_of
 from ingest_service.stores.duckdb_part_reader import PartReader
 from ingest_service.stores.duckdb_rows import Rows, order_of, repeats_in
+from ingest_service.stores.labels import Labels
 from ingest_service.stores.shapes import TimeSpan
 from shopfloor.asset import parse_asset
 from shopfloor.signal import SeriesKey
@@ -70,7 +71,7 @@ def test_rows_come_back_from_a_file(
     rows = rows if order is None else rows.take(order)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with PartWriter(folder / "d" / "1.parquet", units_of(rows), KEYS) as writer:
+        with PartWriter(folder / "d" / "1.parquet", units_of(rows), Labels(KEYS)) as writer:
             for piece in slices_of(rows, 7):
                 writer.write(piece)
             info = writer.finish()
