@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import duckdb
 import numpy as np
 
-from ingest_service.stores.duckdb_hot import Hot
+from ingest_service.stores.duckdb_hot_file import Hot
 from ingest_service.stores.duckdb_schema import hots
 from ingest_service.stores.shapes import TimeSpan
 

@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 
 from ingest_service.stores.duckdb_catalog import DAY_NS, Part, delete_parts, insert_parts
-from ingest_service.stores.duckdb_hot import Hot
+from ingest_service.stores.duckdb_hot_file import Hot
 from ingest_service.stores.duckdb_keeping import Classes
 from ingest_service.stores.duckdb_part import PartWriter, Units, slices_of, units_of
 from ingest_service.stores.duckdb_part_reader import PartReader

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from ingest_service.stores.duckdb_catalog import DAY_NS, Part, Pins, view_of
 from ingest_service.stores.duckdb_compaction import Workshop, absorb, commit_absorbed, merge_parts
-from ingest_service.stores.duckdb_hot import Hot
+from ingest_service.stores.duckdb_hot_file import Hot
 from ingest_service.stores.duckdb_keeping import Keeping
 from ingest_service.stores.duckdb_ledger import join_ledger
 from ingest_service.stores.duckdb_plan import plan_merge

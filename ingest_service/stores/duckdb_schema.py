@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from ingest_service.stores.duckdb_hot import Hot, HotFiles
+from ingest_service.stores.duckdb_hot import HotFiles
+from ingest_service.stores.duckdb_hot_file import Hot
 from ingest_service.stores.duckdb_rows import COLUMNS, Rows, arrow_of_rows, rows_of_arrow
 from shopfloor.asset import parse_asset
 from shopfloor.errors import StoreUnavailable

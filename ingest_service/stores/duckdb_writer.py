@@ -24,7 +24,8 @@ from ingest_service.stores import (
     Refused,
 )
 from ingest_service.stores.duckdb_group import Group, Plan, plan_batch
-from ingest_service.stores.duckdb_hot import Hot, HotFiles
+from ingest_service.stores.duckdb_hot import HotFiles
+from ingest_service.stores.duckdb_hot_file import Hot
 from ingest_service.stores.duckdb_schema import begin_hot, hots, load_watermarks
 from ingest_service.stores.series import SeriesIndex
 from shopfloor.errors import StoreUnavailable

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_service.stores.duckdb_hot import ALWAYS, Hot, HotFiles, hot_folder, name_of
+from ingest_service.stores.duckdb_hot import HotFiles, hot_folder, name_of
+from ingest_service.stores.duckdb_hot_file import Hot
 from ingest_service.stores.duckdb_hot_frame import HEADER_BYTES, encode, header_of, is_sound
+from ingest_service.stores.duckdb_hot_wanted import ALWAYS
 from ingest_service.stores.duckdb_rows import Rows, concat_rows
 from ingest_service.stores.shapes import TimeSpan
 from shopfloor.errors import StoreUnavailable
