@@ -66,15 +66,19 @@ def rows(facts: Facts, default_cell: str) -> Iterator[dict[str, object]]:
     columns = dict(facts.columns)
     count = len(columns["begin_ms"]) if isinstance(columns["begin_ms"], np.ndarray | list | tuple) else 1
     columns.setdefault("asset", default_cell)
-    spread = {
-        name: values if isinstance(values, np.ndarray | list | tuple) else [values] * count
-        for name, values in columns.items()
-    }
-    for number in range(count):
-        yield {
-            name: value.item() if isinstance(value := values[number], np.generic) else value
-            for name, values in spread.items()
-        }
+    spread = [
+        values.tolist() if isinstance(values, np.ndarray) else [*map(_item, values)]
+        for values in (
+            values if isinstance(values, np.ndarray | list | tuple) else [values] * count
+            for values in columns.values()
+        )
+    ]
+    for row in zip(*spread, strict=True):
+        yield dict(zip(columns, row, strict=True))
+
+
+def _item(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def table(stretches: Iterable[Stretch], name: str, default_cell: str = "") -> list[dict[str, object]]:
@@ -232,7 +236,8 @@ class UnitContract:
         for number in range(len(self.life)):
             unit = self.make(1)
             unit.restore(self.life[number].before)
-            for played in self.life[number : number + 2]:
+            # What a snapshot after the first stretch does not hold would only be missed in the second.
+            for played in self.life[number : number + (1 if number % 3 else 2)]:
                 stretch = unit.plan()
                 assert told(stretch) == told(played.stretch)
                 assert list(unit.play(stretch)) == played.moments

@@ -20,7 +20,7 @@ from simulators.physics.drives import DRIVES
 from simulators.physics.faults import FAULT_KINDS, Fault
 from simulators.physics.interruptions import PLANNED_REASONS
 from simulators.physics.jobs import JobOrder
-from simulators.physics.machine import COARSE, InjectionMachine, MachineSpec
+from simulators.physics.machine import COARSE, InjectionMachine, MachineSpec, Sampling
 from simulators.physics.materials import MATERIALS
 from simulators.physics.moulds import Mould
 from simulators.physics.shots import QUALITIES
@@ -40,6 +40,8 @@ MOULDS = tuple(
     Mould(name, f"{name}-part", material, MATERIALS[material], 4, 22.5, 2.5, 1200.0, ("black", "grey"))
     for name, material in (("HOUSING", "abs"), ("COVER", "pp"))
 )
+SELDOM = Sampling(40_000, 60_000)
+"""Looks that are enough for what changes by the minute: they take most of the time."""
 RESTLESS = StopRates(between_s=1_800.0, repair_s=240.0, micro_between_s=600.0, changeover_s=900.0)
 
 
@@ -51,7 +53,7 @@ def machine(
     its_spec: MachineSpec, calendar: Calendar = AROUND_THE_CLOCK, seed: int = 1, start_ms: int = START_MS
 ) -> InjectionMachine:
     made = InjectionMachine(its_spec, calendar, seed, start_ms)
-    made.sampling = COARSE
+    made.sampling = SELDOM
     return made
 
 
@@ -66,7 +68,7 @@ class TestElectric(UnitContract):
 
 
 class TestWatchedClosely(UnitContract):
-    hours = 3.0
+    hours = 1.5
 
     def make(self, seed: int, start_ms: int = START_MS) -> InjectionMachine:
         return InjectionMachine(spec(stops=RESTLESS), AROUND_THE_CLOCK, seed, start_ms)
@@ -394,6 +396,7 @@ def test_who_listens_anew_hears_every_signal_again() -> None:
 
 def test_a_look_can_become_closer_in_the_middle_of_a_stretch() -> None:
     unit = machine(spec())
+    unit.sampling = COARSE
     stretch = unit.plan()
     times: list[int] = []
     for moment in unit.play(stretch):
