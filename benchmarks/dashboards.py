@@ -8,7 +8,7 @@ the two boards over the whole span, as ``shopfloor dashboards check`` executes t
 - ``query_p95_ms``, ``query_max_ms``: from sending a query to having read the figures of its answer;
 - ``group_p95_ms``, ``machine_p95_ms``: the same, by board; ``slowest``: the panel.
 
-Filling the whole takes some ten minutes of a processor; ``--hours 2`` some tens of seconds.
+Filling the whole takes some ten minutes; ``--hours 2`` some tens of seconds.
 """
 
 from __future__ import annotations

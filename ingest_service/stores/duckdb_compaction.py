@@ -82,7 +82,7 @@ def absorb(shop: Workshop, hots: Sequence[Hot], *, everything: bool) -> Absorbed
     shop.at("absorb: sorted")
     shop.rest(time.monotonic() - started)
     group = _day_of(rows.source_time) * len(shop.classes.names) + shop.classes.of_series()[rows.series_id]
-    numbers, counts = np.unique(group, return_counts=True)
+    numbers, counts = _distinct(group)
     few = counts < (0 if everything else shop.least_rows)
     if int(counts[few].sum()) > MOST_CARRIED:
         few[:] = False
@@ -296,6 +296,18 @@ def _merged(shop: Workshop, parts: Sequence[Part], ids: UInt32, counts: Int64) -
         order = order_of(ranks[rows.series_id], rows)
         yield rows if order is None else rows.take(order)
         begin = end
+
+
+def _distinct(numbers: Int64) -> tuple[Int64, Int64]:
+    """Return the distinct ones among some numbers, ascending, and how often each stands there."""
+    low, high = int(numbers.min(initial=2**62)), int(numbers.max(initial=0))
+    if high - low >= len(numbers):
+        distinct, counts = np.unique(numbers, return_counts=True)
+        return distinct, counts
+    # Neighbouring days need no sorting.
+    counts = np.bincount(numbers - low)
+    there = np.flatnonzero(counts)
+    return there + low, counts[there]
 
 
 def _day_of(time_ns: Int64) -> Int64:
