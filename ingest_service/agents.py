@@ -18,6 +18,7 @@ from shopfloor.signal import SeriesKey
 _MAX_AGENTS: Final = 20_000
 _REMEMBERED_TABLES: Final = 4096
 _MAX_WRITTEN_ASSETS: Final = 200_000
+_MAX_NAMED: Final = 50
 
 
 class Contact(NamedTuple):
@@ -160,16 +161,24 @@ class AgentBook:
         The sources with the longest path that covers the asset speak for it, and all of them must run. Where no
         source does, the agent that last wrote it counts.
         """
-        path = asset
-        while path:
-            speakers = self._speakers.get(path)
-            if speakers:
-                return self._worst(speakers, now_ns)
-            path = path.rpartition("/")[0]
+        speakers = self._speakers_for(asset)
+        if speakers:
+            return self._worst(speakers, now_ns)
         writer = self._writer.get(asset)
         if writer is None:
             return Contact(ok=False, reason="no agent serves it", served=False)
         return self._of_agent(writer, now_ns)
+
+    def served_by(self, asset: str) -> list[str]:
+        """Return who speaks for an asset, as subjects of alarms name them: ``agent/source``; ``agent`` if it only writes.
+
+        Sorted, at most fifty; empty where nobody does.
+        """
+        speakers = self._speakers_for(asset)
+        if speakers:
+            return sorted({f"{agent_id}/{name}"[:100] for agent_id, name in speakers})[:_MAX_NAMED]
+        writer = self._writer.get(asset)
+        return [] if writer is None else [writer]
 
     def describe(self, agent_id: str, now_ns: int) -> dict[str, Any]:
         """Return the JSON of an agent as live pages see it."""
@@ -297,6 +306,14 @@ class AgentBook:
             for path in assets:
                 self._speakers.setdefault(path, []).append((agent.agent_id, name))
         self._spoken_for[agent.agent_id] = claims
+
+    def _speakers_for(self, asset: str) -> list[tuple[str, str]]:
+        path = asset
+        while path:
+            if speakers := self._speakers.get(path):
+                return speakers
+            path = path.rpartition("/")[0]
+        return []
 
     def _worst(self, speakers: list[tuple[str, str]], now_ns: int) -> Contact:
         contact = Contact(ok=True)

@@ -228,6 +228,7 @@ class Floor:
             "name": parse_asset(asset).name,
             "site": _site(asset),
             "contact": contact.ok,
+            "served_by": self._book.served_by(asset),
             "job": self._text(asset, names.JOB_NAME),
             "parts_today": parts.total(midnight_ns(now_ns, self.zone(asset))) if parts else None,
             "power_kw": power if contact.ok else None,

@@ -300,6 +300,23 @@ def test_a_machine_runs_stops_and_loses_contact() -> None:
     assert site["power_kw"] is None
 
 
+def test_a_machine_names_who_speaks_for_it() -> None:
+    plant = Plant()
+    plant.put(IMM, names.MACHINE_MODE, 1)
+    plant.tick()
+    assert plant.floor.machines[IMM]["served_by"] == []
+    plant.book.take_assets("meter", [IMM])
+    plant.floor.refresh(plant.now)
+    assert plant.floor.machines[IMM]["served_by"] == ["meter"]
+    # A source that speaks for the machine counts more than one that speaks for its line, and than who only writes.
+    plant.heartbeat(agent="of-the-line", assets=("acme/hk01/moulding/cell-a",))
+    plant.heartbeat(agent="gateway-b")
+    plant.heartbeat(agent="gateway-a")
+    machines, _ = plant.floor.refresh(plant.now)
+    assert machines == {IMM}
+    assert plant.floor.machines[IMM]["served_by"] == ["gateway-a/imm", "gateway-b/imm"]
+
+
 def test_cycles_that_stay_away_stop_a_machine_whatever_the_agents_clock_says() -> None:
     plant = Plant()
     offset = -3600 * S
