@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import sys
 from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
 
 
 @contextlib.contextmanager
@@ -21,3 +23,17 @@ def loading() -> Iterator[None]:
         atexit.register(gc.unfreeze)
         if enabled:
             gc.enable()
+
+
+def leave_out(name: str) -> None:
+    """Let a module that others load if it is there be as if it were not installed, in this process."""
+    sys.meta_path.insert(0, _LeftOut(name))
+
+
+class _LeftOut(MetaPathFinder):
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def find_spec(self, fullname: str, _path: object = None, _target: object = None) -> None:
+        if fullname == self._name:
+            raise ModuleNotFoundError(f"{fullname} is left out", name=fullname)

@@ -1,4 +1,4 @@
-"""Ends a process at every step of rewriting, one after the other, and looks what is there afterwards.
+"""Ends a process at every step of writing and rewriting, one after the other, and looks what is there afterwards.
 
 Run as a program it prints one JSON line a step; `test_store_kills` judges them. It forks before any thread exists, because
 starting Python anew for every step would take most of the time.
@@ -21,6 +21,7 @@ import numpy as np
 from ingest_service.stores import Admitted, Outcome, Selector, TimeSpan, regular_grid
 from ingest_service.stores.duckdb import DuckDBStore
 from ingest_service.stores.duckdb_catalog import view_of
+from ingest_service.stores.duckdb_hot import hot_folder, name_of
 from ingest_service.stores.duckdb_keeping import Keeping, Rule
 from ingest_service.stores.duckdb_schema import Tuning
 from shopfloor.asset import parse_asset
@@ -115,9 +116,11 @@ async def _judge(store: DuckDBStore, when: str, problems: list[str]) -> None:
         if int(hours.count.sum()) != len(time) or not np.isclose(np.nansum(hours.sum), value.sum()):
             problems.append(f"{when}: hours of {key} count {int(hours.count.sum())} instead of {len(time)}")
     with store._cursor() as cursor:
-        named = {part.file for part in view_of(cursor).parts if part.file}
+        parts, hot = view_of(cursor)
+    named = {part.file for part in parts if part.file} | {name_of(one.number) for one in hot}
     store._pins.sweep()
     there = {f"{path.parent.name}/{path.name}" for path in store.folder.glob("*/*.parquet")}
+    there |= {path.name for path in hot_folder(store.folder).iterdir()}
     if named != there:
         problems.append(f"{when}: files {sorted(there - named)} too many, {sorted(named - there)} too few")
 
