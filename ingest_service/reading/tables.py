@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +35,9 @@ SAMPLE_SCHEMA: Final = pa.schema(
 )
 """Of raw samples; ``value`` is null for texts and for nothing at all."""
 
+_BATCH_ROWS: Final = 65_536
+"""Few enough for their memory to be used again and again, enough for what a message costs not to count."""
+
 
 def bucket_schema(names: Sequence[str]) -> pa.Schema:
     """Return the schema of aggregates."""
@@ -43,33 +46,42 @@ def bucket_schema(names: Sequence[str]) -> pa.Schema:
     return pa.schema([("asset", _NAME), ("signal", _NAME), ("start", _TIME), ("end", _TIME), *kinds])
 
 
-def sample_batch(raw: Raw) -> pa.RecordBatch:
-    """Return samples as one record batch with SAMPLE_SCHEMA."""
+def sample_batches(raw: Raw, form: str) -> Iterator[pa.RecordBatch]:
+    """Yield samples as record batches with SAMPLE_SCHEMA, at least one, of a size that suits one of MEDIA_TYPES' names."""
     block = raw.block
-    text: list[str | None] | None = None
-    if block.text:
-        text = [None] * len(block)
-        for row, line in block.text.items():
-            text[row] = line
-    return pa.RecordBatch.from_arrays(
-        [
-            *_names(raw.series, block.series_index),
-            pa.array(block.source_time).cast(_TIME),
-            pa.array(block.received_time).cast(_TIME),
-            pa.array(block.value, from_pandas=True),
-            pa.nulls(len(block), pa.string()) if text is None else pa.array(text, pa.string()),
-            pa.array(block.quality),
-            pa.array(block.status),
-        ],
-        schema=SAMPLE_SCHEMA,
-    )
+    names = [_distinct(texts) for texts in _texts(raw.series)]
+    edges: npt.NDArray[np.int64] = np.searchsorted(block.series_index, np.arange(len(raw.series) + 1))
+    size = max(1, len(block)) if form == "parquet" else _BATCH_ROWS
+    for first in range(0, max(1, len(block)), size):
+        rows = slice(first, min(first + size, len(block)))
+        inside: npt.NDArray[np.int64] = np.clip(edges, rows.start, rows.stop)
+        text = pa.nulls(rows.stop - rows.start, pa.string())
+        if block.text:
+            text = pa.array([block.text.get(row) for row in range(rows.start, rows.stop)], pa.string())
+        value = block.value[rows]
+        yield pa.RecordBatch.from_arrays(
+            [
+                *(_labelled(np.repeat(codes, inside[1:] - inside[:-1]), labels) for codes, labels in names),
+                pa.array(block.source_time[rows]).view(_TIME),
+                pa.array(block.received_time[rows]).view(_TIME),
+                # Looking for what is no number takes much longer than seeing that there is none.
+                pa.array(value, from_pandas=True) if np.isnan(value).any() else pa.array(value),
+                text,
+                pa.array(block.quality[rows]),
+                pa.array(block.status[rows]),
+            ],
+            schema=SAMPLE_SCHEMA,
+        )
 
 
 def bucket_batch(buckets: Buckets, columns: Mapping[str, npt.NDArray[Any]]) -> pa.RecordBatch:
     """Return aggregates as one record batch with `bucket_schema` of their names."""
     return pa.RecordBatch.from_arrays(
         [
-            *_names(buckets.series, buckets.series_index),
+            *(
+                _labelled(codes[buckets.series_index], labels)
+                for codes, labels in map(_distinct, _texts(buckets.series))
+            ),
             pa.array(buckets.start).cast(_TIME),
             pa.array(buckets.grid.edges[buckets.bucket + 1]).cast(_TIME),
             *(pa.array(column, from_pandas=True) for column in columns.values()),
@@ -79,30 +91,44 @@ def bucket_batch(buckets: Buckets, columns: Mapping[str, npt.NDArray[Any]]) -> p
 
 
 async def encoded(
-    batches: AsyncIterator[pa.RecordBatch], schema: pa.Schema, form: str
+    batches: AsyncIterator[Iterable[pa.RecordBatch]], schema: pa.Schema, form: str
 ) -> AsyncIterator[bytes]:
-    """Yield a file of one of MEDIA_TYPES' names; only one batch at a time is in memory.
+    """Yield a file of one of MEDIA_TYPES' names; only one batch at a time is encoded, and made where it is an iterator's.
 
     A file that breaks off because ``batches`` failed is recognised by whoever reads it: Arrow streams and Parquet files
     have an end, and an HTTP answer in chunks does as well.
     """
-    sink = _Sink()
+    sink = _Sink(keeps=form == "arrow")
     writer = await asyncio.to_thread(_WRITERS[form], sink, schema)
-    async for batch in batches:
-        await asyncio.to_thread(_write, writer, batch, form)
-        if chunk := sink.taken():
-            yield chunk
+    async for some in batches:
+        left = iter(some)
+        while (chunk := await asyncio.to_thread(_next_chunk, left, writer, sink, form)) is not None:
+            if chunk:
+                yield chunk
     await asyncio.to_thread(writer.close)
     if chunk := sink.taken():
         yield chunk
 
 
-class _Sink(io.RawIOBase):
-    """Keeps what is written until it is taken; remembers how much there was, as Parquet's footer needs it."""
+def _next_chunk(batches: Iterator[pa.RecordBatch], writer: Any, sink: _Sink, form: str) -> bytes | None:
+    batch = next(batches, None)
+    if batch is None:
+        return None
+    _write(writer, batch, form)
+    return sink.taken()
 
-    def __init__(self) -> None:
+
+class _Sink(io.RawIOBase):
+    """Keeps what is written until it is taken; remembers how much there was, as Parquet's footer needs it.
+
+    Args:
+        keeps: Arrow's buffers may be kept as they are until then; writers of CSV and Parquet use theirs again.
+    """
+
+    def __init__(self, *, keeps: bool) -> None:
         super().__init__()
-        self._chunks: list[bytes] = []
+        self._keeps = keeps
+        self._chunks: list[Any] = []
         self._at = 0
 
     def writable(self) -> bool:
@@ -112,7 +138,7 @@ class _Sink(io.RawIOBase):
         return self._at
 
     def write(self, data: Any) -> int:
-        chunk = bytes(data)
+        chunk = data if self._keeps and isinstance(data, bytes | pa.Buffer) else bytes(data)
         self._chunks.append(chunk)
         self._at += len(chunk)
         return len(chunk)
@@ -160,15 +186,19 @@ def _write(writer: Any, batch: pa.RecordBatch, form: str) -> None:
     writer.write_batch(batch)
 
 
-def _names(series: Sequence[SeriesInfo], index: npt.NDArray[np.uint32]) -> tuple[pa.Array, pa.Array]:
-    """Return asset and signal of each row; each distinct text stands once."""
-    found = []
-    for texts in ([str(one.key.asset) for one in series], [one.key.signal for one in series]):
-        distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-        number = np.array([distinct[text] for text in texts], np.int32)
-        rows = number[index] if len(series) else np.empty(0, np.int32)
-        found.append(pa.DictionaryArray.from_arrays(pa.array(rows), pa.array(list(distinct), pa.string())))
-    return found[0], found[1]
+def _texts(series: Sequence[SeriesInfo]) -> tuple[list[str], list[str]]:
+    return [str(one.key.asset) for one in series], [one.key.signal for one in series]
+
+
+def _distinct(texts: list[str]) -> tuple[npt.NDArray[np.int32], pa.Array]:
+    """Return for each text its number, and the texts by number; each distinct text stands once."""
+    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    return np.array([distinct[text] for text in texts], np.int32), pa.array(list(distinct), pa.string())
+
+
+def _labelled(codes: npt.NDArray[np.int32], labels: pa.Array) -> pa.Array:
+    """Return texts by their numbers, all of which there are."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes), labels, safe=False)
 
 
 __all__ = [
@@ -180,5 +210,5 @@ __all__ = [
     "bucket_batch",
     "bucket_schema",
     "encoded",
-    "sample_batch",
+    "sample_batches",
 ]

@@ -171,7 +171,7 @@ async def _thinned(asked: _Asked, points: int) -> Response:
         slot.release()
     if asked.form == "json":
         return await _json(asked, raw, None)
-    return _stream(_one(tables.sample_batch(raw)), tables.SAMPLE_SCHEMA, asked.form)
+    return _stream(_one(tables.sample_batches(raw, asked.form)), tables.SAMPLE_SCHEMA, asked.form)
 
 
 async def _exported(asked: _Asked, limit: int | None, after: Position | None) -> Response:
@@ -190,7 +190,7 @@ async def _exported(asked: _Asked, limit: int | None, after: Position | None) ->
             # The next page is read while this one is on its way.
             following = asyncio.create_task(_next(found))
             try:
-                yield await asyncio.to_thread(tables.sample_batch, raw)
+                yield tables.sample_batches(raw, asked.form)
                 raw = await following
             finally:
                 following.cancel()
@@ -222,7 +222,7 @@ def _aggregated(asked: _Asked, buckets: Buckets, before: Raw | None, names: tupl
         buckets, columns = _only(buckets, shown), {name: column[shown] for name, column in columns.items()}
     if asked.form != "json":
         batch = tables.bucket_batch(buckets, columns)
-        return _stream(_one(batch), batch.schema, asked.form)
+        return _stream(_one([batch]), batch.schema, asked.form)
     edges = np.searchsorted(buckets.series_index, np.arange(len(buckets.series) + 1)).tolist()
     starts = buckets.start // 1_000_000
     return json_response(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_hot import HotFiles
-from ingest_service.stores.duckdb_part import POWERS, TRAITS, Units, ns_per, spans_to_rows, unit_of
+from ingest_service.stores.duckdb_part import POWERS, TRAITS, Units, ns_per, unit_of
+from ingest_service.stores.duckdb_pieces import Columns, Lot
 from ingest_service.stores.duckdb_rows import NO_ROWS, Rows, numbers_of, texts_of
 from ingest_service.stores.shapes import TimeSpan
 from shopfloor.block import Int64, UInt32
@@ -25,6 +26,8 @@ from shopfloor.errors import StoreUnavailable
 _REMEMBERED_SERIES: Final = 4_000_000
 _REMEMBERED_PARTS: Final = 512
 _VALUES: Final = ["source_time", "value", "scaled", "scale", "quality"]
+_LOT_ROWS: Final = 65_536
+"""Decoded at once: the columns of so many rows stay in a processor's cache until they are copied."""
 _ALL: Final = [*_VALUES, "delay", "delay_unit", "status", "text"]
 
 
@@ -126,122 +129,152 @@ class PartReader:
         Raises:
             StoreUnavailable: the file is missing or damaged.
         """
-        index = self.index(name)
-        places = index.places(ids)
-        if not len(places):
-            return NO_ROWS
-        starts, lengths = index.starts[places], np.diff(index.starts)[places]
-        first_group = np.searchsorted(index.group_starts, starts, side="right") - 1
-        last_group = np.searchsorted(index.group_starts, starts + lengths, side="left") - 1
-        needed = np.zeros(len(index.group_starts) - 1, np.bool_)
-        for first, last in set(zip(first_group.tolist(), last_group.tolist(), strict=True)):
-            needed[first : last + 1] = True
-        groups = np.flatnonzero(needed)
-        columns = _VALUES if values_only else _ALL
-        skipped_columns = {*index.empty, *index.constant, *({"scale"} if "scaled" in index.empty else ())}
-        read = [one for one in columns if one not in skipped_columns]
-        table = self._read(name, index, groups.tolist(), read)
-        # Rows of the file become rows of what was read of it.
-        group_rows = np.diff(index.group_starts)
-        skipped = np.cumsum(np.where(needed, 0, group_rows))
-        starts = starts - skipped[first_group]
-        wanted: npt.NDArray[np.intp] | slice = slice(0, table.num_rows)
-        if int(lengths.sum()) != table.num_rows:
-            wanted = (
-                slice(int(starts[0]), int(starts[-1] + lengths[-1]))
-                if np.all(starts[1:] == starts[:-1] + lengths[:-1])
-                else spans_to_rows(starts, lengths)
-            )
-        delayed = not values_only
-        return _rows(table, index, index.ids[places], lengths, wanted, span, delayed=delayed)
+        rows = self.piece(name, ids, values_only=values_only).rows()
+        if span is None or not rows.n:
+            return rows
+        inside = (rows.source_time >= span.from_ns) & (rows.source_time < span.to_ns)
+        return rows if inside.all() else rows.take(np.flatnonzero(inside))
 
-    def _read(self, name: str, index: Index, groups: list[int], columns: list[str]) -> pa.Table:
-        try:
-            with pq.ParquetFile(self._folder / name, metadata=index.metadata, memory_map=True) as file:
-                return file.read_row_groups(groups, columns, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreUnavailable(f"{self._folder / name}: {error}") from error
+    def piece(self, name: str, ids: UInt32, *, values_only: bool = False) -> FilePiece:
+        """Return the samples of some series as what is yet to be read, otherwise as `read` does."""
+        index = self.index(name)
+        return FilePiece(self._folder / name, index, index.places(ids), values_only=values_only)
 
     def units(self, name: str) -> Units:
         """Return the units of a file's times."""
         index = self.index(name)
-        table = self._read(name, index, [0], ["delay_unit"])
+        path = self._folder / name
+        batch = next(_batches(path, index, [0], ["delay_unit"], 1))
         source = index.metadata.schema.to_arrow_schema().field("source_time").type.unit
-        return Units(source, unit_of(table.column(0)[0].as_py()))
+        return Units(source, unit_of(batch.column(0)[0].as_py()))
 
 
-def _rows(
-    table: pa.Table,
-    index: Index,
-    ids: UInt32,
-    lengths: npt.NDArray[np.integer],
-    wanted: npt.NDArray[np.intp] | slice,
-    span: TimeSpan | None,
-    *,
-    delayed: bool,
-) -> Rows:
-    n = int(lengths.sum())
-    series_id = np.repeat(ids, lengths)
-    source = _times(table, "source_time")[wanted]
-    if span is not None and n:
-        inside = (source >= span.from_ns) & (source < span.to_ns)
-        if not inside.all():
-            kept = np.flatnonzero(inside)
-            series_id, source = series_id[kept], source[kept]
-            wanted = wanted[kept] if not isinstance(wanted, slice) else kept + wanted.start
-            n = len(kept)
+def _batches(
+    path: Path, index: Index, groups: list[int], columns: list[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield at least the first ``rows`` rows of row groups."""
+    # As many batches as there must be, of one size: what is not wanted of the last group is not decoded.
+    size = -(-rows // -(-rows // _LOT_ROWS))
+    try:
+        with pq.ParquetFile(path, metadata=index.metadata, memory_map=True, pre_buffer=False) as file:
+            for batch in file.iter_batches(size, row_groups=groups, columns=columns, use_threads=False):
+                yield batch
+                rows -= batch.num_rows
+                if rows <= 0:
+                    return
+    except (OSError, pa.ArrowException) as error:
+        raise StoreUnavailable(f"{path}: {error}") from error
+    raise StoreUnavailable(f"{path}: has fewer rows than its footer says")
+
+
+class FilePiece:
+    """The samples of some series of a file, decoded as they are asked for, a lot at a time; see `Piece`."""
+
+    def __init__(self, path: Path, index: Index, places: npt.NDArray[np.intp], *, values_only: bool) -> None:
+        self._path, self._index, self._values_only = path, index, values_only
+        self._starts = index.starts[places]
+        self.ids: UInt32 = index.ids[places]
+        self.lengths: Int64 = index.starts[places + 1] - self._starts
+
+    def rows(self) -> Rows:
+        """Return all rows as one."""
+        if not len(self.ids):
+            return NO_ROWS
+        at = np.cumsum(self.lengths) - self.lengths
+        columns = Columns(int(self.lengths.sum()), received=not self._values_only)
+        for lot in self.lots():
+            columns.put(lot, at[lot.series] + lot.offset)
+        return columns.rows(np.repeat(self.ids, self.lengths))
+
+    def lots(self) -> Iterator[Lot]:
+        """Yield all rows.
+
+        Raises:
+            StoreUnavailable: the file is missing or damaged.
+        """
+        if not len(self.ids):
+            return
+        index = self._index
+        starts, ends = self._starts, self._starts + self.lengths
+        first_group = np.searchsorted(index.group_starts, starts, side="right") - 1
+        last_group = np.searchsorted(index.group_starts, ends, side="left") - 1
+        needed = np.zeros(len(index.group_starts) - 1, np.bool_)
+        for first, last in set(zip(first_group.tolist(), last_group.tolist(), strict=True)):
+            needed[first : last + 1] = True
+        # Rows of the file become rows of what is read of it.
+        skipped = np.cumsum(np.where(needed, 0, np.diff(index.group_starts)))[first_group]
+        starts, ends = starts - skipped, ends - skipped
+        columns = _VALUES if self._values_only else _ALL
+        left_out = {*index.empty, *index.constant, *({"scale"} if "scaled" in index.empty else ())}
+        read = [one for one in columns if one not in left_out]
+        begin = 0
+        groups = np.flatnonzero(needed).tolist()
+        for batch in _batches(self._path, index, groups, read, int(ends[-1])):
+            end = begin + batch.num_rows
+            some = slice(*np.searchsorted(ends, [begin], side="right"), *np.searchsorted(starts, [end]))
+            if some.start < some.stop:
+                first, last = np.maximum(starts[some], begin), np.minimum(ends[some], end)
+                yield Lot(
+                    _rows(batch, index, delayed=not self._values_only),
+                    np.arange(some.start, some.stop),
+                    first - begin,
+                    last - first,
+                    first - starts[some],
+                )
+            begin = end
+
+
+def _rows(batch: pa.RecordBatch, index: Index, *, delayed: bool) -> Rows:
+    n = batch.num_rows
+    names = batch.schema.names
 
     def column(name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
-        if name not in table.column_names:
-            return np.full(n, index.constant.get(name, 0), dtype)
-        return numbers_of(table.column(name), dtype)[wanted]
+        if name not in names:
+            return np.broadcast_to(dtype(index.constant.get(name, 0)), n)
+        return numbers_of(batch.column(name), dtype)
 
-    text = texts_of(table.column("text")) if "text" in table.column_names else None
+    time = batch.column("source_time")
+    source = numbers_of(time, np.int64)
+    if (width := ns_per(time.type.unit)) != 1:
+        source = source * width
     received = source
-    if "delay" in table.column_names:
-        received = source + _delays(table, index)[wanted]
+    if "delay" in names:
+        received = source + _delays(batch, index)
     elif delayed and (delay := index.constant.get("delay", 0)):
         received = source + delay * index.constant["delay_unit"]
     return Rows(
-        series_id,
+        NO_ROWS.series_id,
         source,
         received,
-        _values(table, index)[wanted],
+        _values(batch, index),
         column("quality", np.uint8),
         column("status", np.uint32),
-        None if text is None else text[wanted],
+        texts_of(batch.column("text")) if "text" in names else None,
     )
 
 
-def _times(table: pa.Table, name: str) -> Int64:
-    column = table.column(name)
-    time: Int64 = numbers_of(column, np.int64)
-    width = ns_per(column.type.unit)
-    return time if width == 1 else time * width
-
-
-def _delays(table: pa.Table, index: Index) -> Int64:
-    delay: Int64 = numbers_of(table.column("delay"), np.int64)
+def _delays(batch: pa.RecordBatch, index: Index) -> Int64:
+    delay: Int64 = numbers_of(batch.column("delay"), np.int64)
     unit = index.constant.get("delay_unit", 1)
-    if "delay_unit" in table.column_names and len(delay):
-        unit = table.column("delay_unit")[0].as_py()
+    if "delay_unit" in batch.schema.names:
+        unit = batch.column("delay_unit")[0].as_py()
     return delay if unit == 1 else delay * unit
 
 
-def _values(table: pa.Table, index: Index) -> npt.NDArray[np.float64]:
-    names = table.column_names
+def _values(batch: pa.RecordBatch, index: Index) -> npt.NDArray[np.float64]:
+    names = batch.schema.names
     if "scaled" not in names:
         if "value" not in names:
-            return np.full(table.num_rows, np.nan)
-        return numbers_of(table.column("value"), np.float64)
-    scaled = table.column("scaled")
+            return np.broadcast_to(np.float64(np.nan), batch.num_rows)
+        return numbers_of(batch.column("value"), np.float64)
+    scaled = batch.column("scaled")
     power: Any = POWERS[index.constant.get("scale", 0)]
     if "scale" in names:
-        power = POWERS[numbers_of(table.column("scale").fill_null(0), np.int8)]
+        power = POWERS[numbers_of(batch.column("scale").fill_null(0), np.int8)]
     if not scaled.null_count:
         exact: npt.NDArray[np.float64] = numbers_of(scaled, np.int64) / power
         return exact
     value: npt.NDArray[np.float64] = numbers_of(scaled.fill_null(0), np.int64) / power
-    gone = scaled.is_null().to_numpy()
-    value[gone] = numbers_of(table.column("value"), np.float64)[gone] if "value" in names else np.nan
+    gone = scaled.is_null().to_numpy(zero_copy_only=False)
+    value[gone] = numbers_of(batch.column("value"), np.float64)[gone] if "value" in names else np.nan
     return value

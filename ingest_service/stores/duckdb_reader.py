@@ -14,18 +14,22 @@ from ingest_service.stores import Position, Raw, Run, SeriesInfo, TimeSpan
 from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_catalog import Part, View, view_of
 from ingest_service.stores.duckdb_part_reader import PartReader
+from ingest_service.stores.duckdb_pieces import Held, Piece, interleaved
 from ingest_service.stores.duckdb_rows import (
     NO_ROWS,
     Rows,
     concat_rows,
-    interleaved,
     order_of,
 )
-from shopfloor.block import NO_TEXT, Float64, Quality, SampleBlock, UInt32
+from shopfloor.block import NO_TEXT, Float64, Int64, Quality, SampleBlock, UInt32
 
 LISTED_SERIES: Final = 50
 """So few series are read as a whole, however many hot rows they have."""
 
+_AGAIN: Final = 8
+"""A part of what is wanted that may as well be read twice, or too much."""
+_ESTIMATED: Final = 256
+"""So many series are estimated at first, and then ever more: a page is often complete with few of all."""
 _SPARSE: Final = 4
 """So many times more series and pieces than rows: sorting these costs less than counting those."""
 
@@ -62,7 +66,21 @@ class Question:
     def rows(
         self, view: View, ids: UInt32, span: TimeSpan, *, values_only: bool = False
     ) -> tuple[UInt32, Rows]:
-        """Return the places and all rows of some series in a span, hot and from files, sorted by place and time."""
+        """Return the places of rows and all rows of some series in a span, sorted by both place and time."""
+        counts, rows = self.counted(view, ids, span, values_only=values_only)
+        return np.repeat(self.places(ids), counts), rows
+
+    def counted(
+        self, view: View, ids: UInt32, span: TimeSpan, *, values_only: bool = False
+    ) -> tuple[Int64, Rows]:
+        """Return how many rows some series have in a span, and these, hot and from files, sorted by series and time.
+
+        Args:
+            view: what counts.
+            ids: the series, in the question's order.
+            span: source times wanted.
+            values_only: see `PartReader.read`.
+        """
         parts = [
             part
             for part in view.parts
@@ -70,20 +88,30 @@ class Question:
         ]
         parts.sort(key=lambda part: part.first_time)
         pieces = [
-            self.reader.read(part.file, ids, _clip(part, span), values_only=values_only)
-            for part in parts
-            if part.file is not None
+            self._piece(part, ids, span, values_only=values_only) for part in parts if part.file is not None
         ]
         hot = self.reader.hot.rows(view.hot, ids, span)
         follows = all(before.last_time < after.first_time for before, after in pairwise(parts))
         if hot.n and parts:
             follows &= int(hot.source_time.min()) > parts[-1].last_time
-        few = len(ids) * len(pieces) > _SPARSE * (hot.n + sum(piece.n for piece in pieces))
+        pieces = [piece for piece in pieces if len(piece.ids)]
+        few = len(ids) * len(pieces) > _SPARSE * (hot.n + sum(int(piece.lengths.sum()) for piece in pieces))
         if not follows or few:
-            return self.sorted(concat_rows([*pieces, hot]))
+            places, rows = self.sorted(concat_rows([*(piece.rows() for piece in pieces), hot]))
+            edges = np.searchsorted(places, self.places(ids))
+            return np.diff(np.append(edges, len(places))), rows
         # Each piece is sorted and no two overlap: where every row belongs is known without sorting.
-        _, hot = self.sorted(hot)
-        return interleaved([(self.places(piece.series_id), piece) for piece in (*pieces, hot) if piece.n])
+        if hot.n:
+            pieces.append(Held(self.sorted(hot)[1]))
+        wanted = self.places(ids)
+        among = [np.searchsorted(wanted, self.places(piece.ids)) for piece in pieces]
+        return interleaved(pieces, among, ids, received=not values_only)
+
+    def _piece(self, part: Part, ids: UInt32, span: TimeSpan, *, values_only: bool) -> Piece:
+        file = part.file or ""
+        if part.first_time >= span.from_ns and part.last_time < span.to_ns:
+            return self.reader.piece(file, ids, values_only=values_only)
+        return Held(self.reader.read(file, ids, span, values_only=values_only))
 
     def estimate(self, view: View, parts: Sequence[Part], span: TimeSpan) -> Float64:
         """Return float64[series]: about how many rows each has in a span."""
@@ -119,6 +147,16 @@ def chunks(estimate: Float64, most: float) -> Iterator[slice]:
         yield slice(begin, len(estimate))
 
 
+def enough(estimate: Float64, rows: float) -> int:
+    """Return how many series have about so many rows together, at least one.
+
+    A series of which much would be read that is not wanted stays for the next time, when it comes first.
+    """
+    total = np.cumsum(estimate)
+    count = min(len(estimate), int(np.searchsorted(total, rows)) + 1)
+    return count - 1 if count > 1 and (total[count - 1] - rows) * _AGAIN > rows else count
+
+
 def windows(parts: Sequence[Part], span: TimeSpan) -> list[TimeSpan]:
     """Cut a span where files begin, so that a long series is read piece by piece."""
     cuts = sorted({part.first_time for part in parts if span.from_ns < part.first_time < span.to_ns})
@@ -134,8 +172,7 @@ def read_samples(
     after: Position | None = None,
 ) -> Raw:
     """Return at most ``limit`` samples of series that are sorted by key, sorted as they are and by source time."""
-    skip = 0
-    begin = span.from_ns
+    skip, begin = 0, span.from_ns
     if after is not None:
         series = series[bisect_left(series, after[:2], key=lambda one: one.key) :]
         if series and series[0].key == after[:2] and after.source_time >= begin:
@@ -143,32 +180,45 @@ def read_samples(
     question = Question(cursor, reader, series)
     view = view_of(cursor, span)
     wanted = limit + skip + 1
-    estimate = question.estimate(view, view.parts, span)
-    places: list[UInt32] = []
+    # The estimate assumes even times where a part is cut.
+    slack = 1.0 if all(_clip(part, span) is None for part in view.parts) else 1.1
+    estimate = np.empty(0)
+    counts = np.zeros(len(series), np.int64)
     found: list[Rows] = []
-    got, first, widening = 0, 0, 1.0
+    got, first, widening, given = 0, 0, 1.0, 0.0
+    if begin > span.from_ns:
+        gone = TimeSpan(span.from_ns, min(begin, span.to_ns))
+        given = float(Question(cursor, reader, series[:1]).estimate(view, view.parts, gone)[0])
     while first < len(series) and got < wanted:
-        # The estimate assumes even times; where it promised too much, more series are read at once.
-        room = max(1000.0, (wanted - got) * 1.1) * widening
-        chunk = next(chunks(estimate[first:], room))
-        last, whole = first + chunk.stop, span
-        if first == 0 and begin > span.from_ns:
+        # Where the estimate promised too much, more series are read at once.
+        room = max(1000.0, (wanted - got + (0.0 if first else given)) * slack) * widening
+        while len(estimate) < len(series) and float(estimate[first:].sum()) < room:
+            some = series[len(estimate) : 4 * len(estimate) + _ESTIMATED]
+            estimate = np.append(estimate, Question(cursor, reader, some).estimate(view, view.parts, span))
+        last, whole = first + enough(estimate[first:], room), span
+        if first == 0 and max(given * _AGAIN, float(estimate[0])) > wanted and begin > span.from_ns:
+            # Rows that were given before are read again with the series that follow, unless they are many.
             last, whole = 1, TimeSpan(begin, span.to_ns)
-        promised, before = float(estimate[first:last].sum()), got
+        promised, read = float(estimate[first:last].sum()), 0
         alone = last - first == 1 and promised > 2 * room
         for window in windows(view.parts, whole) if alone else [whole]:
-            place, rows = question.rows(view, question.ids[first:last], window)
-            places.append(place)
+            numbers, rows = question.counted(view, question.ids[first:last], window)
+            read += rows.n
+            if first == 0 and window.from_ns < begin:
+                before = int(np.searchsorted(rows.source_time[: numbers[0]], begin))
+                numbers[0] -= before
+                rows = rows.take(slice(before, None))
+            counts[first:last] += numbers
             found.append(rows)
             got += rows.n
             if got >= wanted:
                 break
-        if got - before < promised / 2:
+        if read < promised / 2:
             widening = min(1e6, widening * 4)
         first = last
-    rows = concat_rows(found).take(slice(skip, wanted))
-    index = np.concatenate(places or [np.empty(0, np.uint32)])[skip:wanted]
-    return raw_of(series, index[:limit], rows.take(slice(0, limit)), truncated=rows.n > limit)
+    ends = np.clip(np.cumsum(counts), skip, skip + limit)
+    rows = concat_rows(found).take(slice(skip, skip + limit))
+    return raw_of(series, np.diff(ends, prepend=skip), rows, truncated=got > skip + limit)
 
 
 def read_before(
@@ -196,7 +246,7 @@ def read_before(
         if more.n:
             places, rows = _last_of_each(question, concat_rows([rows, more]))
             newest[places], known[places] = rows.source_time, True
-    return raw_of(series, places, rows, truncated=False)
+    return raw_of(series, np.bincount(places, minlength=len(series)), rows, truncated=False)
 
 
 def _usable(rows: Rows) -> Rows:
@@ -215,17 +265,16 @@ def _last_of_each(question: Question, rows: Rows) -> tuple[UInt32, Rows]:
     return places[last], rows.take(last)
 
 
-def raw_of(series: Sequence[SeriesInfo], places: UInt32, rows: Rows, *, truncated: bool) -> Raw:
-    """Return sorted rows as what readers get."""
-    starts = run_starts(places) if len(places) else np.empty(0, np.intp)
-    present = tuple(series[place] for place in places[starts].tolist())
-    lengths = np.diff(np.append(starts, len(places)))
+def raw_of(series: Sequence[SeriesInfo], counts: Int64, rows: Rows, *, truncated: bool) -> Raw:
+    """Return sorted rows, so many of each series, as what readers get."""
+    places = np.flatnonzero(counts)
+    present = tuple(series[place] for place in places.tolist())
     text = NO_TEXT
     if rows.text is not None:
         text = {row: one for row, one in enumerate(rows.text.tolist()) if one is not None} or NO_TEXT
     block = SampleBlock(
         tuple(one.key for one in present),
-        np.repeat(np.arange(len(present), dtype=np.uint32), lengths),
+        np.repeat(np.arange(len(present), dtype=np.uint32), counts[places]),
         np.ascontiguousarray(rows.source_time),
         np.ascontiguousarray(rows.received_time),
         np.ascontiguousarray(rows.value),

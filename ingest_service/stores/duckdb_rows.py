@@ -14,8 +14,6 @@ from shopfloor.block import Float64, Int64, UInt8, UInt32
 Texts: TypeAlias = npt.NDArray[np.object_]
 Numbers: TypeAlias = npt.NDArray[np.integer]
 
-_LONG_RUN: Final = 64
-"""Rows from which on a run is copied by itself more quickly than row by row."""
 _STEPS_NS: Final = (1_000_000, 1_000, 1)
 COLUMNS: Final = "series_id, source_time, received_time, value, quality, status, text"
 _DTYPES: Final[tuple[type[np.generic], ...]] = (
@@ -74,49 +72,6 @@ def concat_rows(parts: Sequence[Rows]) -> Rows:
     return Rows._make([*columns, text])
 
 
-def interleaved(pieces: Sequence[tuple[UInt32, Rows]]) -> tuple[UInt32, Rows]:
-    """Join sorted rows, of which no piece begins before the one before it ends, to rows sorted by place and time.
-
-    Args:
-        pieces: the places of rows, uint32[n], and the rows, sorted by place and time.
-    """
-    if len(pieces) < 2:
-        return pieces[0] if pieces else (np.empty(0, np.uint32), NO_ROWS)
-    low = min(int(places[0]) for places, _ in pieces)
-    many = max(int(places[-1]) for places, _ in pieces) - low + 1
-    counts = np.array([np.bincount(places - low, minlength=many) for places, _ in pieces])
-    # Series by series, and within each piece by piece.
-    ends = np.cumsum(counts.T.ravel()).reshape(many, len(pieces)).T
-    n = int(ends[-1, -1])
-    text = np.full(n, None, object) if any(rows.text is not None for _, rows in pieces) else None
-    joined = Rows._make([*(np.empty(n, dtype) for dtype in _DTYPES), text])
-    place = np.repeat(np.arange(low, low + many, dtype=np.uint32), counts.sum(axis=0))
-    for (_, rows), length, end in zip(pieces, counts, ends, strict=True):
-        _place(joined, rows, length, end - length)
-    return place, joined
-
-
-def _place(joined: Rows, rows: Rows, lengths: Int64, to: Int64) -> None:
-    """Copy runs of rows, of these lengths one after the other, to where they belong."""
-    columns: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = [
-        (column, values)
-        for column, values in zip(joined, rows, strict=True)
-        if column is not None and values is not None
-    ]
-    runs = np.flatnonzero(lengths)
-    if rows.n < _LONG_RUN * len(runs):
-        shift = to - (np.cumsum(lengths) - lengths)
-        places = np.arange(rows.n) + np.repeat(shift, lengths)
-        for column, values in columns:
-            column[places] = values
-        return
-    begin = 0
-    for at, length in zip(to[runs].tolist(), lengths[runs].tolist(), strict=True):
-        for column, values in columns:
-            column[at : at + length] = values[begin : begin + length]
-        begin += length
-
-
 def rows_of_arrow(table: pa.Table) -> Rows:
     """Return the rows of an Arrow table with COLUMNS."""
     columns: list[Any] = [numbers_of(table.column(place), dtype) for place, dtype in enumerate(_DTYPES)]
@@ -129,9 +84,9 @@ def arrow_of_rows(rows: Rows) -> pa.Table:
     return pa.table([*(pa.array(column) for column in rows[:6]), text], list(Rows._fields))
 
 
-def numbers_of(column: pa.ChunkedArray, dtype: type[np.generic]) -> npt.NDArray[Any]:
+def numbers_of(column: pa.ChunkedArray | pa.Array, dtype: type[np.generic]) -> npt.NDArray[Any]:
     """Return a column as contiguous numbers; nulls become NaN, which only float columns have."""
-    parts = [_chunk(chunk) for chunk in column.chunks]
+    parts = [_chunk(chunk) for chunk in (column.chunks if isinstance(column, pa.ChunkedArray) else [column])]
     if len(parts) == 1:
         return np.ascontiguousarray(parts[0], dtype=dtype)
     return np.concatenate(parts).astype(dtype, copy=False) if parts else np.empty(0, dtype)
@@ -144,7 +99,7 @@ def _chunk(chunk: pa.Array) -> npt.NDArray[Any]:
     return array
 
 
-def texts_of(column: pa.ChunkedArray) -> Texts | None:
+def texts_of(column: pa.ChunkedArray | pa.Array) -> Texts | None:
     """Return texts as objects, None where all are null."""
     if column.null_count == len(column):
         return None

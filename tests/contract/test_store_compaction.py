@@ -287,6 +287,39 @@ async def test_one_series_longer_than_a_page_is_read_in_pieces(store: DuckDBStor
     await store.close()
 
 
+@pytest.mark.parametrize("limit", [401, 1_000, 7_000])
+async def test_pages_over_files_and_hot_rows_give_every_sample_once(store: DuckDBStore, limit: int) -> None:
+    """Of one long series among short ones, from where a page ended within any of them."""
+    numbers = np.random.default_rng(9).permutation(np.repeat(np.arange(4), [40, 9_000, 700, 260]))
+    time = MIDNIGHT + np.sort(np.random.default_rng(10).permutation(3 * 86_400)[: len(numbers)]) * 10**9
+    text = {row: f"t{row}" for row in range(0, len(numbers), 97)}
+    value = numbers / 10
+    value[list(text)] = np.nan
+    block = make_block(KEYS, numbers, time, time + 5, value, text=text)
+    seq = await put(store, 1, block.take(np.r_[0:9_000]))
+    await store.compact()
+    await put(store, seq, block.take(np.r_[9_000:10_000]))
+    expected = block.take(np.lexsort((block.source_time, block.series_index)))
+    span = TimeSpan(MIDNIGHT + 7 * HOUR + 1, int(time[9_500]))
+    for asked in (ALWAYS, span):
+        wanted = [
+            row
+            for row in expected.rows()
+            if asked.from_ns <= row.source_time and (asked is ALWAYS or row.source_time < asked.to_ns)
+        ]
+        found: list[Any] = []
+        after = None
+        while True:
+            page = await store.read(Selector(), asked, limit, after)
+            found += map(repr, page.block.rows())
+            after = page.position(after)
+            if not page.truncated:
+                break
+            assert len(page.block) == limit
+        assert found == list(map(repr, wanted))
+    await store.close()
+
+
 async def test_the_start_gives_free_space_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duckdb_schema, "_WORTH_SHRINKING", 2**20)
     path = tmp_path / "s.duckdb"

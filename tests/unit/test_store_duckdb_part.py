@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_service.stores import duckdb_part_reader
 from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_part import POWERS, PartWriter, scales_of, slices_of, units_of
 from ingest_service.stores.duckdb_part_reader import PartReader
@@ -62,14 +64,17 @@ def bits(rows: Rows) -> list[tuple[object, ...]]:
     return list(zip(*(column.tolist() for column in (*rows[:3], value, *rows[4:6])), text, strict=True))
 
 
-@given(ROWS, st.sets(st.integers(1, 5)))
+@given(ROWS, st.sets(st.integers(1, 5)), st.integers(1, 50))
 def test_rows_come_back_from_a_file(
-    samples: list[tuple[int, int, int, float, int, int, str | None]], wanted: set[int]
+    samples: list[tuple[int, int, int, float, int, int, str | None]], wanted: set[int], at_once: int
 ) -> None:
     rows = rows_of(samples)
     order = order_of(rows.series_id, rows)
     rows = rows if order is None else rows.take(order)
-    with tempfile.TemporaryDirectory() as name:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        mock.patch.object(duckdb_part_reader, "_LOT_ROWS", at_once),
+    ):
         folder = Path(name)
         with PartWriter(folder / "d" / "1.parquet", units_of(rows), Labels(KEYS)) as writer:
             for piece in slices_of(rows, 7):

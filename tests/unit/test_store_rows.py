@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_service.stores import duckdb_rows
-from ingest_service.stores.duckdb_rows import Rows, concat_rows, interleaved, order_of
+from ingest_service.stores import duckdb_pieces
+from ingest_service.stores.duckdb_pieces import Held, interleaved
+from ingest_service.stores.duckdb_rows import Rows, concat_rows, order_of
 
 _TIMES = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
@@ -58,11 +59,13 @@ def test_pieces_that_follow_one_another_are_joined_as_if_they_were_sorted(
     for number, (rows, texts) in enumerate(drawn):
         moved = sorted((place, 10 * number + time) for place, time in rows)
         pieces.append(_rows(moved, sum(piece.n for piece in pieces), texts=texts))
-    with mock.patch.object(duckdb_rows, "_LONG_RUN", long_run):
-        places, joined = interleaved([(piece.series_id, piece) for piece in pieces])
+    ids = np.arange(5, 13, dtype=np.uint32)
+    held = [Held(piece) for piece in pieces]
+    with mock.patch.object(duckdb_pieces, "_LONG_RUN", long_run):
+        counts, joined = interleaved(held, [piece.ids.astype(np.intp) - 5 for piece in held], ids)
     together = concat_rows(pieces)
     expected = together.take(np.lexsort((together.source_time, together.series_id)))
-    assert places.tolist() == expected.series_id.tolist()
+    assert counts.tolist() == np.bincount(expected.series_id, minlength=13)[5:].tolist()
     for column, wanted in zip(joined, expected, strict=True):
         assert (column is None and wanted is None) or np.asarray(column).tolist() == np.asarray(
             wanted
