@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -18,18 +18,20 @@ from simulators.physics.calendar import Calendar
 from simulators.physics.drives import DRIVES
 from simulators.physics.faults import FAULT_KINDS, Fault, FaultKind, effects, schedule, upsets
 from simulators.physics.jobs import JobOrder
-from simulators.physics.machine import COARSE, InjectionMachine, MachineSpec
+from simulators.physics.machine import InjectionMachine, MachineSpec, Sampling
 from simulators.physics.materials import MATERIALS
 from simulators.physics.moulds import Mould
 from simulators.physics.stops import StopRates
 from simulators.physics.unit import Change, CycleEnd, Moment, Stretch
 from simulators.physics.zones import Upset
-from tests.contract.unit_contract import DAY_MS, HOUR_MS, START_MS, live, table
+from tests.contract.unit_contract import DAY_MS, HOUR_MS, START_MS, live, planned, table
 
 Numbers = npt.NDArray[np.float64]
 BEGIN_H, END_H, LIFE_H = 8.0, 20.0, 22.0
 UNSTOPPED: Final = StopRates(between_s=1e9, micro_between_s=1e9)
 ZONE, CAVITY = 2, 3
+SELDOM: Final = Sampling(40_000, 60_000)
+"""Looks that are enough for the means of hours."""
 
 
 def spec(faults: tuple[Fault, ...] = ()) -> MachineSpec:
@@ -49,8 +51,14 @@ def fault(kind: FaultKind, severity: float = 1.0, begin_h: float = BEGIN_H, end_
 class Life:
     """A machine that makes one job without a stop, around a fault from `BEGIN_H` to `END_H`."""
 
+    fault: Fault
     stretches: list[Stretch]
-    moments: list[Moment]
+
+    @cached_property
+    def moments(self) -> list[Moment]:
+        """All that was to be seen: not every test looks, and to look takes longer than to live."""
+        unit = machine(self.fault)
+        return [moment for each in live(unit, self.stretches[-1].end_ms) for moment in each.moments]
 
     def column(self, name: str, begin_h: float, end_h: float) -> Numbers:
         """Return one figure of the cycles between two times of the life."""
@@ -114,10 +122,14 @@ class Life:
 
 @lru_cache(maxsize=32)
 def life(kind: FaultKind, severity: float = 1.0) -> Life:
-    unit = InjectionMachine(spec((fault(kind, severity),)), Calendar(ZoneInfo("UTC")), 4, START_MS)
-    unit.sampling = COARSE
-    played = list(live(unit, START_MS + round(LIFE_H * HOUR_MS)))
-    return Life([each.stretch for each in played], [moment for each in played for moment in each.moments])
+    its_fault = fault(kind, severity)
+    return Life(its_fault, planned(machine(its_fault), START_MS + round(LIFE_H * HOUR_MS)))
+
+
+def machine(its_fault: Fault) -> InjectionMachine:
+    unit = InjectionMachine(spec((its_fault,)), Calendar(ZoneInfo("UTC")), 4, START_MS)
+    unit.sampling = SELDOM
+    return unit
 
 
 severities = pytest.mark.parametrize("severity", [0.3, 1.0])
