@@ -81,7 +81,7 @@ class DuckDBStore:
         observe_commit: told the seconds and rows of each commit.
         rules: retention; the first rule that means a series counts for it.
         clock_ns: UTC ns.
-        at: told of each step of rewriting, for tests.
+        at: told of each step of writing and rewriting, for tests.
 
     Raises:
         StoreUnavailable: the file can't be opened.
@@ -132,6 +132,7 @@ class DuckDBStore:
             self._tuning.hot_commits if self._tuning.compaction else math.inf,
             lambda: shutil.disk_usage(path.parent).free,
             self._tuning.reserve_bytes,
+            at,
         )
 
         ids = itertools.count(next_part_id(self._connection))

@@ -81,6 +81,7 @@ class Writer:
         most_commits: float,
         free_bytes: Callable[[], int],
         reserve_bytes: int,
+        at: Callable[[str], None],
     ) -> None:
         self.hot = hot
         """The hot file that takes what comes, up to where it counts; changed by this thread alone."""
@@ -104,6 +105,7 @@ class Writer:
         self._begins = True
         self._free_bytes = free_bytes
         self._reserve_bytes = reserve_bytes
+        self._at = at
         self._looked_at_disk = -math.inf
         self._disk_is_full = False
         self._waiting: deque[_Waiting | _Job] = deque()
@@ -309,6 +311,7 @@ class Writer:
             group = Group(writing, self._series.numbers)
             # Durable before the transaction that lets it count.
             hot = self._files.append(self.hot, group.rows())
+            self._at("commit: rows written")
             connection = self._connection
             connection.execute("BEGIN TRANSACTION")
             group.insert_ledger(connection)
@@ -316,7 +319,9 @@ class Writer:
                 connection.execute(
                     "INSERT INTO hot VALUES (?, ?, ?)", [hot.number, hot.bytes, hot.rows - self.hot.rows]
                 )
+            self._at("commit: in transaction")
             connection.execute("COMMIT")
+            self._at("commit: committed")
             # Only now, after the commit, may a later batch count as a repeat.
             self.watermarks.update(marks)
             self.hot = hot

@@ -1,4 +1,4 @@
-"""A process that ends at any step of rewriting its store loses nothing and stores nothing twice."""
+"""A process that ends at any step of writing or rewriting its store loses nothing and stores nothing twice."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from pathlib import Path
 import pytest
 
 KINDS = {
+    *("commit: rows written", "commit: in transaction", "commit: committed"),
     *("absorb: sorted", "file begun", "file written", "absorb: before commit", "absorb: in commit"),
-    *("absorb: committed", "merge: before commit", "merge: in commit", "merge: committed", "hot file removed"),
+    *(
+        "absorb: committed",
+        "merge: before commit",
+        "merge: in commit",
+        "merge: committed",
+        "hot file removed",
+    ),
     *("file removed", "retention: before commit", "retention: committed"),
 }
 
