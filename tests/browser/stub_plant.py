@@ -37,6 +37,7 @@ def machine(
         "state": state,
         "since": now - int(minutes * MINUTE),
         "contact": contact,
+        "served_by": [f"{asset.split('/')[1]}-gateway/{asset.rpartition('/')[2]}"],
         "reason": "",
         "job": "PP-4411 Cap 28 mm",
         "parts_today": 512,

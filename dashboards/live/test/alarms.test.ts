@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { alarmLook, alarmsAt, alarmsElsewhere, alarmsFor } from "../src/lib/alarms.ts";
+import { alarmLook, alarmsAt, alarmsElsewhere, alarmsFor, alarmsOfMachine } from "../src/lib/alarms.ts";
 import { acknowledgeAlarm } from "../src/lib/api.ts";
 import { alarmLabel } from "../src/lib/format.ts";
 import { mayOperate } from "../src/lib/session.ts";
@@ -25,6 +25,33 @@ test("an alarm is shown at its site, or above all of them", () => {
   assert.deepEqual(ids(alarmsAt(alarms, "acme/hk01")), ["site", "line"]);
   assert.deepEqual(ids(alarmsFor(alarms, "acme/hk01")), ["service", "group", "site", "line"]);
   assert.deepEqual(ids(alarmsElsewhere(alarms, ["acme/hk01"])), ["service", "group", "other"]);
+});
+
+test("a machine shows its own alarms, those of who speaks for it, and those of all that it lies in", () => {
+  const asset = "acme/hk01/moulding/cell-a/imm-01";
+  const ours = [
+    alarm("own", asset, { kind: "pump_dry" }),
+    alarm("below", `${asset}/x`, { kind: "agent_silent", subject: "inside" }),
+    alarm("agent", "acme/hk01", { kind: "agent_silent", subject: "gateway" }),
+    alarm("agent-elsewhere", "acme/hk01/other", { kind: "buffer_low", subject: "gateway" }),
+    alarm("source", "acme/hk01", { kind: "clock_offset", subject: "gateway/imm-01" }),
+    alarm("gap", "acme/hk01", { kind: "gap", subject: "7f3a" }),
+    alarm("line", "acme/hk01/moulding/cell-a", { kind: "pump_dry" }),
+    alarm("service", "", { kind: "store_unavailable", subject: "samples" }),
+  ];
+  const others = [
+    alarm("other-agent", "acme/hk01", { kind: "agent_silent", subject: "gateway-2" }),
+    alarm("other-source", "acme/hk01", { kind: "clock_offset", subject: "gateway/imm-011" }),
+    alarm("other-machine", "acme/hk01/moulding/cell-a/imm-011", { kind: "pump_dry" }),
+    alarm("other-site", "acme/dg01", { kind: "gap" }),
+  ];
+  const shown = (served_by: string[]) => ids(alarmsOfMachine([...ours, ...others], { asset, served_by })).sort();
+  assert.deepEqual(shown(["gateway/imm-01"]), ids(ours).sort());
+  // An agent that names no source: any of its sources may be the machine's.
+  assert.deepEqual(shown(["gateway"]), [...ids(ours), "other-source"].sort());
+  // Nobody is known to speak for it: whatever may concern it, by place alone.
+  const placed = ids(ours).filter((id) => id !== "agent-elsewhere");
+  assert.deepEqual(shown([]), [...placed, "other-agent", "other-source"].sort());
 });
 
 test("the most pressing come first, then the oldest; acknowledged ones are last and without colour", () => {

@@ -19,7 +19,7 @@ test("what is not the contract's shape is no event", () => {
 });
 
 test("one malformed entry does not cost the others", () => {
-  const event = decodeEvent("machines", '{"machines":[null,{"asset":5},{"asset":"a/b/c/d/e","state":"exploded"}]}');
+  const event = decodeEvent("machines", '{"machines":[null,{"asset":5},{"asset":"a/b/c/d/e","state":"exploded","served_by":"gateway"}]}');
   assert.ok(event?.kind === "machines");
   assert.equal(event.machines.length, 1);
   const [machine] = event.machines;
@@ -27,6 +27,13 @@ test("one malformed entry does not cost the others", () => {
   assert.equal(machine?.site, "a/b");
   assert.equal(machine?.contact, false);
   assert.equal(machine?.power_kw, null);
+  assert.deepEqual(machine?.served_by, []);
+});
+
+test("a machine names who speaks for it, by texts alone", () => {
+  const event = decodeEvent("machines", '{"machines":[{"asset":"a/b/c","served_by":["gw/imm",5,null,"meter"]}]}');
+  assert.ok(event?.kind === "machines");
+  assert.deepEqual(event.machines[0]?.served_by, ["gw/imm", "meter"]);
 });
 
 test("an alarm needs its id, its kind and when it began", () => {

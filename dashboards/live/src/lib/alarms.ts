@@ -2,7 +2,7 @@
 
 import { contains } from "./router.ts";
 import type { Look, ShownState } from "./states.ts";
-import type { Alarm } from "./types.ts";
+import type { Alarm, Machine } from "./types.ts";
 
 /** Kinds that take nothing away yet; every other one, an unknown one included, is as pressing as a machine that is down. */
 const MILD: ReadonlySet<string> = new Set(["quarantine_growing", "buffer_low", "clock_offset"]);
@@ -26,6 +26,27 @@ export function alarmsAt(alarms: readonly Alarm[], site: string): Alarm[] {
 /** The same, with those that concern more than this site: of the service itself, or of what the site lies in. */
 export function alarmsFor(alarms: readonly Alarm[], site: string): Alarm[] {
   return sorted(alarms.filter(({ asset }) => asset === "" || contains(site, asset) || contains(asset, site)));
+}
+
+/** Kinds whose subject is an agent, or `agent/source`. */
+const OF_AGENTS: ReadonlySet<string> = new Set(["agent_silent", "quarantine_growing", "buffer_low", "clock_offset"]);
+
+/**
+ * Alarms that concern a machine: its own, of who speaks for it, and of all that it lies in.
+ *
+ * Those of other agents and sources of its site do not; where nobody is known to speak for it, they may.
+ */
+export function alarmsOfMachine(alarms: readonly Alarm[], machine: Pick<Machine, "asset" | "served_by">): Alarm[] {
+  const { asset, served_by } = machine;
+  return sorted(
+    alarms.filter((alarm) => {
+      if (contains(asset, alarm.asset)) return true;
+      if (served_by.length > 0 && OF_AGENTS.has(alarm.kind)) {
+        return served_by.some((name) => contains(alarm.subject, name) || contains(name, alarm.subject));
+      }
+      return alarm.asset === "" || contains(alarm.asset, asset);
+    }),
+  );
 }
 
 /** Alarms that belong to none of these sites. */

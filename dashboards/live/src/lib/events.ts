@@ -113,6 +113,7 @@ function toMachine(data: Json): Machine | null {
     state: STATES.has(state) ? (state as MachineState) : "unknown",
     since: num(data.since),
     contact: data.contact === true,
+    served_by: Array.isArray(data.served_by) ? data.served_by.filter((name) => typeof name === "string") : [],
     reason: str(data.reason),
     job: str(data.job),
     parts_today: num(data.parts_today),

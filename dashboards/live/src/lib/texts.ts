@@ -93,8 +93,12 @@ export const texts = {
       clock_offset: "Clock is off at",
       store_unavailable: "Store out of order:",
     } as Record<string, string>,
+    count: (all: number, unseen: number) => `${all === 1 ? "1 alarm" : `${all} alarms`}, ${unseen} not acknowledged`,
+    since: (moment: string) => `since ${moment}`,
+    unseen: "not acknowledged",
     seen: (by: string) => (by === "" ? "acknowledged" : `acknowledged by ${by}`),
     acknowledge: "Acknowledge",
+    acknowledgeOne: (name: string) => `Acknowledge ${name}`,
     failed: "It could not be acknowledged. Try again.",
   },
   link: {

@@ -26,6 +26,8 @@ export interface Machine {
   state: MachineState;
   since: number | null;
   contact: boolean;
+  /** Who speaks for it, as subjects of alarms: `agent/source`, or `agent` where no source does; empty where unknown. */
+  served_by: string[];
   reason: string;
   job: string;
   parts_today: number | null;
