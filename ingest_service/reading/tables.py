@@ -50,7 +50,9 @@ def sample_batches(raw: Raw, form: str) -> Iterator[pa.RecordBatch]:
     """Yield samples as record batches with SAMPLE_SCHEMA, at least one, of a size that suits one of MEDIA_TYPES' names."""
     block = raw.block
     names = [_distinct(texts) for texts in _texts(raw.series)]
-    edges: npt.NDArray[np.int64] = np.searchsorted(block.series_index, np.arange(len(raw.series) + 1))
+    # Looked for as another type, all of the column would be made that type.
+    numbers = np.arange(len(raw.series) + 1, dtype=np.uint32)
+    edges: npt.NDArray[np.int64] = np.searchsorted(block.series_index, numbers)
     size = max(1, len(block)) if form == "parquet" else _BATCH_ROWS
     for first in range(0, max(1, len(block)), size):
         rows = slice(first, min(first + size, len(block)))

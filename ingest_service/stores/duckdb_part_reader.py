@@ -156,7 +156,11 @@ def _batches(
     # As many batches as there must be, of one size: what is not wanted of the last group is not decoded.
     size = -(-rows // -(-rows // _LOT_ROWS))
     try:
-        with pq.ParquetFile(path, metadata=index.metadata, memory_map=True, pre_buffer=False) as file:
+        # Given a path, pyarrow would look for its file system first.
+        with (
+            pa.memory_map(str(path)) as source,
+            pq.ParquetFile(source, metadata=index.metadata, pre_buffer=False) as file,
+        ):
             for batch in file.iter_batches(size, row_groups=groups, columns=columns, use_threads=False):
                 yield batch
                 rows -= batch.num_rows

@@ -119,7 +119,7 @@ class Raw(NamedTuple):
             return after
         index, time = int(block.series_index[-1]), int(block.source_time[-1])
         asset, signal = block.series[index]
-        start = int(np.searchsorted(block.series_index, index))
+        start = int(np.searchsorted(block.series_index, np.uint32(index)))
         rows = len(block) - start - int(np.searchsorted(block.source_time[start:], time))
         if after is not None and after[:3] == (asset, signal, time):
             rows += after.rows
