@@ -21,6 +21,7 @@ from shopfloor.block import SampleBlock, make_block
 from shopfloor.messages import BATCH_MEDIA_TYPE, Batch, Lane
 from shopfloor.signal import SeriesKey
 from shopfloor.wire import encode_batch
+from tests.plant_database import empty_plant
 
 IMM = parse_asset("acme/hk01/moulding/cell-a/imm-01")
 SERIES = (SeriesKey(IMM, "barrel.zone_1.temperature"), SeriesKey(IMM, names.MACHINE_MODE))
@@ -65,13 +66,18 @@ class Running:
 
 @asynccontextmanager
 async def running(folder: Path, **options: Any) -> AsyncIterator[Running]:
-    server = make_server(IngestConfig(listen="127.0.0.1:0", data=folder / "data", **options))
+    config = IngestConfig(listen="127.0.0.1:0", data=folder / "data", **options)
+    if isinstance(config.plant_address, Path) and not config.data.exists():
+        config.data.mkdir(parents=True)
+        empty_plant(config.plant_address)
+    server = make_server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
         assert not serving.done(), serving.exception()
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    # Certificates take a tenth of a second to read, and are not looked at.
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=False) as client:
         try:
             yield Running(server, client)
         finally:

@@ -258,7 +258,9 @@ async def test_live_events_end_with_the_session(plant: Running, monkeypatch: pyt
         assert answer.status_code == 200
         chunks = answer.aiter_bytes()
         assert b"event: hello" in await anext(chunks)
-        async with httpx.AsyncClient(base_url=plant.client.base_url, cookies=plant.client.cookies) as other:
+        async with httpx.AsyncClient(
+            base_url=plant.client.base_url, cookies=plant.client.cookies, verify=False
+        ) as other:
             assert (await other.delete("/v1/session", headers=PAGE)).status_code == 204
         async with asyncio.timeout(60):
             async for _ in chunks:

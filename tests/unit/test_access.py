@@ -25,13 +25,14 @@ from ingest_service.access.passwords import WeakPassword, check_strength, verify
 from ingest_service.access.rates import Buckets
 from ingest_service.plant.engine import connect
 from shopfloor.asset import parse_asset
+from tests.plant_database import empty_plant
 
 LOCAL = networks(["127.0.0.0/8", "::1/128"])
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    opened = connect(tmp_path / "plant.sqlite")
+    opened = connect(empty_plant(tmp_path / "plant.sqlite"))
     yield opened
     opened.dispose()
 

@@ -11,6 +11,7 @@ from ingest_service.alarm_config import AlarmConfig
 from ingest_service.alarms import AlarmBook
 from ingest_service.plant.store import PlantStore
 from shopfloor.errors import StoreUnavailable
+from tests.plant_database import empty_plant
 
 S = 1_000_000_000
 
@@ -26,7 +27,7 @@ class Clock:
 
 @pytest.fixture
 def plant(tmp_path: Path) -> Iterator[PlantStore]:
-    store = PlantStore(tmp_path / "plant.sqlite")
+    store = PlantStore(empty_plant(tmp_path / "plant.sqlite"))
     yield store
     store.close()
 

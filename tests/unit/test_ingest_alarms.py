@@ -18,6 +18,7 @@ from ingest_service.plant.store import PlantStore
 from shopfloor.block import make_block
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Batch, BufferReport, Heartbeat, Lane, SourceReport, SourceState
+from tests.plant_database import empty_plant
 
 S = 1_000_000_000
 T0 = 1_760_000_000 * S
@@ -76,7 +77,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with closing(PlantStore(tmp_path / "plant.sqlite")) as plant:
+    with closing(PlantStore(empty_plant(tmp_path / "plant.sqlite"))) as plant:
         yield World(plant)
 
 

@@ -34,6 +34,7 @@ from shopfloor.messages import (
     SpanKind,
     SpanRecord,
 )
+from tests.plant_database import empty_plant
 
 S = 1_000_000_000
 T0 = 1_760_000_000 * S
@@ -131,7 +132,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with closing(PlantStore(tmp_path / "plant.sqlite")) as plant:
+    with closing(PlantStore(empty_plant(tmp_path / "plant.sqlite"))) as plant:
         yield World(plant)
 
 

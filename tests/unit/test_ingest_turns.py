@@ -23,6 +23,7 @@ from shopfloor.block import make_block
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Batch, Lane, Receipt
 from shopfloor.signal import SeriesKey
+from tests.plant_database import empty_plant
 
 T0 = 1_760_000_000_000_000_000
 SERIES = (SeriesKey(parse_asset("acme/hk01"), "x"),)
@@ -94,7 +95,7 @@ class World:
 
 @asynccontextmanager
 async def world_of(folder: Path) -> AsyncIterator[World]:
-    plant = PlantStore(folder / "plant.sqlite")
+    plant = PlantStore(empty_plant(folder / "plant.sqlite"))
     world = World(plant)
     try:
         yield world

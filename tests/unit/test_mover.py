@@ -22,6 +22,7 @@ from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
 from shopfloor.errors import StoreUnavailable
 from shopfloor.signal import SeriesKey
+from tests.plant_database import empty_plant
 
 KEY = SeriesKey(parse_asset("acme/hk01/moulding/cell-a/imm-01"), "a")
 ROWS = 100
@@ -73,7 +74,7 @@ class Server:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    engine = connect(tmp_path / "plant.sqlite")
+    engine = connect(empty_plant(tmp_path / "plant.sqlite"))
     yield Server(engine)
     engine.dispose()
 
