@@ -22,6 +22,7 @@ from shopfloor.asset import parse_asset
 from shopfloor.block import make_block
 from shopfloor.messages import Batch, Lane
 from shopfloor.signal import SeriesKey
+from tests.plant_database import empty_plant
 
 T0 = 1_760_000_000_000_000_000
 INSIDE = SeriesKey(parse_asset("acme/hk01/a/b/c"), "x")
@@ -45,6 +46,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
+        empty_plant(Path(self.folder.name, "plant.sqlite"))
         self.loop = asyncio.new_event_loop()
         self.marks = dict.fromkeys(STREAMS, 0)
         self.kept: dict[str, set[int]] = {stream: set() for stream in STREAMS}

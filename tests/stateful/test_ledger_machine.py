@@ -41,6 +41,7 @@ from shopfloor.messages import (
     new_id,
 )
 from shopfloor.signal import SeriesKey
+from tests.plant_database import empty_plant
 
 INSIDE = SeriesKey(parse_asset("acme/hk01/a/b/c"), "x")
 OUTSIDE = SeriesKey(parse_asset("acme/dg01"), "x")
@@ -84,6 +85,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
+        empty_plant(Path(self.folder.name, "plant.sqlite"))
         self.loop = asyncio.new_event_loop()
         self.edges = {stream: Edge() for stream in STREAMS}
         self.spans: list[SpanRecord] = []
