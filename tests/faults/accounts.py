@@ -58,6 +58,7 @@ def account(
     permits: Permits,
     ledger: Ledger | None = None,
     names: Sequence[str] = (),
+    sent: Held | None = None,
 ) -> Accounts:
     """Return the verdict.
 
@@ -69,6 +70,8 @@ def account(
         permits: what the fault log permits.
         ledger: what the service took of each stream; None while that can't be read.
         names: of the series, for the examples.
+        sent: what the service stored as it was sent, each number of each stream once. It tells what was stored twice where
+            the store itself makes one sample of two.
     """
     say = _Examples(said, names)
     keys = said.key
@@ -80,7 +83,11 @@ def account(
     say.rows("wrong in quarantine", quarantined, wrong_aside)
     times = np.bincount(found, minlength=len(keys)) + np.bincount(aside, minlength=len(keys))
     more = np.maximum(times - 1, 0)
-    say.said("duplicated", times > 1)
+    if sent is not None:
+        came, wrong_sent = _identify(said, sent, sorted_keys, order)
+        say.rows("wrong as it was sent", sent, wrong_sent)
+        more = np.maximum(more, np.bincount(came, minlength=len(keys)) - 1)
+    say.said("duplicated", more > 0)
 
     holes = ledger.holes if ledger is not None else ()
     gaps = [loss for loss in losses if loss.kind is SpanKind.SOURCE_GAP]
@@ -91,6 +98,8 @@ def account(
                 f"unexplained gap of {gap.source}: {gap.from_time} to {gap.to_time}: {gap.reason}"
             )
     say.lines += [f"unexplained hole in stream {stream}: {first} to {last}" for stream, first, last in holes]
+    twice = ledger.twice if ledger is not None else ()
+    say.lines += [f"stored twice of stream {stream}: {first} to {last}" for stream, first, last in twice]
     nowhere = times == 0
     permits_by = {
         "gap": _in_gaps(said, [gap for gap, ok in zip(gaps, explained, strict=True) if ok], permits),
@@ -108,7 +117,7 @@ def account(
         gaps_recorded=len(gaps),
         gaps_unexplained=explained.count(False) + len(holes),
         missing=int(missing.sum()),
-        duplicated=int(more.sum()),
+        duplicated=int(more.sum()) + sum(last - first + 1 for _, first, last in twice),
         wrong=int(wrong.sum() + wrong_aside.sum()),
         permitted=int(permitted.sum()),
         permitted_by={reason: int((nowhere & mask).sum()) for reason, mask in permits_by.items()},
@@ -217,6 +226,17 @@ def uncovered(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
             left.append((expected, first - 1))
         expected = max(expected, last + 1)
     return left
+
+
+def overlaps(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the runs of numbers that more than one (first, last) covers."""
+    found: list[tuple[int, int]] = []
+    through = 0
+    for first, last in sorted(spans):
+        if first <= through:
+            found.append((first, min(last, through)))
+        through = max(through, last)
+    return found
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import random
 import shutil
@@ -14,20 +15,25 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Never
+from typing import Final, Never
 
 from shopfloor.errors import ShopfloorError
 from simulators.demo.service import Service, ServiceTrouble
-from tests.faults.accounts import Accounts, account
-from tests.faults.books import Books, read_books
-from tests.faults.holdings import Places, ledger, losses
+from tests.faults.accounts import account
+from tests.faults.books import read_books
+from tests.faults.databases import Databases, databases
+from tests.faults.holdings import Places, ledger, losses, quarantined_numbers
 from tests.faults.inflicting import Inflictor
 from tests.faults.permitting import at_any_time, permits_of
 from tests.faults.plant_config import LINE, MQTT_SOURCE
 from tests.faults.plant_site import Plant, environment_allows
-from tests.faults.schedule import Fault, plan_faults
+from tests.faults.report import Report, print_table, write_evidence
+from tests.faults.schedule import SEVERAL, TARGETS, Fault, plan_faults
+from tests.faults.sent import Taken, balanced, taken
+from tests.faults.serving import one_process, two_processes
 from tests.faults.sizes import Sizes
 from tests.faults.watch import Watch
 
@@ -41,49 +47,6 @@ _UNCHANGED_S: Final = 150.0
 _SETTLE_LOOK_S: Final = 1.0
 _QUIET_S: Final = 1.0
 """Before the first fault, and after the last."""
-_FIELDS: Final = (
-    "produced", "stored", "quarantined", "dropped_recorded", "gaps_recorded", "gaps_unexplained", "missing",
-    "duplicated", "wrong",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What came out of a campaign."""
-
-    faults: int
-    minutes: float
-    """From the first word of a machine until everything had settled."""
-    seed: int
-    by_kind: dict[str, int]
-    settled_s: float
-    """How long after the last fault everything had arrived."""
-    crashed: list[str]
-    """Processes that ended by themselves."""
-    accounts: Accounts
-    books: Books
-    """What the service's own ledger says."""
-
-    @property
-    def clean(self) -> bool:
-        """Whether nothing is amiss."""
-        return self.accounts.clean and not (self.crashed or self.books.amiss or self.books.missing)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as one flat object."""
-        found = asdict(self.accounts)
-        return {
-            "faults": self.faults,
-            "minutes": self.minutes,
-            **{name: found[name] for name in _FIELDS},
-            "permitted": self.accounts.permitted,
-            "permitted_by": dict(self.accounts.permitted_by),
-            "crashed": self.crashed,
-            "ledger": asdict(self.books),
-            "settled_s": self.settled_s,
-            "seed": self.seed,
-            "by_kind": self.by_kind,
-        }
 
 
 class DidNotStart(ShopfloorError):
@@ -98,6 +61,7 @@ async def run(
     duration_s: float,
     say: Callable[[str], None],
     *,
+    databases: Databases | None = None,
     timed: bool = True,
 ) -> Report:
     """Run a campaign in an empty folder and return what came out.
@@ -109,6 +73,7 @@ async def run(
         sizes: what is said.
         duration_s: how long the machines speak.
         say: takes the lines that tell how it goes.
+        databases: two processes serve on these; without them one with the embedded store.
         timed: whether what may be lost has to be lost when a fault permits it; what is not recorded is missing anyway.
 
     Raises:
@@ -116,7 +81,9 @@ async def run(
         DidNotStart: the plant did not come up.
     """
     environment_allows()
-    plant, places = Plant(folder, sizes), Places(sizes)
+    folder.mkdir(parents=True, exist_ok=True)
+    serving = one_process(folder) if databases is None else two_processes(folder, databases, sizes, seed)
+    plant, places, holdings = Plant(folder, sizes, serving), Places(sizes), serving.holdings
     inflictor = Inflictor(plant, random.Random(f"{seed}/pages"), places.position)
     watch = Watch(plant.status_url)
     beside: list[asyncio.Task[Never]] = [asyncio.create_task(watch.run())]
@@ -138,7 +105,7 @@ async def run(
         await _settle(plant, places, inflictor, watch, say, timed=timed)
         settled_s = time.monotonic()
         await _end(plant)
-        books = await read_books(plant.folder / "ingest.yaml")
+        books = await read_books(serving.config)
     finally:
         for task in beside:
             task.cancel()
@@ -147,18 +114,25 @@ async def run(
     for result in ended:
         if isinstance(result, Exception):  # what looked after the plant has failed: nothing of this counts
             raise result
-    recorded = losses(plant.service_data)
+    recorded = losses(holdings)
+    of_service = ledger(holdings, recorded)
+    samples, balancer = holdings.samples(), serving.balancer
+    came: Taken | None = None
+    if balancer is not None:
+        aside = quarantined_numbers(holdings)
+        came = taken(balancer.batches, of_service.batches, aside, places.position)
     permits = permits_of(inflictor.log, inflictor.clock_steps["plain"], watch.looks)
     accounts = account(
         places.said(folder),
-        places.stored(plant.service_data),
-        places.quarantined(plant.service_data),
+        places.stored(samples),
+        places.quarantined(holdings),
         recorded,
         permits if timed else at_any_time(permits),
-        ledger(plant.service_data, recorded),
+        of_service,
         places.names,
+        None if came is None else came.held,
     )
-    _write_evidence(folder, inflictor, watch, accounts)
+    write_evidence(folder, inflictor, watch, accounts)
     return Report(
         faults=len(inflictor.log),
         minutes=round((settled_s - began_s) / 60, 2),
@@ -168,6 +142,7 @@ async def run(
         crashed=inflictor.crashed,
         accounts=accounts,
         books=books,
+        balanced=None if came is None or balancer is None else balanced(balancer, came, samples),
     )
 
 
@@ -205,7 +180,9 @@ async def _settle(
     """Wait until all sources run, the buffer is empty and nothing is missing; what is missing in the end, is missing."""
     deadline_s = time.monotonic() + _SETTLE_TIMEOUT_S
     fewest, since_s = 2**62, time.monotonic()
-    service = Service(plant.url)
+    # What each of several processes says of the past is the same.
+    services = [Service(url) for url in plant.serving.urls]
+    turns = itertools.cycle(services)
     try:
         while time.monotonic() < deadline_s:
             await asyncio.sleep(_SETTLE_LOOK_S)
@@ -214,7 +191,7 @@ async def _settle(
                 continue
             said = places.said(plant.folder)
             try:
-                block = await asyncio.to_thread(service.everything, [LINE], said.source_time)
+                block = await asyncio.to_thread(next(turns).everything, [LINE], said.source_time)
             except ServiceTrouble as error:
                 say(str(error))
                 continue
@@ -222,8 +199,8 @@ async def _settle(
             found = account(
                 said,
                 places.held(block),
-                places.quarantined(plant.service_data),
-                losses(plant.service_data),
+                places.quarantined(plant.serving.holdings),
+                losses(plant.serving.holdings),
                 permits if timed else at_any_time(permits),
             )
             if not found.missing:
@@ -234,39 +211,15 @@ async def _settle(
                 break
             say(f"{found.missing} values have not arrived yet")
     finally:
-        service.close()
+        for service in services:
+            service.close()
     say(f"not everything has arrived; the agent says: {watch.last}")
 
 
 async def _end(plant: Plant) -> None:
     """End agent and service as an operator would: then the databases are whole, and nobody holds them."""
-    for name in ("agent", "ingest"):
+    for name in ("agent", *plant.serving.actors):
         await asyncio.to_thread(plant.actors[name].end)
-
-
-def _write_evidence(folder: Path, inflictor: Inflictor, watch: Watch, accounts: Accounts) -> None:
-    lines = [
-        {"begin": each.begin, "end": each.end, **asdict(each.fault), "note": each.note}
-        for each in sorted(inflictor.log, key=lambda each: each.begin)
-    ]
-    (folder / "faults.json").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    looks = [
-        {"at": each.at_ns, "running": sorted(each.running), "pending": each.pending} for each in watch.looks
-    ]
-    (folder / "looks.json").write_text("\n".join(map(json.dumps, looks)) + "\n")
-    (folder / "findings.txt").write_text("\n".join(accounts.examples) + "\n")
-
-
-def _print_table(report: Report) -> None:
-    for name, value in report.as_json().items():
-        shown = (
-            ", ".join(f"{kind} {count}" for kind, count in value.items())
-            if isinstance(value, dict)
-            else value
-        )
-        print(f"{name.replace('_', ' '):18} {shown if shown != [] else 'none'}")
-    for line in report.accounts.examples[:40]:
-        print(line)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -276,32 +229,42 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, help=f"time for the faults; default: {SLOT_S:g} s for each")
     parser.add_argument("--rate", type=float, default=Sizes().rate_hz, help="values a second of each series")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="ingestion processes; two share an InfluxDB and a PostgreSQL behind a balancer",
+    )
     parser.add_argument("--keep", type=Path, help="an empty or new folder for all that the campaign leaves")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     given = parser.parse_args(words)
     duration_s = given.minutes * 60 if given.minutes else given.faults * SLOT_S
-    faults = plan_faults(given.faults, given.seed, duration_s)
+    targets = TARGETS if given.processes == 1 else SEVERAL
+    faults = plan_faults(given.faults, given.seed, duration_s, targets)
     folder = given.keep or Path(tempfile.mkdtemp(prefix="shopfloor-faults-"))
     if folder.exists() and any(folder.iterdir()):
         parser.error(f"--keep {folder}: not empty")
     try:
-        report = asyncio.run(
-            run(
-                folder.resolve(),
-                faults,
-                given.seed,
-                replace(Sizes(), rate_hz=given.rate),
-                duration_s,
-                lambda text: print(text, file=sys.stderr, flush=True),
+        with nullcontext() if given.processes == 1 else databases() as servers:
+            report = asyncio.run(
+                run(
+                    folder.resolve(),
+                    faults,
+                    given.seed,
+                    replace(Sizes(), rate_hz=given.rate, batch=1000 if given.processes == 1 else 300),
+                    duration_s,
+                    lambda text: print(text, file=sys.stderr, flush=True),
+                    databases=servers,
+                )
             )
-        )
     except ShopfloorError as error:
         print(f"{error}; what is there lies in {folder}", file=sys.stderr)
         return 2
     if given.json:
         print(json.dumps(report.as_json()))
     else:
-        _print_table(report)
+        print_table(report)
     if report.clean and not given.keep:
         shutil.rmtree(folder)
     elif not report.clean:

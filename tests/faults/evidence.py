@@ -103,3 +103,7 @@ class Ledger:
     """(stream id, first, last seq) of numbers that neither a batch nor a span record covers."""
     last_seq: Mapping[str, int] = field(default_factory=dict)
     """The highest number that a batch brought."""
+    twice: Sequence[tuple[str, int, int]] = ()
+    """(stream id, first, last seq) of numbers that two rows of the service's ledger cover."""
+    batches: Sequence[tuple[str, int, int]] = ()
+    """(stream id, first, last seq) of each row."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import duckdb
 import numpy as np
@@ -17,11 +17,67 @@ from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock
 from shopfloor.messages import SpanKind
 from shopfloor.signal import SeriesKey
-from tests.faults.accounts import uncovered
+from tests.faults.accounts import overlaps, uncovered
 from tests.faults.evidence import Held, Ledger, Loss, Said
 from tests.faults.number_log import read_numbers
 from tests.faults.plant_config import LINE
 from tests.faults.sizes import Sizes
+
+
+class Columns(NamedTuple):
+    """Samples, a sequence for each of their parts; a value is None or masked where there is none."""
+
+    asset: Any
+    signal: Any
+    value: Any
+    source_time: Any
+    quality: Any
+
+
+class Holdings(Protocol):
+    """The databases of a service, read past it."""
+
+    def samples(self) -> Columns:
+        """Return all that is stored."""
+        ...
+
+    def rows(self, query: str) -> list[Any]:
+        """Return the rows of a query to the PlantStore."""
+        ...
+
+    def batches(self) -> list[tuple[str, int, int]]:
+        """Return (stream id, first seq, last seq) of every row of the ledger."""
+        ...
+
+
+class EmbeddedHoldings:
+    """DuckDB and SQLite in a folder; samples and ledger are there once the service has ended."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def samples(self) -> Columns:
+        """See `Holdings.samples`."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT s.asset, s.signal, p.value, p.source_time, p.quality "
+                f"FROM ({all_samples_sql(database, self._data / 'samples')}) p JOIN series s USING (series_id)"
+            ).fetchnumpy()
+        return Columns(rows["asset"], rows["signal"], rows["value"], rows["source_time"], rows["quality"])
+
+    def rows(self, query: str) -> list[Any]:
+        """See `Holdings.rows`."""
+        path = self._data / "plant.sqlite"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
+            return database.execute(query).fetchall()
+
+    def batches(self) -> list[tuple[str, int, int]]:
+        """See `Holdings.batches`."""
+        with self._open() as database:
+            return database.execute("SELECT stream_id, first_seq, last_seq FROM batch").fetchall()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(str(self._data / "samples.duckdb"), read_only=True)
 
 
 class Places:
@@ -63,18 +119,13 @@ class Places:
             places[block.series_index], block.value, block.source_time, block.quality.astype(np.int64)
         )
 
-    def stored(self, data: Path) -> Held:
-        """Return what the store of a service that does not run holds."""
-        with duckdb.connect(str(data / "samples.duckdb"), read_only=True) as database:
-            rows = database.execute(
-                "SELECT s.asset, s.signal, p.value, p.source_time, p.quality "
-                f"FROM ({all_samples_sql(database, data / 'samples')}) p JOIN series s USING (series_id)"
-            ).fetchnumpy()
-        return self._held(rows["asset"], rows["signal"], rows["value"], rows["source_time"], rows["quality"])
+    def stored(self, samples: Columns) -> Held:
+        """Return what the store holds."""
+        return self._held(*samples)
 
-    def quarantined(self, data: Path) -> Held:
+    def quarantined(self, holdings: Holdings) -> Held:
         """Return what the service's quarantine holds."""
-        rows = _query(data, "SELECT asset, signal, value, source_time, quality FROM quarantine")
+        rows = holdings.rows("SELECT asset, signal, value, source_time, quality FROM quarantine")
         columns = list(zip(*rows, strict=True)) or [()] * 5
         return self._held(*columns)
 
@@ -90,31 +141,29 @@ class Places:
         )
 
 
-def losses(data: Path) -> list[Loss]:
+def quarantined_numbers(holdings: Holdings) -> set[tuple[str, int]]:
+    """Return (stream id, seq) of all that lies in quarantine."""
+    return {(row[0], row[1]) for row in holdings.rows("SELECT stream_id, seq FROM quarantine")}
+
+
+def losses(holdings: Holdings) -> list[Loss]:
     """Return all span records that the service has."""
-    rows = _query(
-        data,
+    rows = holdings.rows(
         "SELECT kind, reason, source, stream_id, first_seq, last_seq, from_time, to_time, count, at_least FROM span",
     )
     return [Loss._make((SpanKind(row[0]), *row[1:9], bool(row[9]))) for row in rows]
 
 
-def ledger(data: Path, recorded: Sequence[Loss]) -> Ledger:
+def ledger(holdings: Holdings, recorded: Sequence[Loss]) -> Ledger:
     """Return what a service that does not run took of each stream; span records cover holes."""
+    batches = holdings.batches()
     covered: dict[str, list[tuple[int, int]]] = {}
-    with duckdb.connect(str(data / "samples.duckdb"), read_only=True) as database:
-        for stream, first, last in database.execute(
-            "SELECT stream_id, first_seq, last_seq FROM batch"
-        ).fetchall():
-            covered.setdefault(stream, []).append((first, last))
+    for stream, first, last in batches:
+        covered.setdefault(stream, []).append((first, last))
     last_seq = {stream: max(last for _, last in spans) for stream, spans in covered.items()}
+    twice = [(stream, *numbers) for stream, spans in covered.items() for numbers in overlaps(spans)]
     for loss in recorded:
         if loss.stream_id:
             covered.setdefault(loss.stream_id, []).append((loss.first_seq, loss.last_seq))
     holes = [(stream, first, last) for stream, spans in covered.items() for first, last in uncovered(spans)]
-    return Ledger(holes, last_seq)
-
-
-def _query(data: Path, query: str) -> list[Any]:
-    with closing(sqlite3.connect(f"file:{data / 'plant.sqlite'}?mode=ro", uri=True, timeout=10)) as database:
-        return database.execute(query).fetchall()
+    return Ledger(holes, last_seq, twice, batches)

@@ -15,14 +15,16 @@ from typing import Final, Never
 import psutil
 
 from shopfloor.signal import SeriesKey
+from tests.faults.actor import Actor
 from tests.faults.buffer_damage import damage
 from tests.faults.evidence import Damaged
 from tests.faults.permitting import Happened
 from tests.faults.plant_site import Plant
-from tests.faults.schedule import Fault, Kind
+from tests.faults.schedule import DATABASES, INGEST, Fault, Kind
 
 _MAX_DELAY_S: Final = 1.2
 _RESTART_S: Final = 0.5
+_NEVER_NS: Final = 2**63
 
 
 @dataclass(slots=True)
@@ -39,13 +41,22 @@ class Inflictor:
     """Names of processes that ended by themselves, for no good reason."""
     _without_room: set[int] = field(default_factory=set)
     """Process ids of agents whose disk was full at some time: those may end by themselves."""
+    _databases_hit: int = 0
+    _databases_fail_until_ns: int = 0
     _held: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def inflict(self, fault: Fault) -> None:
         """Let a fault happen, and end; one at a time for a process or a link."""
         async with self._held[self._where(fault)]:
             begin = time.time_ns()
+            if fault.target in DATABASES:
+                self._databases_hit += 1
+                self._databases_fail_until_ns = _NEVER_NS
             note, damaged = await self._hit(fault)
+            if fault.target in DATABASES:
+                self._databases_hit -= 1
+                if not self._databases_hit:
+                    self._databases_fail_until_ns = time.time_ns()
             self.log.append(Happened(fault, begin, time.time_ns(), note, damaged))
 
     def _where(self, fault: Fault) -> str:
@@ -78,7 +89,10 @@ class Inflictor:
         return "", None
 
     async def _restart(self, fault: Fault) -> str:
-        plant, actor = self.plant, self.plant.actors[fault.target]
+        plant = self.plant
+        if fault.target in DATABASES:
+            return await self._restart_database(fault)
+        actor = plant.actors[fault.target]
         actor.kill()
         note = ""
         if fault.kind is Kind.SHIFT:
@@ -87,6 +101,14 @@ class Inflictor:
         await asyncio.sleep(fault.hold_s)
         actor.start()
         return note
+
+    async def _restart_database(self, fault: Fault) -> str:
+        databases = self.plant.serving.databases
+        assert databases is not None
+        await asyncio.to_thread(databases.kill, fault.target)
+        await asyncio.sleep(fault.hold_s)
+        await asyncio.to_thread(databases.start, fault.target)
+        return ""
 
     async def _spoil_link(self, fault: Fault) -> str:
         link, note = self.plant.links[fault.target], ""
@@ -125,14 +147,22 @@ class Inflictor:
             agent.rlimit(psutil.RLIMIT_FSIZE, (limit, psutil.RLIM_INFINITY))
 
     async def keep_running(self) -> Never:
-        """Start again what ended by itself, as systemd would; only an agent without room on its disk may do that."""
+        """Start again what ended by itself, as systemd would.
+
+        Only an agent without room on its disk may do that, and a service that said at its start that a database does not
+        answer, when one did not.
+        """
         while True:
             for name, actor in self.plant.actors.items():
                 if actor.ended:
-                    if actor.pid not in self._without_room:
+                    if actor.pid not in self._without_room and not self._without_database(name, actor):
                         self.crashed.append(name)
                     actor.start()
             await asyncio.sleep(_RESTART_S)
+
+    def _without_database(self, name: str, actor: Actor) -> bool:
+        said = actor.last_words.startswith(f"{self.plant.folder / name}.yaml: ")
+        return said and name in INGEST and actor.started_ns <= self._databases_fail_until_ns
 
     async def _damage(self, fault: Fault) -> tuple[str, Damaged]:
         async with self._held["link to uplink"]:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import sqlalchemy as sa
+
+from tests.faults.databases import STORE_DATABASE
 from tests.faults.opcua_machine import URI
 from tests.faults.schedule import CLOCK_STEP_S
 from tests.faults.sizes import Sizes
@@ -19,13 +22,31 @@ the overlap covers the steps."""
 _AGENT_ID: Final = "hk01"
 
 
-def ingest_config(ports: Mapping[str, int], data: Path) -> dict[str, Any]:
+def ingest_config(port: int, data: Path) -> dict[str, Any]:
     """Return ``ingest.yaml``."""
     return {
-        "listen": f"127.0.0.1:{ports['ingest']}",
+        "listen": f"127.0.0.1:{port}",
         "data": data.name,
         "read_access": "open",
         "sites": [{"asset": SITE, "name": "Hong Kong"}],
+    }
+
+
+def on_servers(influxdb_port: int, address: sa.URL, sizes: Sizes) -> dict[str, Any]:
+    """Return what ``ingest.yaml`` says beside that of a service on InfluxDB and PostgreSQL; its folder has ``password``."""
+    return {
+        "plant": {
+            "url": address._replace(password=None).render_as_string(),
+            "password": "file:password",
+        },
+        "store": {
+            "kind": "influxdb",
+            "url": f"http://127.0.0.1:{influxdb_port}",
+            "version": 1,
+            "database": STORE_DATABASE,
+            # Four times this is what a frozen process may hold a stream: less than the longest freeze.
+            "timeout_s": sizes.patience,
+        },
     }
 
 
@@ -41,7 +62,7 @@ def agent_config(ports: Mapping[str, int], data: Path, token: str, sizes: Sizes)
             "timeout_s": 4 * sizes.patience,
             "linger_ms": 50,
             "heartbeat_s": 1,
-            "batch_samples": 1000,
+            "batch_samples": sizes.batch,
         },
         "buffer": {"disk_reserve": 0},
         "sources": [

@@ -2,132 +2,51 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from shopfloor.errors import Permanent
 from simulators.demo.broker import nats_command
 from simulators.demo.parts import shopfloor
 from simulators.demo.ports import assign_ports, listens
-from simulators.demo.process import Part, Process
+from tests.faults.actor import Actor, CannotRun, libfaketime
 from tests.faults.number_log import GO
-from tests.faults.plant_config import SITE, agent_config, ingest_config
+from tests.faults.plant_config import SITE, agent_config
+from tests.faults.serving import Serving
 from tests.faults.sizes import Sizes
-from tests.links import HttpLink, Link
-
-
-class CannotRun(Permanent):
-    """Something that the campaign needs is not installed here."""
-
-
-def libfaketime() -> str:
-    """Return the library's path; raises CannotRun where it is not installed."""
-    found = sorted(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")))
-    if not found:
-        raise CannotRun("libfaketime is not installed: apt install faketime (make system-deps)")
-    return found[0]
-
-
-class Actor:
-    """One process that is killed and started again."""
-
-    def __init__(
-        self, name: str, folder: Path, command: Callable[[], list[str]], clock: Path | None = None
-    ) -> None:
-        self.name = name
-        self._command = command
-        self._log = folder / "logs" / f"{name}.log"
-        self._clock = clock
-        self._process: Process | None = None
-        self.is_away = False
-        """Whether it was ended on purpose."""
-
-    def start(self) -> None:
-        """Start; returns at once."""
-        self.is_away = False
-        environment = {} if self._clock is None else clock_environment(self._clock)
-        self._process = Process(
-            Part(self.name, self.name, self._command(), self._log, lambda: True, environment=environment)
-        )
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def ended(self) -> bool:
-        """Whether it was started, and ended by itself."""
-        return self._process is not None and not self.is_away and self._process.exit_code() is not None
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process."""
-        assert self._process is not None
-        self._process.send(number)
-
-    def kill(self) -> None:
-        """SIGKILL, and wait for the end."""
-        self.is_away = True
-        if self._process is not None:
-            self._process.kill()
-
-    def end(self, timeout_s: float = 30.0) -> bool:
-        """SIGTERM; return whether it ended in time (else it is killed)."""
-        self.is_away = True
-        if self._process is None:
-            return True
-        self._process.terminate()
-        ended = self._process.wait(timeout_s)
-        self._process.kill()
-        return ended
-
-
-def clock_environment(clock: Path) -> Mapping[str, str]:
-    """Return what makes a process take its wall clock's offset from a file, within a second; monotonic time is true."""
-    return {
-        "LD_PRELOAD": libfaketime(),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_CACHE_DURATION": "1",
-        "NO_FAKE_STAT": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
+from tests.links import Link
 
 
 class Plant:
     """All processes and links of a campaign, in one folder."""
 
-    def __init__(self, folder: Path, sizes: Sizes) -> None:
+    def __init__(self, folder: Path, sizes: Sizes, serving: Serving) -> None:
         self.folder = folder
         self.sizes = sizes
+        self.serving = serving
         (folder / "clocks").mkdir(parents=True, exist_ok=True)
-        names = ["ingest", "broker", "nats", "history", "plain", "status"]
-        self.ports = assign_ports(folder, [*names, *(f"{name}-link" for name in names[:5])], {})
+        linked = ["broker", "history", "plain"]
+        names = [*serving.ports, "nats", "status", *linked, *(f"{name}-link" for name in linked)]
+        self.ports = assign_ports(folder, names, {})
+        self.uplink = serving.uplink
         self.links: dict[str, Link] = {
-            "uplink": HttpLink(self.ports["ingest"], self.ports["ingest-link"]),
-            **{
-                name: Link(self.ports[name], self.ports[f"{name}-link"])
-                for name in ("broker", "history", "plain")
-            },
+            "uplink": serving.uplink,
+            **serving.links,
+            **{name: Link(self.ports[name], self.ports[f"{name}-link"]) for name in linked},
         }
         self.shift = {"history": 0, "plain": 0}
         self.removed: dict[str, set[int]] = {"history": set(), "plain": set()}
-        self.url = f"http://127.0.0.1:{self.ports['ingest']}"
         self.status_url = f"http://127.0.0.1:{self.ports['status']}"
         self.buffer = folder / "agent-data"
-        self.service_data = folder / "service-data"
         for name in ("agent", "history", "plain"):
             self.set_clock(name, 0.0)
         self.actors = {
             "broker": Actor("broker", folder, self._broker),
-            "ingest": Actor("ingest", folder, lambda: shopfloor("ingest", "serve", folder / "ingest.yaml")),
+            **serving.actors,
             "history": Actor("history", folder, lambda: self._server("history"), self._clock("history")),
             "plain": Actor("plain", folder, lambda: self._server("plain"), self._clock("plain")),
             "mqtt": Actor("mqtt", folder, self._publisher),
@@ -135,21 +54,13 @@ class Plant:
                 "agent", folder, lambda: shopfloor("edge", "run", folder / "agent.yaml"), self._clock("agent")
             ),
         }
-        self._write("ingest.yaml", ingest_config(self.ports, self.service_data))
-
-    @property
-    def uplink(self) -> HttpLink:
-        """The link to the service."""
-        link = self.links["uplink"]
-        assert isinstance(link, HttpLink)
-        return link
 
     async def start(self) -> None:
         """Start all links and processes but the publisher, whose messages nobody would keep yet."""
         self._write("agent.yaml", agent_config(self.ports, self.buffer, self._token(), self.sizes))
         for link in self.links.values():
             await link.start()
-        for name in ("broker", "ingest", "history", "plain", "agent"):
+        for name in ("broker", *self.serving.actors, "history", "plain", "agent"):
             self.actors[name].start()
 
     def broker_listens(self) -> bool:
@@ -207,7 +118,7 @@ class Plant:
             "token",
             "create",
             "--config",
-            self.folder / "ingest.yaml",
+            self.serving.config,
             "--role",
             "agent",
             "--asset",

@@ -55,6 +55,26 @@ TARGETS: Final[Mapping[Kind, Sequence[str]]] = {
     Kind.SHIFT: SERVERS,
     Kind.REMOVE: SERVERS,
 }
+INGEST: Final = ("ingest-0", "ingest-1")
+DATABASES: Final = ("influxdb", "postgresql")
+_LINKS_THERE: Final = ("uplink", *INGEST, *DATABASES)
+SEVERAL_SERVED: Final[Mapping[Kind, Sequence[str]]] = {
+    Kind.KILL: (*INGEST, *DATABASES),
+    Kind.FREEZE: INGEST,
+    Kind.CUT: _LINKS_THERE,
+    Kind.SWALLOW: _LINKS_THERE,
+    Kind.DELAY: _LINKS_THERE,
+    Kind.UNAVAILABLE: ("uplink",),
+    Kind.LOST_ANSWER: ("uplink",),
+}
+"""Two processes on one InfluxDB and one PostgreSQL behind a balancer: what can go wrong from the balancer on."""
+SEVERAL: Final[Mapping[Kind, Sequence[str]]] = {
+    kind: (*2 * tuple(SEVERAL_SERVED.get(kind, ())), *sorted(set(targets) - {"ingest", "uplink"}))
+    if kind in SEVERAL_SERVED
+    else targets
+    for kind, targets in TARGETS.items()
+}
+"""The same with everything else, what is served hit twice as often."""
 _WEIGHT: Final[Mapping[Kind, int]] = {Kind.KILL: 4, Kind.FREEZE: 3, Kind.CUT: 2}
 """Others count once."""
 _HOLD_S: Final[Mapping[Kind, tuple[float, float]]] = {
@@ -96,20 +116,22 @@ class Fault:
         return int(self.amount * _MAX_NAMESPACES)
 
 
-def plan_faults(count: int, seed: int, duration_s: float) -> list[Fault]:
+def plan_faults(
+    count: int, seed: int, duration_s: float, targets: Mapping[Kind, Sequence[str]] = TARGETS
+) -> list[Fault]:
     """Return so many faults in order of time, spread over the duration; the same arguments give the same ones.
 
-    From twelve on every kind occurs, and each kind's targets take turns in a seeded order. Faults may overlap; two that
+    From as many faults as there are kinds (of which there are targets) on every kind occurs, and each kind's targets take turns in a seeded order. Faults may overlap; two that
     need the same process or link come one after the other (`Inflictor`).
     """
     dice = random.Random(f"{seed}/{count}")
-    kinds = _kinds(count, dice)
+    kinds = _kinds(count, dice, list(targets))
     turns: dict[Kind, list[str]] = {}
     faults: list[Fault] = []
     slot_s = duration_s / max(count, 1)
     for number, kind in enumerate(kinds):
         if not turns.get(kind):
-            turns[kind] = dice.sample(TARGETS[kind], len(TARGETS[kind]))
+            turns[kind] = dice.sample(targets[kind], len(targets[kind]))
         target = turns[kind].pop()
         hold_s = dice.uniform(*_HOLD_S.get(kind, _HOLD_OTHERS_S))
         at_s = number * slot_s + dice.uniform(0.0, slot_s / 2)
@@ -117,14 +139,14 @@ def plan_faults(count: int, seed: int, duration_s: float) -> list[Fault]:
     return faults
 
 
-def _kinds(count: int, dice: random.Random) -> list[Kind]:
-    once = list(Kind)
+def _kinds(count: int, dice: random.Random, kinds: Sequence[Kind]) -> list[Kind]:
+    once = list(kinds)
     dice.shuffle(once)
     rest: list[Kind] = []
     while len(once) + len(rest) < count:
-        deck = [kind for kind in Kind for _ in range(_WEIGHT.get(kind, 1))]
+        deck = [kind for kind in kinds for _ in range(_WEIGHT.get(kind, 1))]
         dice.shuffle(deck)
         rest += deck
-    kinds = (once + rest)[:count]
-    dice.shuffle(kinds)
-    return kinds
+    chosen = (once + rest)[:count]
+    dice.shuffle(chosen)
+    return chosen

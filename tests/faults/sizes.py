@@ -19,6 +19,8 @@ class Sizes:
     """Series at QoS 0."""
     rate_hz: float = 12.0
     """Values of each series in a second."""
+    batch: int = 1000
+    """Samples of a batch, at most."""
 
     patience: float = 1.0
     """By how much longer than two or three seconds the agent waits, and the servers' queues last: on a computer that is busy

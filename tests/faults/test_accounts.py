@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from shopfloor.messages import SpanKind
-from tests.faults.accounts import Accounts, account, uncovered
+from tests.faults.accounts import Accounts, account, overlaps, uncovered
 from tests.faults.evidence import Damaged, Held, Ledger, Loss, Permits, Said, Window
 from tests.faults.permitting import at_any_time
 from tests.faults.watch import Look, loss_window
@@ -257,3 +257,27 @@ def test_a_fault_may_cost_something_until_its_source_runs_steadily_again() -> No
     assert loss_window(looks, "other", fault, 1, 2, steady_s=5) == Window(at(0.5), at(21))
     unnoticed = [Look(at(second), frozenset({"plain"})) for second in range(20)]
     assert loss_window(unnoticed, "plain", fault, 1, 2, steady_s=5) == Window(at(0.5), at(5))
+
+
+# Several processes: what came to a server that makes one of two
+
+
+def test_a_sample_that_came_under_two_numbers_is_a_duplicate_though_the_store_has_one() -> None:
+    everything = said()
+    store = held(everything)
+    once = account(everything, store, NOTHING, [], Permits(), sent=store)
+    assert once.clean
+    some = np.zeros(len(everything.number), np.bool_)
+    some[[3, 5]] = True
+    twice = account(everything, store, NOTHING, [], Permits(), sent=joined(store, held(everything, some)))
+    assert (twice.duplicated, twice.missing, twice.wrong) == (2, 0, 0)
+
+
+def test_numbers_that_two_rows_of_the_ledger_cover_are_duplicates() -> None:
+    assert overlaps([(1, 10), (11, 20), (21, 30)]) == []
+    assert overlaps([(1, 10), (8, 12), (9, 9), (30, 40)]) == [(8, 10), (9, 9)]
+    everything = said()
+    ledger = Ledger(twice=[("s", 8, 10)])
+    found = account(everything, held(everything), NOTHING, [], Permits(), ledger)
+    assert found.duplicated == 3
+    assert not found.clean

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from simulators.demo.broker import BrokerUnavailable, nats_command
+from tests.faults.actor import CannotRun
 from tests.faults.campaign import run
-from tests.faults.plant_site import CannotRun, environment_allows
+from tests.faults.plant_site import environment_allows
 from tests.faults.schedule import Kind, plan_faults
 from tests.faults.sizes import Sizes
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ from shopfloor.messages import Lane, SpanKind
 from tests.contract.buffer_contract import samples
 from tests.faults.buffer_damage import damage
 from tests.faults.number_log import ROW, NumberLog, read_numbers
-from tests.faults.schedule import TARGETS, Kind, plan_faults
+from tests.faults.schedule import SEVERAL, SEVERAL_SERVED, TARGETS, Kind, plan_faults
 from tests.links import HttpLink, Link
 
 # Schedule
@@ -39,6 +39,16 @@ def test_from_twelve_on_every_kind_occurs_and_in_the_long_run_every_target(seed:
     assert hit == {(kind, target) for kind, targets in TARGETS.items() for target in targets}
     assert all(one.at_s <= other.at_s for one, other in pairwise(faults))
     assert faults[-1].at_s <= 1000.0
+
+
+@pytest.mark.parametrize("targets", [SEVERAL, SEVERAL_SERVED])
+def test_two_processes_and_their_databases_are_hit_in_every_way(
+    targets: Mapping[Kind, Sequence[str]],
+) -> None:
+    hit = {(fault.kind, fault.target) for fault in plan_faults(300, 1, 1000.0, targets)}
+    assert hit == {(kind, target) for kind, each in targets.items() for target in each}
+    assert {(Kind.KILL, "ingest-1"), (Kind.KILL, "postgresql"), (Kind.SWALLOW, "influxdb")} <= hit
+    assert not any(target == "ingest" for _, target in hit)
 
 
 def test_clocks_are_stepped_both_ways_by_seconds() -> None:

@@ -29,7 +29,7 @@ from shopfloor.errors import UplinkUnavailable
 from shopfloor.messages import BufferReport, Heartbeat, PendingStream
 from shopfloor.signal import SeriesKey
 from simulators.demo.parts import shopfloor
-from tests.faults.plant_site import Actor
+from tests.faults.actor import Actor
 from tests.links import HttpLink
 from tests.ports import free_port
 
