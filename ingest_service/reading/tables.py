@@ -174,10 +174,8 @@ _WRITERS: Final[Mapping[str, Any]] = {
 
 def _write(writer: Any, batch: pa.RecordBatch, form: str) -> None:
     if form == "csv":
-        import pyarrow.compute as pc  # noqa: PLC0415 - a tenth of a start
-
         columns = [
-            pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
+            _iso_times(column)
             if pa.types.is_timestamp(column.type)
             else column.cast(pa.string())
             if pa.types.is_dictionary(column.type)
@@ -186,6 +184,15 @@ def _write(writer: Any, batch: pa.RecordBatch, form: str) -> None:
         ]
         batch = pa.RecordBatch.from_arrays(columns, schema=_csv_schema(batch.schema))
     writer.write_batch(batch)
+
+
+def _iso_times(time: pa.Array) -> pa.Array:
+    """Return times, int64 ns since 1970, as ISO 8601 with nine decimals; strftime takes ten times as long."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - a tenth of a start
+
+    text = time.view(pa.timestamp("ns")).cast(pa.string())
+    # All of these years have four digits.
+    return pc.binary_join_element_wise(pc.binary_replace_slice(text, 10, 11, "T"), "Z", "")
 
 
 def _texts(series: Sequence[SeriesInfo]) -> tuple[list[str], list[str]]:

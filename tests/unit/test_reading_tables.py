@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest_service.reading import tables
 from ingest_service.stores import Raw, SeriesInfo
@@ -89,3 +91,13 @@ async def test_chunks_come_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_nothing_is_a_table_without_rows(form: str) -> None:
     table = table_of(form, b"".join(await encoded([raw_of(0, 0, ())], form)))
     assert (table.num_rows, table.column_names) == (0, tables.SAMPLE_SCHEMA.names)
+
+
+@given(st.lists(st.integers(-(2**63) + 1, 2**63 - 1), min_size=1, max_size=20))
+async def test_times_of_csv_are_iso_8601_to_the_nanosecond(times: list[int]) -> None:
+    block = make_block(KEYS[:1], [0] * len(times), times, 0, 1.0)
+    raw = Raw((SeriesInfo(1, KEYS[0]),), block, truncated=False)
+    lines = b"".join(await encoded([raw], "csv")).decode().splitlines()[1:]
+    assert [line.split(",")[2].strip('"') for line in lines] == [
+        f"{np.datetime64(time, 'ns')}Z" for time in times
+    ]
