@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.real_processes import Process, eventually, shopfloor
+from tests.in_process import Command, command
+
+__all__ = ["command"]
 
 AGENT = """\
 agent: {{id: gateway, asset: acme/hk01}}
@@ -63,14 +66,14 @@ AGENT_MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", AGENT_MISTAKES)
-def test_an_agent_names_file_line_and_key(tmp_path: Path, mistake: str) -> None:
+def test_an_agent_names_file_line_and_key(tmp_path: Path, command: Command, mistake: str) -> None:
     changes, said = AGENT_MISTAKES[mistake]
     path = agent_yaml(tmp_path)
     text = path.read_text()
     for right, wrong in changes.items():
         text = text.replace(right, wrong, 1)
     path.write_text(text)
-    ended = shopfloor("edge", "run", path)
+    ended = command("edge", "run", path)
     assert ended.returncode == 2
     for line in said:
         assert f"{path}{line}" in ended.stderr
@@ -78,35 +81,37 @@ def test_an_agent_names_file_line_and_key(tmp_path: Path, mistake: str) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, command: Command) -> None:
     for words in (
         ("edge", "check", "--offline"),
         ("edge", "doctor"),
         ("ingest", "serve"),
         ("token", "list", "--config"),
     ):
-        ended = shopfloor(*words, tmp_path / "none.yaml")
+        ended = command(*words, tmp_path / "none.yaml")
         assert (ended.returncode, ended.stderr) == (
             2,
             f"{tmp_path / 'none.yaml'}: No such file or directory\n",
         )
 
 
-def test_a_service_names_file_line_and_key(tmp_path: Path) -> None:
+def test_a_service_names_file_line_and_key(tmp_path: Path, command: Command) -> None:
     path = tmp_path / "ingest.yaml"
     path.write_text("listen: 127.0.0.1:0\nlimits: {batch_sample: 3, series: many}\nlisten: x\n")
     ended = shopfloor("ingest", "serve", path)
     assert ended.returncode == 2
     assert ended.stderr == f"{path}:3:1: listen: duplicate key, first at line 1\n"
     path.write_text("listen: 127.0.0.1:0\nlimits: {batch_sample: 3, series: many}\n")
-    ended = shopfloor("ingest", "serve", path)
-    assert ended.returncode == 2
-    assert f"{path}:2:10: limits.batch_sample: unknown key, did you mean batch_samples?" in ended.stderr
-    assert f"{path}:2:35: limits.series: " in ended.stderr
+    said = command("ingest", "serve", path)
+    assert said.returncode == 2
+    assert f"{path}:2:10: limits.batch_sample: unknown key, did you mean batch_samples?" in said.stderr
+    assert f"{path}:2:35: limits.series: " in said.stderr
 
 
 def test_an_agent_that_cannot_start_says_which_part_of_the_world_is_in_the_way(
-    tmp_path: Path, taken_port: int
+    tmp_path: Path,
+    taken_port: int,
+    command: Command,
 ) -> None:
     path = agent_yaml(tmp_path, port=taken_port)
     in_the_way = tmp_path / "a-file"
@@ -116,10 +121,13 @@ def test_an_agent_that_cannot_start_says_which_part_of_the_world_is_in_the_way(
     ended = shopfloor("edge", "run", agent_yaml(tmp_path, data="a-file"))
     assert (ended.returncode, str(in_the_way) in ended.stderr) == (1, True), ended.stderr
     secure = agent_yaml(tmp_path, url="https://127.0.0.1:1", more=", ca_file: no-ca.pem")
-    for command in ("run", "check", "doctor"):
-        ended = shopfloor("edge", command, secure)
-        assert (ended.returncode, str(tmp_path / "no-ca.pem") in ended.stderr + ended.stdout) == (1, True)
-        assert "Traceback" not in ended.stderr
+    for said in (
+        shopfloor("edge", "run", secure),
+        command("edge", "check", secure),
+        command("edge", "doctor", secure),
+    ):
+        assert (said.returncode, str(tmp_path / "no-ca.pem") in said.stderr + said.stdout) == (1, True)
+        assert "Traceback" not in said.stderr
 
 
 def test_a_second_agent_on_one_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
@@ -162,14 +170,14 @@ def test_a_service_that_cannot_start_says_which_part_of_the_world_is_in_the_way(
     assert "Traceback" not in ended.stderr
 
 
-def test_words_that_the_command_does_not_know(tmp_path: Path) -> None:
+def test_words_that_the_command_does_not_know(tmp_path: Path, command: Command) -> None:
     assert shopfloor("edge", "walk").returncode == 2
-    ended = shopfloor("edge", "browse", "http://127.0.0.1:1")
+    ended = command("edge", "browse", "http://127.0.0.1:1")
     assert ended.returncode == 2
     assert ended.stderr == "endpoint: must look like opc.tcp://host:4840\n"
-    ended = shopfloor("edge", "browse", "opc.tcp://127.0.0.1:1")
+    ended = command("edge", "browse", "opc.tcp://127.0.0.1:1")
     assert (ended.returncode, "127.0.0.1:1" in ended.stderr) == (1, True)
     path = tmp_path / "ingest.yaml"
     path.write_text("data: data\n")
-    ended = shopfloor("token", "create", "--config", path, "--role", "agent", "--asset", "Acme")
+    ended = command("token", "create", "--config", path, "--role", "agent", "--asset", "Acme")
     assert (ended.returncode, "asset path 'Acme'" in ended.stderr) == (1, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import signal
 import socket
 import subprocess
@@ -18,15 +17,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shopfloor import logs
-from shopfloor.__main__ import main
 from simulators.command import chosen_scenario
 from simulators.emissions import read_emissions, read_series
 from simulators.plant import emission_folder
 from simulators.scenario import SCENARIOS, load_scenario
 from simulators.truth import TABLES
+from tests.in_process import Command, command
 from tests.integration.mqtt_brokers import mosquitto, until
 from tests.ports import free_port
+
+__all__ = ["command"]
 
 SCENARIO = """
 history_h: 0.1
@@ -186,10 +186,10 @@ def test_a_taken_port_is_named_with_its_line_and_site_before_anything_starts(
 
 
 @pytest.mark.parametrize("action", ["run", "check", "truth"])
-def test_a_wrong_scenario_is_refused_by_every_action(tmp_path: Path, action: str) -> None:
+def test_a_wrong_scenario_is_refused_by_every_action(tmp_path: Path, command: Command, action: str) -> None:
     path = tmp_path / "scenario.yaml"
     path.write_text(SCENARIO.replace("opcua_port: 4841", "opcua_port: 4840"))
-    done = shopfloor(action, str(path), folder=tmp_path)
+    done = command("simulate", action, path)
     assert done.returncode == 2
     assert done.stderr == f"{path}:5:83: sites.1.opcua_port: two sites on the port 4840\n"
     assert list(tmp_path.iterdir()) == [path]
@@ -211,33 +211,23 @@ def test_a_wrong_scenario_is_refused_by_every_action(tmp_path: Path, action: str
     ],
 )
 def test_a_wrong_command_line_says_what_is_wrong(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    said: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command, words: list[str], said: str
 ) -> None:
-    """In this process: to start one takes a hundred times as long as to read the words."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logs, "set_up", lambda: None)
-    monkeypatch.setattr(logging.getLogger("asyncua"), "setLevel", lambda _: None)
-    try:
-        status: object = main(["simulate", *words])
-    except SystemExit as ended:
-        status = ended.code
-    assert status == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    done = command("simulate", *words)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_check_says_what_a_scenario_holds(tmp_path: Path) -> None:
+def test_a_check_says_what_a_scenario_holds(tmp_path: Path, command: Command) -> None:
     path = tmp_path / "scenario.yaml"
     text = (SCENARIOS / "three_plants.yaml").read_text()
     base = port_base()
     for number, port in enumerate((4840, 4841, 4842)):
         text = text.replace(f"opcua_port: {port}", f"opcua_port: {base + number % 2 + number // 2 * 2}")
     path.write_text(text)
-    done = shopfloor("check", str(path), folder=tmp_path)
+    done = command("simulate", "check", path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
@@ -252,6 +242,8 @@ def test_a_check_says_what_a_scenario_holds(tmp_path: Path) -> None:
 
 
 def test_the_same_truth_is_the_same_bytes(tmp_path: Path) -> None:
+    """In processes of their own: hashes of texts differ between processes."""
+
     def truth(out: str, *options: str) -> dict[str, bytes]:
         words = ("truth", "microfactory", "--days", "0.5", "--out", out, "--json", *options)
         done = shopfloor(*words, folder=tmp_path)
