@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import multiprocessing
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks._history import BATCH_ROWS, Plan, disk_bytes, fill, lines_of
 from benchmarks._line_protocol_peers import Peer, influxdb, victoriametrics
-from shopfloor.block import Sample, SampleBlock, block_of
+from shopfloor.block import SampleBlock, make_block
 from shopfloor.signal import SeriesKey
 from simulators.physics.unit import Change
 from simulators.plant.units import make_units
@@ -32,35 +36,77 @@ from simulators.scenario import THREE_PLANTS, load_scenario
 _WEEK_BEGIN_MS = 1_767_571_200_000
 """2026-01-05, a Monday."""
 _HOUR_NS = 3600 * 10**9
+_PLAYERS = 2
 _PEER_LINES = 10_000
 
 
+class _Hour(NamedTuple):
+    """What some units say in an hour."""
+
+    new: list[SeriesKey]
+    """Series that were not named before; those of earlier hours come before them."""
+    place: list[int]
+    time: list[int]
+    value: list[float]
+    text: dict[int, str]
+
+
 def week(days: float) -> Iterator[SampleBlock]:
-    """Yield what all machines of the three plants say, hour by hour."""
+    """Yield what all machines of the three plants say, hour by hour; processes share the machines."""
+    hours = round(days * 24)
+    random = np.random.default_rng(5)
+    players: list[tuple[Connection, list[SeriesKey]]] = []
+    with ExitStack() as ending:
+        for share in range(_PLAYERS):
+            ours, theirs = multiprocessing.Pipe(duplex=False)
+            process = multiprocessing.Process(target=_play, args=(share, hours, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            ending.callback(process.join)
+            ending.callback(process.terminate)
+            ending.callback(ours.close)
+            players.append((ours, []))
+        waiting: list[SampleBlock] = []
+        for _ in range(hours):
+            for ours, known in players:
+                hour: _Hour = ours.recv()
+                known.extend(hour.new)
+                time = np.array(hour.time, np.int64)
+                received = time + random.integers(1, 9, len(time)) * 1_000_000
+                waiting.append(make_block(known, hour.place, time, received, hour.value, text=hour.text))
+            if sum(map(len, waiting)) >= BATCH_ROWS:
+                yield from waiting
+                waiting.clear()
+        yield from waiting
+
+
+def _play(share: int, hours: int, to: Connection) -> None:
     scenario = load_scenario(THREE_PLANTS)
-    players = [
-        (Playback(unit), {cell: site.cells[cell] for cell in unit.cells})
+    units = [
+        (unit, {cell: site.cells[cell] for cell in unit.cells})
         for site in scenario.sites
         for unit in make_units(scenario, site, _WEEK_BEGIN_MS)
     ]
-    random = np.random.default_rng(5)
-    begin = _WEEK_BEGIN_MS * 1_000_000
-    waiting: list[Sample] = []
-    for hour in range(1, round(days * 24) + 1):
+    players = [(Playback(unit), assets) for unit, assets in units[share::_PLAYERS]]
+    places: dict[tuple[str, str], int] = {}
+    for number in range(1, hours + 1):
+        hour = _Hour([], [], [], [], {})
         for player, assets in players:
-            for moment in player.advance(begin + hour * _HOUR_NS):
-                values = {moment.signal: moment.value} if isinstance(moment, Change) else moment.values
-                received = moment.time_ns + int(random.integers(1, 9)) * 1_000_000
-                for signal, value in values.items():
-                    text = value if isinstance(value, str) else None
-                    number = float("nan") if isinstance(value, str) else float(value)
-                    key = SeriesKey(assets[moment.cell], signal)
-                    waiting.append(Sample(key, moment.time_ns, received, number, 0, 0, text))
-        if len(waiting) >= BATCH_ROWS:
-            yield block_of(waiting)
-            waiting.clear()
-    if waiting:
-        yield block_of(waiting)
+            for moment in player.advance(_WEEK_BEGIN_MS * 1_000_000 + number * _HOUR_NS):
+                changes = (
+                    ((moment.signal, moment.value),) if isinstance(moment, Change) else moment.values.items()
+                )
+                for signal, value in changes:
+                    place = places.get((moment.cell, signal))
+                    if place is None:
+                        place = places[moment.cell, signal] = len(places)
+                        hour.new.append(SeriesKey(assets[moment.cell], signal))
+                    if isinstance(value, str):
+                        hour.text[len(hour.place)] = value
+                    hour.place.append(place)
+                    hour.time.append(moment.time_ns)
+                    hour.value.append(math.nan if isinstance(value, str) else float(value))
+        to.send(hour)
 
 
 def numbers(blocks: Iterable[SampleBlock], most: int) -> Iterator[SampleBlock]:
@@ -123,7 +169,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument(
-        "--days", type=float, default=7.0, help="of the simulated plants; a day takes ten minutes to make"
+        "--days", type=float, default=7.0, help="of the simulated plants; a day takes a minute or two of two processors to make"
     )
     parser.add_argument("--samples", type=int, default=50_000_000, help="of the plain series")
     parser.add_argument("--peer-samples", type=int, default=5_000_000, help="that peers are given")
