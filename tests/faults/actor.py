@@ -59,9 +59,9 @@ class Actor:
         return self._process is not None and not self.is_away and self._process.exit_code() is not None
 
     @property
-    def last_words(self) -> str:
-        """The last line of its log."""
-        return tail(self._log, 1)
+    def last_words(self) -> list[str]:
+        """The last lines of its log; why a database does not answer takes several."""
+        return tail(self._log, 6).splitlines()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process."""

@@ -161,7 +161,7 @@ class Inflictor:
             await asyncio.sleep(_RESTART_S)
 
     def _without_database(self, name: str, actor: Actor) -> bool:
-        said = actor.last_words.startswith(f"{self.plant.folder / name}.yaml: ")
+        said = any(line.startswith(f"{self.plant.folder / name}.yaml: ") for line in actor.last_words)
         return said and name in INGEST and actor.started_ns <= self._databases_fail_until_ns
 
     async def _damage(self, fault: Fault) -> tuple[str, Damaged]:
