@@ -28,6 +28,7 @@ _REMEMBERED_PARTS: Final = 512
 _VALUES: Final = ["source_time", "value", "scaled", "scale", "quality"]
 _LOT_ROWS: Final = 65_536
 """Decoded at once: the columns of so many rows stay in a processor's cache until they are copied."""
+_INDEXED_ROWS: Final = 262_144
 _ALL: Final = [*_VALUES, "delay", "delay_unit", "status", "text"]
 
 
@@ -81,20 +82,21 @@ class PartReader:
                 self._known.move_to_end(name)
                 return known
         try:
-            file = pq.ParquetFile(self._folder / name, memory_map=True)
-            with file:
-                ids = numbers_of(file.read(["series_id"], use_threads=False).column(0), np.uint32)
+            with (
+                pa.memory_map(str(self._folder / name)) as source,
+                pq.ParquetFile(source, pre_buffer=False) as file,
+            ):
+                ids, starts = _runs_of(file)
                 metadata = file.metadata
         except (OSError, pa.ArrowException) as error:
             raise StoreUnavailable(f"{self._folder / name}: {error}") from error
-        starts = run_starts(ids)
         groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
         traits = json.loads((metadata.metadata or {}).get(TRAITS, b'{"empty": [], "constant": {}}'))
         index = Index(
             metadata,
-            ids[starts],
-            np.append(starts, len(ids)),
-            np.argsort(ids[starts], kind="stable"),
+            ids,
+            np.append(starts, metadata.num_rows),
+            np.argsort(ids, kind="stable"),
             np.concatenate([[0], np.cumsum(np.array(groups, np.int64))]),
             frozenset(traits["empty"]),
             traits["constant"],
@@ -147,6 +149,22 @@ class PartReader:
         batch = next(_batches(path, index, [0], ["delay_unit"], 1))
         source = index.metadata.schema.to_arrow_schema().field("source_time").type.unit
         return Units(source, unit_of(batch.column(0)[0].as_py()))
+
+
+def _runs_of(file: pq.ParquetFile) -> tuple[UInt32, Int64]:
+    """Return the series of a file in its order, and their first rows."""
+    ids, starts = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
+    begin = 0
+    for batch in file.iter_batches(_INDEXED_ROWS, columns=["series_id"], use_threads=False):
+        some = numbers_of(batch.column(0), np.uint32)
+        rows = run_starts(some)
+        ids.append(some[rows])
+        starts.append(rows + begin)
+        begin += len(some)
+    joined = np.concatenate(ids)
+    # A series that goes on in the next batch began once.
+    first = run_starts(joined)
+    return joined[first], np.concatenate(starts)[first]
 
 
 def _batches(

@@ -74,6 +74,7 @@ def test_rows_come_back_from_a_file(
     with (
         tempfile.TemporaryDirectory() as name,
         mock.patch.object(duckdb_part_reader, "_LOT_ROWS", at_once),
+        mock.patch.object(duckdb_part_reader, "_INDEXED_ROWS", at_once),
     ):
         folder = Path(name)
         with PartWriter(folder / "d" / "1.parquet", units_of(rows), Labels(KEYS)) as writer:
