@@ -38,7 +38,7 @@ def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 20.0
     while not condition():
         if time.monotonic() > deadline_s:
             pytest.fail(f"after {timeout_s} s not yet: {what}")
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 class Process:

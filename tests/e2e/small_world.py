@@ -11,9 +11,12 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.real_processes import Background, Metrics, Process, Proxy, eventually, http, shopfloor
+from ingest_service.auth import Role, create_token
+from ingest_service.plant.engine import connect
+from tests.e2e.real_processes import Background, Metrics, Process, Proxy, eventually, http
 from tests.integration.mqtt_brokers import Publisher
 from tests.integration.opcua_plant import Plant
+from tests.plant_database import empty_plant
 from tests.ports import free_port
 
 LINE = "acme/hk01/moulding/cell-a"
@@ -74,24 +77,22 @@ class World:
         config = folder / "ingest.yaml"
         config.write_text(INGEST.format(port=port, max_samples=MAX_SAMPLES))
         self.service = Process(folder / "service.log", "ingest", "serve", config)
+        (folder / "service-data").mkdir()
+        plant = connect(empty_plant(folder / "service-data" / "plant.sqlite"))
         self.tokens = {
-            name: self._token(config, role, asset)
+            name: create_token(plant, role, asset, "")
             for name, role, asset in (
-                ("hk01", "agent", "acme/hk01"),
-                ("dg01", "agent", "acme/dg01"),
-                ("viewer", "viewer", "acme"),
+                ("hk01", Role.AGENT, "acme/hk01"),
+                ("dg01", Role.AGENT, "acme/dg01"),
+                ("viewer", Role.VIEWER, "acme"),
             )
         } | {"wrong": "sf_" + secrets.token_urlsafe(32)}
+        plant.dispose()
         for name, text in self.tokens.items():
             (folder / f"{name}.token").write_text(text)
         self.viewer = {"Authorization": f"Bearer {self.tokens['viewer']}"}
         self.counted = Metrics(self.url + "/metrics", self.viewer)
         self.sent: dict[str, list[tuple[int, float]]] = {}
-
-    def _token(self, config: Path, role: str, asset: str) -> str:
-        made = shopfloor("token", "create", "--config", config, "--role", role, "--asset", asset)
-        assert made.returncode == 0, made.stderr
-        return made.stdout.strip()
 
     def start_service(self) -> None:
         self.service.start()
