@@ -27,7 +27,11 @@ LastEventId = Annotated[
 ]
 
 
-@router.get("/v1/live", response_class=StreamingResponse)
+@router.get(
+    "/v1/live",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
 async def get_live(
     request: Request, identity: Reader, asset: Assets = None, last_event_id: LastEventId = ""
 ) -> Response:

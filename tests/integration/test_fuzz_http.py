@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import argon2
 import pytest
 import requests
 import schemathesis
-import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode, SerializationContext
@@ -27,19 +23,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from ingest_service.access import passwords
-from ingest_service.access.config import AccessConfig
-from ingest_service.auth import Role, create_token
-from ingest_service.config import IngestConfig
-from ingest_service.plant.schema import token as token_table
-from ingest_service.server import make_server
 from shopfloor.messages import BATCH_MEDIA_TYPE
+from tests.integration.fuzzed_service import fuzzed
 
 ENDLESS = {"/v1/live"}
+"""What never ends is fuzzed in `test_fuzz_live.py`."""
 EXAMPLES = int(os.environ.get("SHOPFLOOR_FUZZ_EXAMPLES", "2"))
 """Requests of each kind to each operation; the same ones every time, more of them on request."""
-OUT_OF_THE_WAY = 1_999_999_999
-"""Number of the token that fuzzes: it must not happen to revoke itself."""
 
 
 def unexpected(ctx: CheckContext, response: Any, case: Case[Any]) -> bool | None:
@@ -56,34 +46,8 @@ def as_it_is(_context: SerializationContext, value: Any) -> bytes:
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    with pytest.MonkeyPatch.context() as patch:
-        quick = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-        patch.setattr(passwords, "_HASHER", quick)
-        patch.setattr(passwords, "_NOBODYS", quick.hash("nobody knows"))
-        config = IngestConfig(
-            listen="127.0.0.1:0",
-            data=tmp_path,
-            access=AccessConfig(login_failures=1000, address_requests_per_s=1e6, token_requests_per_s=1e6),
-        )
-        server = make_server(config)
-        engine = server._service.plant.engine
-        text = create_token(engine, Role.ADMIN, "", "fuzzer")
-        with engine.begin() as connection:
-            last = connection.scalar(sa.select(sa.func.max(token_table.c.token_id)))
-            connection.execute(
-                token_table.update().where(token_table.c.token_id == last).values(token_id=OUT_OF_THE_WAY)
-            )
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="fuzzed-service")
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            thread.join(0.01)
-        try:
-            port = server.servers[0].sockets[0].getsockname()[1]
-            yield f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {text}"}
-        finally:
-            server.should_exit = True
-            thread.join()
+    with fuzzed(tmp_path) as address:
+        yield address
 
 
 @pytest.mark.timeout(600)
