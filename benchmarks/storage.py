@@ -169,7 +169,10 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="one line of JSON")
     parser.add_argument(
-        "--days", type=float, default=7.0, help="of the simulated plants; a day takes a minute or two of two processors to make"
+        "--days",
+        type=float,
+        default=7.0,
+        help="of the simulated plants; a day takes a minute or two of two processors to make",
     )
     parser.add_argument("--samples", type=int, default=50_000_000, help="of the plain series")
     parser.add_argument("--peer-samples", type=int, default=5_000_000, help="that peers are given")
