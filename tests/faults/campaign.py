@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import random
 import shutil
@@ -25,7 +24,8 @@ from simulators.demo.service import Service, ServiceTrouble
 from tests.faults.accounts import account
 from tests.faults.books import read_books
 from tests.faults.databases import Databases, databases
-from tests.faults.holdings import Places, ledger, losses, quarantined_numbers
+from tests.faults.evidence import Held, Said
+from tests.faults.holdings import Holdings, Places, ledger, losses, quarantined_numbers
 from tests.faults.inflicting import Inflictor
 from tests.faults.permitting import at_any_time, permits_of
 from tests.faults.plant_config import LINE, MQTT_SOURCE
@@ -180,9 +180,7 @@ async def _settle(
     """Wait until all sources run, the buffer is empty and nothing is missing; what is missing in the end, is missing."""
     deadline_s = time.monotonic() + _SETTLE_TIMEOUT_S
     fewest, since_s = 2**62, time.monotonic()
-    # What each of several processes says of the past is the same.
-    services = [Service(url) for url in plant.serving.urls]
-    turns = itertools.cycle(services)
+    service = Service(plant.serving.url) if plant.serving.url else None
     try:
         while time.monotonic() < deadline_s:
             await asyncio.sleep(_SETTLE_LOOK_S)
@@ -191,14 +189,14 @@ async def _settle(
                 continue
             said = places.said(plant.folder)
             try:
-                block = await asyncio.to_thread(next(turns).everything, [LINE], said.source_time)
+                held = await asyncio.to_thread(_held, service, plant.serving.holdings, places, said)
             except ServiceTrouble as error:
                 say(str(error))
                 continue
             permits = permits_of(inflictor.log, inflictor.clock_steps["plain"], watch.looks)
             found = account(
                 said,
-                places.held(block),
+                held,
                 places.quarantined(plant.serving.holdings),
                 losses(plant.serving.holdings),
                 permits if timed else at_any_time(permits),
@@ -211,9 +209,15 @@ async def _settle(
                 break
             say(f"{found.missing} values have not arrived yet")
     finally:
-        for service in services:
+        if service is not None:
             service.close()
     say(f"not everything has arrived; the agent says: {watch.last}")
+
+
+def _held(service: Service | None, holdings: Holdings, places: Places, said: Said) -> Held:
+    if service is None:
+        return places.stored(holdings.samples())
+    return places.held(service.everything([LINE], said.source_time))
 
 
 async def _end(plant: Plant) -> None:

@@ -32,7 +32,7 @@ def ingest_config(port: int, data: Path) -> dict[str, Any]:
     }
 
 
-def on_servers(influxdb_port: int, address: sa.URL, sizes: Sizes) -> dict[str, Any]:
+def on_servers(influxdb_port: int, address: sa.URL, timeout_s: float) -> dict[str, Any]:
     """Return what ``ingest.yaml`` says beside that of a service on InfluxDB and PostgreSQL; its folder has ``password``."""
     return {
         "plant": {
@@ -44,8 +44,7 @@ def on_servers(influxdb_port: int, address: sa.URL, sizes: Sizes) -> dict[str, A
             "url": f"http://127.0.0.1:{influxdb_port}",
             "version": 1,
             "database": STORE_DATABASE,
-            # Four times this is what a frozen process may hold a stream: less than the longest freeze.
-            "timeout_s": sizes.patience,
+            "timeout_s": timeout_s,
         },
     }
 

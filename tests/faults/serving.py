@@ -25,6 +25,7 @@ from tests.store_servers import PASSWORD
 
 _TWICE: Final = 0.5
 """Of the batches: the share that goes to both processes at once."""
+_BESIDE_TIMEOUT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Serving:
     links: Mapping[str, Link]
     """All others."""
     actors: Mapping[str, Actor]
-    urls: tuple[str, ...]
-    """Of each process, past all links."""
+    url: str | None
+    """Of the process that alone can read its store, past all links; None where `holdings` can be read at any time."""
     config: Path
     """A configuration for whoever looks at the databases, past all links."""
     holdings: Holdings
@@ -61,7 +62,7 @@ def one_process(folder: Path) -> Serving:
         ports,
         {},
         {"ingest": Actor("ingest", folder, _serve(config))},
-        (_url(ports["ingest"]),),
+        f"http://127.0.0.1:{ports['ingest']}",
         config,
         EmbeddedHoldings(data),
     )
@@ -77,13 +78,13 @@ def two_processes(folder: Path, databases: Databases, sizes: Sizes, seed: int) -
     actors: dict[str, Actor] = {}
     for name in INGEST:
         config = folder / f"{name}.yaml"
-        servers = on_servers(
-            ports["influxdb-link"], databases.address.set(port=ports["postgresql-link"]), sizes
-        )
+        address = databases.address.set(port=ports["postgresql-link"])
+        # Four times this is what a frozen process may hold a stream: less than the longest freeze.
+        servers = on_servers(ports["influxdb-link"], address, sizes.patience)
         _write(config, ingest_config(ports[name], folder / f"{name}-data") | servers)
         actors[name] = Actor(name, folder, _serve(config))
     beside = folder / "beside.yaml"
-    servers = on_servers(databases.influxdb.port, databases.address, sizes)
+    servers = on_servers(databases.influxdb.port, databases.address, _BESIDE_TIMEOUT_S)
     _write(beside, ingest_config(ports["beside"], folder / "beside-data") | servers)
     targets = [ports[f"{name}-link"] for name in INGEST]
     return Serving(
@@ -91,7 +92,7 @@ def two_processes(folder: Path, databases: Databases, sizes: Sizes, seed: int) -
         ports,
         {name: Link(port, ports[f"{name}-link"]) for name, port in there.items()},
         actors,
-        tuple(_url(ports[name]) for name in INGEST),
+        None,
         beside,
         ServerHoldings(databases.address, databases.influxdb.url, STORE_DATABASE),
         databases,
@@ -100,10 +101,6 @@ def two_processes(folder: Path, databases: Databases, sizes: Sizes, seed: int) -
 
 def _serve(config: Path) -> Callable[[], list[str]]:
     return lambda: shopfloor("ingest", "serve", config)
-
-
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
