@@ -15,7 +15,7 @@ from shopfloor.asset import parse_asset
 from shopfloor.block import make_block
 from shopfloor.messages import Batch, Lane
 from shopfloor.signal import SeriesKey
-from shopfloor.wire import encode_batch
+from shopfloor.wire import decode_batch, encode_batch
 from tests.faults.balancer import Balancer
 from tests.faults.books import Books
 from tests.faults.holdings import Columns
@@ -24,7 +24,6 @@ from tests.links import Link
 from tests.ports import free_port
 
 KEY = SeriesKey(parse_asset("acme/hk01/line/cell/kept"), "s0")
-REQUEST = b"POST /v1/batches HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc"
 
 
 def body(first: int, last: int, shift: int = 0, stream: str = "a") -> bytes:
@@ -32,6 +31,13 @@ def body(first: int, last: int, shift: int = 0, stream: str = "a") -> bytes:
     seq = np.arange(first, last + 1)
     rows = make_block((KEY,), np.zeros(len(seq)), seq + shift, seq, seq)
     return encode_batch(Batch("agent", stream, Lane.LIVE, first, rows))
+
+
+def request(content: bytes) -> bytes:
+    return b"POST /v1/batches HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(content) + content
+
+
+REQUEST = request(body(1, 4))
 
 
 def points(*times: int) -> Columns:
@@ -93,14 +99,15 @@ class Answering:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.bodies: list[bytes] = []
         self.go = {name: asyncio.Event() for name in "ab"}
 
     async def serve(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"content-length: (\d+)", head)
+            length = re.search(rb"(?i)content-length: (\d+)", head)
             assert length
-            await reader.readexactly(int(length[1]))
+            self.bodies.append(await reader.readexactly(int(length[1])))
             self.asked.append(name)
             await self.go[name].wait()
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n" + name.encode())
@@ -109,7 +116,7 @@ class Answering:
 
 
 @asynccontextmanager
-async def two(twice: float) -> AsyncIterator[tuple[Balancer, Answering, list[Link]]]:
+async def two(twice: float, cut: float = 0.0) -> AsyncIterator[tuple[Balancer, Answering, list[Link]]]:
     servers = Answering()
     async with AsyncExitStack() as stack:
         links = []
@@ -121,7 +128,7 @@ async def two(twice: float) -> AsyncIterator[tuple[Balancer, Answering, list[Lin
             await link.start()
             stack.push_async_callback(link.stop)
             links.append(link)
-        front = Balancer([link.port for link in links], free_port(), random.Random(1), twice)
+        front = Balancer([link.port for link in links], free_port(), random.Random(1), twice, cut)
         await front.start()
         stack.push_async_callback(front.stop)
         yield front, servers, links
@@ -148,7 +155,7 @@ async def test_requests_go_to_each_in_turn_and_past_one_that_is_away() -> None:
         assert front.passed_over > 0
         links[1].cut()
         assert await ask(front.port) == b""
-        assert front.batches == [b"abc"]
+        assert front.batches == [body(1, 4)]
 
 
 async def test_a_batch_goes_to_both_at_once_and_the_first_answer_counts() -> None:
@@ -165,6 +172,19 @@ async def test_a_batch_goes_to_both_at_once_and_the_first_answer_counts() -> Non
                 await asyncio.sleep(0.01)
         links[1].cut()
         assert await ask(front.port) == b"a"
+
+
+async def test_one_gets_the_beginning_and_the_answer_to_the_whole_counts() -> None:
+    async with two(1.0, 1.0) as (front, servers, _):
+        for event in servers.go.values():
+            event.set()
+        assert await ask(front.port) in {b"a", b"b"}
+        async with asyncio.timeout(40):
+            while not front.answered_twice:
+                await asyncio.sleep(0.01)
+        first, second = sorted((decode_batch(each) for each in servers.bodies), key=lambda one: one.last_seq)
+        assert (first.first_seq, first.last_seq, second.first_seq, second.last_seq) == (1, 2, 1, 4)
+        assert front.batches == [body(1, 4)]
 
 
 async def test_what_is_no_batch_goes_to_one() -> None:
