@@ -33,6 +33,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shopfloor"))
 
 LONGEST = (
     "e2e/test_demo.py",
+    "faults/test_campaign_processes.py",
     "e2e/test_edge_bundle.py",
     "integration/test_deploy_procedures.py",
     "integration/test_opcua_security_peer.py",

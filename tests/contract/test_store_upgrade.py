@@ -42,7 +42,9 @@ def old_store(path: Path, version: int) -> None:
             connection.execute(f"CREATE TABLE {table} {_SAMPLE}")
             share = 10 // len(tables)
             for seq in range(number * share + 1, (number + 1) * share + 1):
-                values: list[object] | None = [2, seq * 1000, seq * 1000 + 5, None, 0, 0, "job é"] if seq == 10 else None
+                values: list[object] | None = (
+                    [2, seq * 1000, seq * 1000 + 5, None, 0, 0, "job é"] if seq == 10 else None
+                )
                 values = values or [1, seq * 1000, seq * 1000 + 5, float(seq), 1, 7, None]
                 connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         if version == 2:
