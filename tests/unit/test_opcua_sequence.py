@@ -36,6 +36,18 @@ def published(sequence: int, *, data: bool = True) -> bytes:
     return struct_to_binary(response)
 
 
+def transferred(sequence: int) -> bytes:
+    """What a server says to the session that a subscription is taken from (Part 4 §5.14.7.1)."""
+    change = ua.StatusChangeNotification()
+    change.Status = ua.StatusCode(ua.UInt32(StatusCodes.GoodSubscriptionTransferred))
+    response = ua.PublishResponse()
+    response.Parameters.SubscriptionId = ua.UInt32(NUMBER)
+    response.Parameters.NotificationMessage = ua.NotificationMessage(
+        SequenceNumber=ua.UInt32(sequence), NotificationData=[change]
+    )
+    return struct_to_binary(response)
+
+
 class FakeSession:
     """A server of one subscription that says what it is told to, and remembers what it was told."""
 
@@ -61,6 +73,10 @@ class FakeSession:
             )
 
     async def ask(self, request: Any, _response: Any) -> Any:
+        if isinstance(request, ua.TransferSubscriptionsRequest):
+            return ua.TransferSubscriptionsResponse(
+                Parameters=ua.TransferSubscriptionsResult([ua.TransferResult()])
+            )
         assert isinstance(request, ua.CreateSubscriptionRequest)
         answer = ua.CreateSubscriptionResponse()
         answer.Parameters = ua.CreateSubscriptionResult(
@@ -158,10 +174,11 @@ class World:
     async def create(self) -> None:
         await self.subscriptions.create("live", SubscribeGroup(), self.taker)
 
-    async def break_and_go_on(self) -> None:
+    async def break_and_go_on(self, *, foreign: bool = False) -> None:
         """The connection breaks, and the next session takes over what the last one leaves."""
         kept = self.session.keep()
         assert kept is not None
+        kept.foreign = foreign
         self.session.inherited = kept
         self.subscriptions = self._session()
         await self.subscriptions.inherit({"live": self.taker})
@@ -291,6 +308,25 @@ async def test_without_republish_the_next_number_tells(world: World) -> None:
     await world.break_and_go_on()
     await world.run(published(2), taken=2)
     assert world.taker.taken == [1, 2]
+
+
+async def test_the_heir_of_a_subscription_goes_on_though_it_is_told_that_it_was_taken_away(
+    world: World,
+) -> None:
+    await world.run(published(1), taken=1)
+    await world.break_and_go_on(foreign=True)
+    await world.run(transferred(2), published(3), taken=2)
+    assert world.taker.taken == [1, 3]
+    assert sorted(set(world.session.acknowledged)) == [1, 2, 3]
+    assert world.session.asked_for == [2]
+    with pytest.raises(SubscriptionLost, match="GoodSubscriptionTransferred"):
+        await world.run(transferred(4), taken=9)
+
+
+async def test_a_subscription_that_another_session_takes_is_lost(world: World) -> None:
+    await world.run(published(1), taken=1)
+    with pytest.raises(SubscriptionLost, match="GoodSubscriptionTransferred"):
+        await world.run(transferred(2), taken=9)
 
 
 def test_what_ends_a_session_decides_whether_it_is_gone_on_with() -> None:

@@ -51,6 +51,8 @@ class Tracked:
     expected: int = 0
     """Sequence number of the next notification; 0 as long as the first one is still to come."""
     last_saved_ns: int = 0
+    moved: bool = False
+    """Whether this session took it over from another one and the server has not said so."""
     hears_model: bool = False
     """Whether it also brings changes of the address space."""
 

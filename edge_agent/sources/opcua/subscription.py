@@ -19,6 +19,7 @@ from asyncua.ua.status_codes import StatusCodes
 from edge_agent.sources.opcua.changes import Changes, disappeared
 from edge_agent.sources.opcua.config import SubscribeGroup
 from edge_agent.sources.opcua.coverage import Mark
+from edge_agent.sources.opcua.decode import Notification
 from edge_agent.sources.opcua.kept import (
     Arrived,
     Kept,
@@ -155,7 +156,9 @@ class Subscriptions:
         if kept.foreign:
             owned = await transfer(self._session, numbers)
             kept.tracked = [tracked for tracked in kept.tracked if tracked.number in owned]
-            kept.foreign = False
+        for tracked in kept.tracked:
+            tracked.moved = kept.foreign
+        kept.foreign = False
         fits = self._fits(kept)
         unwanted = [each for each in kept.tracked if not fits or each.group not in groups]
         if unwanted:
@@ -266,6 +269,12 @@ class Subscriptions:
     async def _store(self, subscription: Tracked, arrived: Arrived) -> None:
         """Put a notification into the buffer and remember to acknowledge it; in that order."""
         notification = arrived.notification
+        if notification.status_change == StatusCodes.GoodSubscriptionTransferred and subscription.moved:
+            # Meant for the session that had it (Part 4 §5.14.7.1); where that one is gone, node-opcua tells the heir.
+            subscription.moved = False
+            self._at_hand.remove(arrived)
+            self._done(subscription, notification)
+            return
         if notification.status_change:
             raise SubscriptionLost(f"the subscription ended: {status_name(notification.status_change)}")
         mark = Mark(self._session.server_time(notification.publish_time), arrived.received)
@@ -276,6 +285,9 @@ class Subscriptions:
             return
         await taker.take(subscription, notification, arrived.received, mark)
         self._at_hand.remove(arrived)
+        self._done(subscription, notification)
+
+    def _done(self, subscription: Tracked, notification: Notification) -> None:
         self._publisher.acknowledge.append((notification.subscription, notification.sequence))
         if subscription.expected in {0, notification.sequence}:
             subscription.expected = following(notification.sequence)
