@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from shopfloor import wire
+from shopfloor.durable import sync
 from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Batch
 
@@ -21,7 +22,7 @@ def set_batch_aside(folder: Path, batch: Batch) -> Path:
             file.flush()
             os.fsync(file.fileno())
         for directory in (place, folder):
-            _sync(directory)
+            sync(directory)
     except OSError as error:
         raise StoreUnavailable(f"quarantine {path}: {error}") from error
     return path
@@ -34,11 +35,3 @@ def set_row_aside(folder: Path, stream_id: str, first_seq: int, payload: bytes) 
         path.write_bytes(payload)
     except OSError as error:
         raise StoreUnavailable(f"{path}: {error}") from error
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

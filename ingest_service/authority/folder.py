@@ -34,6 +34,7 @@ from ingest_service.authority.profile import (
     make_own,
     same_key,
 )
+from shopfloor.durable import sync
 
 AUTHORITY: Final = "authority"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -221,8 +222,4 @@ def _write(file: Path, content: bytes, mode: int) -> None:
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(file.parent)

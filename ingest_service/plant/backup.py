@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from shopfloor.durable import sync
 from shopfloor.errors import StoreUnavailable
 
 PLANT: Final = "plant.sqlite"
@@ -104,8 +105,4 @@ def _copy(file: Path, to: Path) -> None:
             running.backup(copied)
     except sqlite3.Error as error:
         raise StoreUnavailable(f"{file}: {error}") from error
-    descriptor = os.open(to, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(to)

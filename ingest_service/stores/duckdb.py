@@ -45,6 +45,7 @@ from ingest_service.stores.duckdb_part_reader import PartReader
 from ingest_service.stores.duckdb_requests import RequestFolder
 from ingest_service.stores.duckdb_schema import (
     Tuning,
+    begin_hot,
     connect,
     hots,
     load_newest,
@@ -116,6 +117,9 @@ class DuckDBStore:
         self._files.hot.remove_strays(hot)
         remove_stray_files(self.folder, self._connection)
         self._restore_newest()
+        if self._files.hot.problems(hot[-1:]):
+            # Nothing is appended to what is damaged.
+            hot.append(begin_hot(self._connection, self._files.hot, hot[-1].number + 1))
         self._readers = ThreadPoolExecutor(2, "sample-store-reader")
         self._writer = Writer(
             self._connection,

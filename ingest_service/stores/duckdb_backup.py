@@ -35,6 +35,7 @@ from ingest_service.stores.duckdb_schema import (
     hots,
     version_of,
 )
+from shopfloor.durable import sync
 from shopfloor.errors import StoreUnavailable
 
 MANIFEST: Final = "manifest.json"
@@ -103,7 +104,7 @@ def back_up(cursor: duckdb.DuckDBPyConnection, folder: Path, plant: Path | None,
     draft.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     make_durable(draft)
     draft.rename(to / MANIFEST)
-    _sync_folder(to)
+    sync(to)
     return manifest
 
 
@@ -187,7 +188,7 @@ def restore(backup: Path, data: Path) -> None:
         if make_durable(draft) != entries[name]["sha256"]:
             raise StoreUnavailable(f"{data / name}: what was written is not what was read")
         draft.rename(data / name)
-    _sync_folder(data)
+    sync(data)
     connect(data / DATABASE, Tuning()).close()
 
 
@@ -227,11 +228,3 @@ def _check_part(folder: Path, part: Part) -> Iterator[str]:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

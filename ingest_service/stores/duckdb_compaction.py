@@ -28,7 +28,7 @@ from ingest_service.stores.series import SeriesIndex
 from shopfloor.block import Int64, UInt32
 
 PIECE_ROWS: Final = 500_000
-MOST_CARRIED: Final = 200_000
+MOST_STAYING: Final = 200_000
 """Rows of days with few of them that may stay hot together."""
 
 
@@ -55,12 +55,13 @@ class Workshop:
     at: Callable[[str], None]
     """Told of each step, for tests that end the process there."""
     labels: Labels
+    """The assets and signals of the index."""
     rest: Callable[[float], None]
     """Told the seconds that a piece of work took; may sleep."""
 
 
 class Absorbed(NamedTuple):
-    """A generation's rows as they are to be."""
+    """The rows of hot files as they are to be."""
 
     hots: tuple[Hot, ...]
     written: list[Written]
@@ -73,7 +74,7 @@ def absorb(shop: Workshop, hots: Sequence[Hot], *, everything: bool) -> Absorbed
 
     Args:
         shop: the workshop.
-        hots: a closed generation, and rows that stayed hot before.
+        hots: closed generations, and rows that stayed hot before.
         everything: write also days with few rows.
     """
     started = time.monotonic()
@@ -84,7 +85,7 @@ def absorb(shop: Workshop, hots: Sequence[Hot], *, everything: bool) -> Absorbed
     group = _day_of(rows.source_time) * len(shop.classes.names) + shop.classes.of_series()[rows.series_id]
     numbers, counts = _distinct(group)
     few = counts < (0 if everything else shop.least_rows)
-    if int(counts[few].sum()) > MOST_CARRIED:
+    if int(counts[few].sum()) > MOST_STAYING:
         few[:] = False
     written: list[Written] = []
     try:
@@ -97,8 +98,10 @@ def absorb(shop: Workshop, hots: Sequence[Hot], *, everything: bool) -> Absorbed
                 arranged = None
             pieces = slices_of(chosen, PIECE_ROWS, arranged)
             written += write_run(shop, pieces, units_of(chosen), shop.classes.names[keeping], day, 0)
-        staying = rows.take(np.flatnonzero(np.isin(group, numbers[few])))
-        stayed = shop.files.hot.put(-shop.next_id(), staying) if staying.n else None
+        stayed = None
+        if few.any():
+            staying = rows.take(np.flatnonzero(np.isin(group, numbers[few])))
+            stayed = shop.files.hot.put(-shop.next_id(), staying)
     except BaseException:
         discard(shop, written)
         raise

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final, NamedTuple
 
 import duckdb
@@ -173,7 +174,8 @@ class Compactor:
 
     def _is_due(self) -> bool:
         rows, age_s = self._writer.hot.rows, time.monotonic() - self._writer.hot_since
-        return rows >= self._tuning.hot_rows or (
+        full = rows >= self._tuning.hot_rows or self._writer.commits >= self._tuning.hot_commits
+        return full or (
             age_s >= self._tuning.hot_s
             # A slow plant's rows become a file once a day.
             and rows >= (_WORTH_A_FILE if age_s < 86_400 else self._tuning.least_rows)
@@ -197,7 +199,7 @@ class Compactor:
             commit_absorbed(self._shop, cursor, absorbed)
         self._closed()
         for hot in chosen:
-            self._pins.remove_later(lambda number=hot.number: self._drop(number))  # type: ignore[misc]
+            self._pins.remove_later(partial(self._drop, hot.number))
         return True
 
     def _closed(self) -> list[Hot]:
@@ -214,20 +216,20 @@ class Compactor:
                 return False
             merge_parts(self._shop, cursor, parts)
         for part in parts:
-            self._pins.remove_later(lambda part=part: self._remove(part))  # type: ignore[misc]
+            self._pins.remove_later(partial(self._remove, part))
         return True
 
     def _expire(self) -> None:
         with self._cursor() as cursor:
             for part in renew_rules(self._shop, cursor):
-                self._pins.remove_later(lambda part=part: self._remove(part))  # type: ignore[misc]
+                self._pins.remove_later(partial(self._remove, part))
         if self._too_old_and_hot():
             self._writer.begin_generation()
             while self._absorb_next(everything=True):
                 pass
         with self._cursor() as cursor:
             for part in expire(self._shop, cursor):
-                self._pins.remove_later(lambda part=part: self._remove(part))  # type: ignore[misc]
+                self._pins.remove_later(partial(self._remove, part))
 
     def _too_old_and_hot(self) -> bool:
         """Tell whether hot rows are older than their rule allows: they have to become files to be removed."""

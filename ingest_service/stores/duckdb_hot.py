@@ -12,13 +12,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ingest_service.stores.duckdb_hot_file import Framed, Held, Hot, HotFile, counted, write_frame
+from ingest_service.stores.duckdb_hot_file import Framed, Gathered, Hot, HotFile, counted, write_frame
 from ingest_service.stores.duckdb_hot_frame import has_texts
 from ingest_service.stores.duckdb_hot_wanted import ALWAYS, Wanted
 from ingest_service.stores.duckdb_rows import Rows, concat_rows, empty_rows
 from ingest_service.stores.shapes import TimeSpan
 from shopfloor.block import UInt32
-from shopfloor.errors import StoreUnavailable
+from shopfloor.durable import sync
 
 _log = logging.getLogger(__name__)
 
@@ -62,9 +62,10 @@ class HotFiles:
         """
         if not rows.n:
             return end
+        descriptor = self._descriptor_of(end.number, empty=end.bytes == 0)
         file = self._file(end)
         file.cut(end)
-        header = write_frame(self._descriptor_of(end.number, empty=end.bytes == 0), end.bytes, rows)
+        header = write_frame(descriptor, end.bytes, rows)
         file.add(end.bytes, header, rows)
         return Hot(end.number, file.bytes, file.rows)
 
@@ -73,6 +74,9 @@ class HotFiles:
         descriptor = self._create(number)
         try:
             header = write_frame(descriptor, 0, rows)
+        except BaseException:
+            self.forget(number)
+            raise
         finally:
             os.close(descriptor)
         self._file(Hot(number, 0, 0)).add(0, header, rows)
@@ -82,7 +86,7 @@ class HotFiles:
         """Return rows of hot files, unsorted; of some series and a span of source time where that is asked for.
 
         Raises:
-            StoreUnavailable, OSError: a file can't be read.
+            StoreUnavailable: a file can't be read.
         """
         if ids is None and span == ALWAYS:
             return self._all(hots)
@@ -94,7 +98,7 @@ class HotFiles:
         for hot in hots:
             file = self._file(hot)
             for piece, count in counted(file, hot):
-                if isinstance(piece, Held):
+                if isinstance(piece, Gathered):
                     rows = piece.first(count)
                     yield wanted.select(rows, wanted.of_series(rows.series_id))
                 elif wanted.may_be_in(*piece.header[5:9]):
@@ -139,9 +143,8 @@ class HotFiles:
         path = self._folder / name_of(number)
         if file is not None:
             file.close()
-            if file.problems:
+            if file.problems and path.exists():
                 path.rename(path.with_suffix(path.suffix + ".damaged"))
-                return
         path.unlink(missing_ok=True)
 
     def remove_strays(self, hots: Sequence[Hot]) -> None:
@@ -167,12 +170,8 @@ class HotFiles:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / name_of(number)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-        for folder in (self._folder, self._folder.parent):
-            opened = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(opened)
-            finally:
-                os.close(opened)
+        sync(self._folder)
+        sync(self._folder.parent)
         with self._lock:
             self._files[number] = HotFile(path)
         return descriptor
@@ -185,7 +184,8 @@ class HotFiles:
             for piece, count in counted(file, hot)
         ]
         texts = any(
-            piece.has_texts if isinstance(piece, Held) else has_texts(piece.header) for _, piece, _ in pieces
+            piece.has_texts if isinstance(piece, Gathered) else has_texts(piece.header)
+            for _, piece, _ in pieces
         )
         rows = empty_rows(sum(count for *_, count in pieces), texts=texts)
         at = 0
@@ -206,10 +206,7 @@ class HotFiles:
             if file is None:
                 file = self._files[hot.number] = HotFile(self._folder / name_of(hot.number))
             if file.bytes < hot.bytes:
-                try:
-                    file.scan(hot)
-                except OSError as error:
-                    raise StoreUnavailable(f"{file.path}: {error}") from error
+                file.scan(hot)
                 for problem in file.problems:
                     _log.error("%s: its rows are lost", problem)
             return file

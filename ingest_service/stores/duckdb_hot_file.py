@@ -12,6 +12,7 @@ import numpy as np
 
 from ingest_service.stores.duckdb_hot_frame import (
     HEADER_BYTES,
+    MAGIC,
     Column,
     Header,
     encode,
@@ -50,7 +51,7 @@ class Framed(NamedTuple):
         return self.header.rows
 
 
-class Held:
+class Gathered:
     """Rows of small frames, one after the other, in memory; only what no reader has seen is ever written over."""
 
     def __init__(self) -> None:
@@ -97,7 +98,7 @@ class HotFile:
         self.path = path
         self.bytes = 0
         self.rows = 0
-        self.pieces: list[Framed | Held | Lost] = []
+        self.pieces: list[Framed | Gathered | Lost] = []
         self.problems: list[str] = []
         self._opening = threading.Lock()
         self._descriptor = -1
@@ -107,11 +108,11 @@ class HotFile:
         if header.rows >= _LEAST_FRAMED:
             self.pieces.append(Framed(at, header))
         else:
-            if not self.pieces or not isinstance(self.pieces[-1], Held):
-                self.pieces.append(Held())
-            held = self.pieces[-1]
-            assert isinstance(held, Held)
-            held.add(self.read(at, header) if rows is None else rows)
+            if not self.pieces or not isinstance(self.pieces[-1], Gathered):
+                self.pieces.append(Gathered())
+            gathered = self.pieces[-1]
+            assert isinstance(gathered, Gathered)
+            gathered.add(self.read(at, header) if rows is None else rows)
         self.bytes, self.rows = at + header.bytes, self.rows + header.rows
 
     def cut(self, end: Hot) -> None:
@@ -119,7 +120,7 @@ class HotFile:
         while self.rows > end.rows:
             last = self.pieces[-1]
             less = min(last.rows, self.rows - end.rows)
-            if isinstance(last, Held) and less < last.rows:
+            if isinstance(last, Gathered) and less < last.rows:
                 last.rows -= less
             else:
                 self.pieces.pop()
@@ -127,22 +128,49 @@ class HotFile:
         self.bytes = end.bytes
 
     def scan(self, end: Hot) -> None:
-        """Learn the frames up to some commit from the file; what is damaged is left out and said."""
-        while self.bytes < end.bytes:
-            at = self.bytes
-            head = os.pread(self.descriptor, HEADER_BYTES, at)
-            header = header_of(head) if len(head) == HEADER_BYTES else None
-            if header is None or at + header.bytes > end.bytes:
-                self.problems.append(f"{self.path}: damaged from byte {at} on")
-                break
-            if is_sound(os.pread(self.descriptor, header.bytes, at), header):
-                self.add(at, header, None)
-            else:
-                self.problems.append(f"{self.path}: damaged between byte {at} and {at + header.bytes}")
-                self.bytes = at + header.bytes
+        """Learn the frames up to some commit from the file; what is damaged or gone is left out and said.
+
+        Raises:
+            StoreUnavailable: the file is there and can't be read.
+        """
+        try:
+            while self.bytes < end.bytes:
+                self._learn(end)
+        except FileNotFoundError:
+            self.problems.append(f"{self.path}: is gone")
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: {error}") from error
         if self.rows < end.rows:
             self.pieces.append(Lost(end.rows - self.rows))
         self.bytes, self.rows = end.bytes, end.rows
+
+    def _learn(self, end: Hot) -> None:
+        """Take the next frame that is sound."""
+        began = self.bytes
+        header = self._sound(began, end)
+        if header is None:
+            self.bytes, header = self._next_sound(began, end)
+            self.problems.append(f"{self.path}: damaged between byte {began} and {self.bytes}")
+        if header is not None:
+            self.add(self.bytes, header, None)
+
+    def _next_sound(self, damaged: int, end: Hot) -> tuple[int, Header | None]:
+        """Look for the frame behind a damaged one, which may say nothing of its length; return where it begins."""
+        rest = os.pread(self.descriptor, end.bytes - damaged, damaged)
+        place = rest.find(MAGIC, 1)
+        while place >= 0:
+            header = None if place % 8 else self._sound(damaged + place, end)
+            if header is not None:
+                return damaged + place, header
+            place = rest.find(MAGIC, place + 1)
+        return end.bytes, None
+
+    def _sound(self, at: int, end: Hot) -> Header | None:
+        head = os.pread(self.descriptor, HEADER_BYTES, at)
+        header = header_of(head) if len(head) == HEADER_BYTES else None
+        if header is None or at + header.bytes > end.bytes:
+            return None
+        return header if is_sound(os.pread(self.descriptor, header.bytes, at), header) else None
 
     def read(self, at: int, header: Header) -> Rows:
         """Return the rows of a frame."""
@@ -161,7 +189,11 @@ class HotFile:
         return column
 
     def _read(self, column: Column, at: int) -> None:
-        if os.preadv(self.descriptor, [column.data.cast("B")], at) != column.nbytes:
+        try:
+            got = os.preadv(self.descriptor, [column.data.cast("B")], at)
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: {error}") from error
+        if got != column.nbytes:
             raise StoreUnavailable(f"{self.path}: ends before byte {at + column.nbytes}")
 
     @property
@@ -179,7 +211,7 @@ class HotFile:
             self._descriptor = -1
 
 
-def counted(file: HotFile, hot: Hot) -> Iterator[tuple[Framed | Held, int]]:
+def counted(file: HotFile, hot: Hot) -> Iterator[tuple[Framed | Gathered, int]]:
     """Yield the pieces of a file with how many of their rows count."""
     left = hot.rows
     for piece in list(file.pieces):

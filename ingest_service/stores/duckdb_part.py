@@ -23,6 +23,7 @@ from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_rows import Rows
 from ingest_service.stores.labels import Labels
 from shopfloor.block import Float64, Int64
+from shopfloor.durable import sync
 
 DENSE_GROUP: Final = 65_536
 """Rows of a row group where series are long: what a reader of one series has to decode."""
@@ -251,12 +252,8 @@ def make_durable(path: Path) -> str:
     with path.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    for folder in (path.parent, path.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync(path.parent)
+    sync(path.parent.parent)
     return digest
 
 

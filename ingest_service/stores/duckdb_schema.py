@@ -7,7 +7,6 @@ and go on into Parquet files, which count only while ``part`` names them. `docs/
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +17,7 @@ from ingest_service.stores.duckdb_hot import HotFiles
 from ingest_service.stores.duckdb_hot_file import Hot
 from ingest_service.stores.duckdb_rows import COLUMNS, Rows, arrow_of_rows, rows_of_arrow
 from shopfloor.asset import parse_asset
+from shopfloor.durable import sync
 from shopfloor.errors import StoreUnavailable
 from shopfloor.signal import SeriesKey, parse_signal
 
@@ -149,12 +149,8 @@ def shrink(path: Path) -> None:
             connection.execute(f"ATTACH '{str(draft).replace(chr(39), chr(39) * 2)}' AS shrunk_copy")
             connection.execute(f'COPY FROM DATABASE "{name}" TO shrunk_copy')
             connection.execute("DETACH shrunk_copy")
-        for each in (draft, path.parent):
-            descriptor = os.open(each, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        sync(draft)
+        sync(path.parent)
         # The old file has no write-ahead log any more: closing it ended in a checkpoint.
         if not path.with_name(path.name + ".wal").exists():
             draft.replace(path)

@@ -88,7 +88,8 @@ class Writer:
         self.hot_since = time.monotonic()
         """When the hot file was begun."""
         self._files = files
-        self._commits = 0
+        self.commits = 0
+        """Commits that it holds, as far as they were made since the start."""
         self.watermarks = watermarks
         """Written by this thread alone, after the commit; read by any."""
         self.stream_agents = stream_agents
@@ -146,12 +147,12 @@ class Writer:
 
     def _begin(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.hot, self.hot_since = begin_hot(connection, self._files, self.hot.number + 1), time.monotonic()
-        self._commits, self._begins = 0, True
+        self.commits, self._begins = 0, True
         self.behind += 1
 
     def _end_full(self) -> None:
         """Close a full hot file here, between two commits: the compactor may be busy, and rewrites a whole one at once."""
-        full = self.hot.rows >= self._most_hot_rows or self._commits >= self._most_commits
+        full = self.hot.rows >= self._most_hot_rows or self.commits >= self._most_commits
         if not full or not self._begins or self._broken or self._disk_is_full:
             return
         try:
@@ -325,7 +326,7 @@ class Writer:
             # Only now, after the commit, may a later batch count as a repeat.
             self.watermarks.update(marks)
             self.hot = hot
-            self._commits += 1
+            self.commits += 1
             for plan in writing:
                 self.stream_agents.setdefault(plan.batch.stream_id, plan.batch.agent_id)
             self._tell(group.committed)

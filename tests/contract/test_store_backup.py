@@ -124,6 +124,29 @@ async def test_the_live_store_finds_damaged_files_and_lost_rows(data: Path) -> N
     await store.close()
 
 
+async def test_a_start_on_a_damaged_hot_file_loses_its_frame_and_nothing_that_comes(data: Path) -> None:
+    store = await filled(data)
+    await store.close()
+    (hot,) = (path for path in hot_folder(store.folder).iterdir() if path.stat().st_size)
+    with hot.open("r+b") as file:
+        file.write(b"rubbish")
+    for _ in range(2):
+        again = DuckDBStore(data / "samples.duckdb", SMALL)
+        seq = (await again.watermark("stream-1")).durable_through + 1
+        await write(again, batch(seq, 100))
+        assert await stored_values(again) == [*map(float, range(1, 501)), *map(float, range(1001, seq + 100))]
+        await again.close()
+    assert any(str(hot) in problem for problem in verify_closed(data))
+    again = DuckDBStore(data / "samples.duckdb", SMALL)
+    await again.compact()
+    await again.compact()
+    assert len(await stored_values(again)) == 700
+    await again.close()
+    assert [path.name for path in hot.parent.iterdir() if path.suffix == ".damaged"] == [
+        f"{hot.name}.damaged"
+    ]
+
+
 async def test_a_folder_with_a_store_is_not_overwritten(data: Path, tmp_path: Path) -> None:
     store = await filled(data)
     await store.back_up(tmp_path / "copy")

@@ -133,18 +133,21 @@ def test_a_reader_keeps_its_moment(files: HotFiles) -> None:
     assert files.rows([second]).n == 2003
 
 
+@pytest.mark.parametrize(
+    "byte", [0, 5, 8, 19, HEADER_BYTES + 2], ids=["magic", "crc", "length", "rows", "column"]
+)
 @pytest.mark.parametrize("damaged", range(len(MIXED)))
 def test_damage_costs_its_frame_alone(
-    files: HotFiles, tmp_path: Path, damaged: int, caplog: pytest.LogCaptureFixture
+    files: HotFiles, tmp_path: Path, damaged: int, byte: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     begin = append_all(files, MIXED[:damaged])
     append_all(files, MIXED[damaged:], begin)
     end = Hot(1, path_of(tmp_path).stat().st_size, sum(rows.n for rows in MIXED))
     with path_of(tmp_path).open("r+b") as file:
-        file.seek(begin.bytes + HEADER_BYTES + 2)
-        byte = file.read(1)[0]
+        file.seek(begin.bytes + byte)
+        sound = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ 16]))
+        file.write(bytes([sound ^ 16]))
     again = HotFiles(tmp_path / "samples")
     left = concat_rows(MIXED[:damaged] + MIXED[damaged + 1 :])
     assert_same(again.rows([end]), left)
@@ -152,8 +155,7 @@ def test_damage_costs_its_frame_alone(
     (problem,) = again.problems([end])
     assert f"damaged between byte {begin.bytes} and" in problem
     assert "its rows are lost" in caplog.text
-    # What comes is written behind it, and evidence is kept.
-    assert again.rows([again.append(end, some_rows(30, 3))]).n == left.n + 3
+    # Evidence is kept.
     again.forget(1)
     again.close()
     assert [path.suffix for path in path_of(tmp_path).parent.iterdir()] == [".damaged"]
@@ -169,13 +171,44 @@ def test_a_file_that_ends_early_gives_what_is_there(files: HotFiles, tmp_path: P
     again.close()
 
 
-def test_a_file_that_is_gone_is_named(files: HotFiles, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_said_and_one_that_cannot_be_read_is_not_taken_for_empty(
+    files: HotFiles, tmp_path: Path
+) -> None:
     end = append_all(files, MIXED[:1])
     path_of(tmp_path).unlink()
     again = HotFiles(tmp_path / "samples")
+    assert again.rows([end]).n == 0
+    assert again.problems([end]) == [f"{path_of(tmp_path)}: is gone"]
+    again.forget(1)
+    path_of(tmp_path).mkdir()
     with pytest.raises(StoreUnavailable, match=name_of(1)):
         again.rows([end])
     again.close()
+
+
+def test_a_file_that_fails_while_it_is_read_is_named(
+    files: HotFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = append_all(files, MIXED[:2])
+
+    def broken(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(StoreUnavailable, match=rf"{name_of(1)}: .*Input/output"):
+        files.rows([end])
+
+
+def test_a_file_that_cannot_be_written_whole_is_removed(
+    files: HotFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwritev", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.put(-12, MIXED[0])
+    assert [path.name for path in path_of(tmp_path).parent.iterdir()] == [name_of(1)]
 
 
 def test_strays_go_and_what_counts_stays(files: HotFiles, tmp_path: Path) -> None:
