@@ -1,4 +1,4 @@
-"""Sorted rows from files and hot tables, copied straight to where they belong among the rows of other pieces.
+"""Sorted rows from parts and hot files, copied straight to where they belong among the rows of other pieces.
 
 What a large answer costs is memory that is touched for the first time: so every row is copied once, out of a lot that
 fits into the processor's cache, into columns that are as long as the answer.
