@@ -64,7 +64,7 @@ def verify(path: Path, acknowledged: list[int]) -> tuple[int, int]:
 
 
 async def _verify(path: Path, acknowledged: list[int]) -> tuple[int, int]:
-    store = DuckDBStore(path, Tuning(memory_bytes=4 * 2**30, compaction=False))
+    store = DuckDBStore(path, Tuning(memory_bytes=6 * 2**30, compaction=False))
     right = wrong = 0
     try:
         for first in range(0, len(acknowledged), _READ_AGENTS):

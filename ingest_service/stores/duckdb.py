@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import duckdb
 
@@ -64,6 +64,10 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 
+_FOR_INDEXES: Final = 6
+"""Share of the memory that may be taken for where series stand in the files."""
+
+
 def _nothing(_step: str) -> None:
     return None
 
@@ -112,7 +116,7 @@ class DuckDBStore:
         self.listeners: list[CommitListener] = [self.newest.update]
         self.index.restore(load_series(self._connection))
         self._pins = Pins()
-        self._files = PartReader(self.folder)
+        self._files = PartReader(self.folder, self._tuning.memory_bytes // _FOR_INDEXES)
         hot = hots(self._connection)
         self._files.hot.remove_strays(hot)
         remove_stray_files(self.folder, self._connection)

@@ -2,78 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_hot import HotFiles
-from ingest_service.stores.duckdb_part import POWERS, TRAITS, Units, ns_per, unit_of
+from ingest_service.stores.duckdb_part import POWERS, Units, ns_per, unit_of
+from ingest_service.stores.duckdb_part_index import Index, index_of
 from ingest_service.stores.duckdb_pieces import Columns, Lot
 from ingest_service.stores.duckdb_rows import NO_ROWS, Rows, numbers_of, texts_of
 from ingest_service.stores.shapes import TimeSpan
 from shopfloor.block import Int64, UInt32
 from shopfloor.errors import StoreUnavailable
 
-_REMEMBERED_SERIES: Final = 8_000_000
-"""20 bytes each; a merge of 22 runs, the most there are, of 300,000 series fits in and is not read again and again."""
+_REMEMBERED_BYTES: Final = 160 * 2**20
+"""A merge of 22 runs, the most there are, of 350,000 series fits in and is not read again and again."""
+_SERIES_BYTES: Final = 20
 _REMEMBERED_PARTS: Final = 512
 _VALUES: Final = ["source_time", "value", "scaled", "scale", "quality"]
 _LOT_ROWS: Final = 65_536
 """Decoded at once: the columns of so many rows stay in a processor's cache until they are copied."""
-_INDEXED_ROWS: Final = 262_144
 _ALL: Final = [*_VALUES, "delay", "delay_unit", "status", "text"]
 
 
-class Index(NamedTuple):
-    """Where each series stands in a file."""
-
-    metadata: pq.FileMetaData
-    ids: UInt32
-    """uint32[k], in the order of the file."""
-    starts: Int64
-    """int64[k + 1], first rows."""
-    by_id: npt.NDArray[np.intp]
-    """intp[k], places in ``ids``, by id."""
-    group_starts: Int64
-    """int64[g + 1], first rows of the row groups."""
-    empty: frozenset[str]
-    """Columns that hold nothing but nulls."""
-    constant: Mapping[str, int]
-    """Columns that hold one value."""
-
-    def places(self, ids: UInt32) -> npt.NDArray[np.intp]:
-        """Return the places of those of ``ids`` that are there, in the file's order."""
-        found = np.searchsorted(self.ids, ids, sorter=self.by_id)
-        found = self.by_id[np.minimum(found, len(self.ids) - 1)]
-        return np.sort(found[self.ids[found] == ids])
-
-    def counts(self, ids: UInt32) -> Int64:
-        """Return int64[len(ids)]: how many samples of each series there are."""
-        found = np.searchsorted(self.ids, ids, sorter=self.by_id)
-        found = self.by_id[np.minimum(found, len(self.ids) - 1)]
-        counts: Int64 = np.where(self.ids[found] == ids, np.diff(self.starts)[found], 0)
-        return counts
-
-
 class PartReader:
-    """Opens parts; remembers footers and where their series begin. Any thread."""
+    """Opens parts; remembers footers and where their series begin. Any thread.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where the parts lie.
+        memory_bytes: that may be taken for what is remembered of series.
+    """
+
+    def __init__(self, folder: Path, memory_bytes: int = _REMEMBERED_BYTES) -> None:
         self.hot = HotFiles(folder)
         """The hot files beside the parts."""
         self._folder = folder
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Index] = OrderedDict()
         self._series = 0
+        self._most_series = memory_bytes // _SERIES_BYTES
 
     def index(self, name: str) -> Index:
         """Return where the series of a file stand; raises StoreUnavailable for a file that can't be read."""
@@ -82,31 +56,13 @@ class PartReader:
             if known is not None:
                 self._known.move_to_end(name)
                 return known
-        try:
-            with (
-                pa.memory_map(str(self._folder / name)) as source,
-                pq.ParquetFile(source, pre_buffer=False) as file,
-            ):
-                ids, starts = _runs_of(file)
-                metadata = file.metadata
-        except (OSError, pa.ArrowException) as error:
-            raise StoreUnavailable(f"{self._folder / name}: {error}") from error
-        groups = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        traits = json.loads((metadata.metadata or {}).get(TRAITS, b'{"empty": [], "constant": {}}'))
-        index = Index(
-            metadata,
-            ids,
-            np.append(starts, metadata.num_rows),
-            np.argsort(ids, kind="stable"),
-            np.concatenate([[0], np.cumsum(np.array(groups, np.int64))]),
-            frozenset(traits["empty"]),
-            traits["constant"],
-        )
+        index = index_of(self._folder / name)
         with self._lock:
+            if name not in self._known:
+                self._series += len(index.ids)
             self._known[name] = index
-            self._series += len(index.ids)
             while len(self._known) > 1 and (
-                self._series > _REMEMBERED_SERIES or len(self._known) > _REMEMBERED_PARTS
+                self._series > self._most_series or len(self._known) > _REMEMBERED_PARTS
             ):
                 _, dropped = self._known.popitem(last=False)
                 self._series -= len(dropped.ids)
@@ -127,7 +83,7 @@ class PartReader:
             name: the file.
             ids: series numbers, in any order.
             span: source times wanted; None for all.
-            values_only: leave received times and status codes 0, and texts out.
+            values_only: leave out received times (source times stand there), status codes (0) and texts.
 
         Raises:
             StoreUnavailable: the file is missing or damaged.
@@ -150,22 +106,6 @@ class PartReader:
         batch = next(_batches(path, index, [0], ["delay_unit"], 1))
         source = index.metadata.schema.to_arrow_schema().field("source_time").type.unit
         return Units(source, unit_of(batch.column(0)[0].as_py()))
-
-
-def _runs_of(file: pq.ParquetFile) -> tuple[UInt32, Int64]:
-    """Return the series of a file in its order, and their first rows."""
-    ids, starts = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
-    begin = 0
-    for batch in file.iter_batches(_INDEXED_ROWS, columns=["series_id"], use_threads=False):
-        some = numbers_of(batch.column(0), np.uint32)
-        rows = run_starts(some)
-        ids.append(some[rows])
-        starts.append(rows + begin)
-        begin += len(some)
-    joined = np.concatenate(ids)
-    # A series that goes on in the next batch began once.
-    first = run_starts(joined)
-    return joined[first], np.concatenate(starts)[first]
 
 
 def _batches(

@@ -6,16 +6,12 @@ campaign, which has a computer to itself.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from simulators.demo.broker import BrokerUnavailable, nats_command
-from tests.faults.actor import CannotRun
 from tests.faults.campaign import run
-from tests.faults.plant_site import environment_allows
 from tests.faults.schedule import Kind, plan_faults
 from tests.faults.sizes import Sizes
 
@@ -24,16 +20,6 @@ pytestmark = pytest.mark.timeout(580)
 SECONDS = 7.0
 HOLD_SHARE = 0.4
 """Of the time for which a fault of the long campaign lasts."""
-
-
-@pytest.fixture
-def possible(tmp_path: Path) -> None:
-    try:
-        environment_allows()
-        nats_command(tmp_path / "try", 1, 2)
-    except (CannotRun, BrokerUnavailable) as error:
-        pytest.skip(str(error))
-    shutil.rmtree(tmp_path / "try")
 
 
 @pytest.mark.usefixtures("possible")

@@ -6,18 +6,15 @@ Meanwhile the balancer in front of the two gives a part of the batches to both a
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from simulators.demo.broker import BrokerUnavailable, nats_command
 from tests.faults.actor import CannotRun
 from tests.faults.campaign import run
 from tests.faults.databases import Databases, databases
-from tests.faults.plant_site import environment_allows
 from tests.faults.schedule import SEVERAL_SERVED, plan_faults
 from tests.faults.sizes import Sizes
 
@@ -30,13 +27,7 @@ HOLD_SHARE = 0.4
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Databases]:
-    try:
-        environment_allows()
-        nats_command(tmp_path / "try", 1, 2)
-    except (CannotRun, BrokerUnavailable) as error:
-        pytest.skip(str(error))
-    shutil.rmtree(tmp_path / "try")
+def servers() -> Iterator[Databases]:
     try:
         with databases() as found:
             yield found
@@ -44,6 +35,7 @@ def servers(tmp_path: Path) -> Iterator[Databases]:
         pytest.skip(str(error))
 
 
+@pytest.mark.usefixtures("possible")
 async def test_two_processes_store_every_number_once_whatever_breaks_around_them(
     tmp_path: Path, servers: Databases
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_service.stores import duckdb_part_reader
+from ingest_service.stores import duckdb_part_index, duckdb_part_reader
 from ingest_service.stores.buckets import run_starts
 from ingest_service.stores.duckdb_part import POWERS, PartWriter, scales_of, slices_of, units_of
 from ingest_service.stores.duckdb_part_reader import PartReader
@@ -74,7 +74,7 @@ def test_rows_come_back_from_a_file(
     with (
         tempfile.TemporaryDirectory() as name,
         mock.patch.object(duckdb_part_reader, "_LOT_ROWS", at_once),
-        mock.patch.object(duckdb_part_reader, "_INDEXED_ROWS", at_once),
+        mock.patch.object(duckdb_part_index, "_INDEXED_ROWS", at_once),
     ):
         folder = Path(name)
         with PartWriter(folder / "d" / "1.parquet", units_of(rows), Labels(KEYS)) as writer:
