@@ -113,10 +113,15 @@ def test_all_signals_that_mean_an_end_end_it_alike(
     words: tuple[str, ...],
     status: int,
 ) -> None:
-    before = signal.getsignal(number)
-    monkeypatch.setattr(command, "prepare", lambda *_: signal.raise_signal(number))
-    assert main(arguments("--data", str(tmp_path / "data"), *words)) == status
-    assert signal.getsignal(number) == before
+    # Tests that a shell began in the background inherit that SIGINT is ignored.
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        before = signal.getsignal(number)
+        monkeypatch.setattr(command, "prepare", lambda *_: signal.raise_signal(number))
+        assert main(arguments("--data", str(tmp_path / "data"), *words)) == status
+        assert signal.getsignal(number) == before
+    finally:
+        signal.signal(signal.SIGINT, outside)
 
 
 def test_a_clean_run_has_no_shortcomings_and_is_one_line() -> None:
