@@ -18,7 +18,7 @@ from ingest_service import (
 )
 from ingest_service.config import IngestConfig
 from ingest_service.premises import take_addresses
-from shopfloor import logs
+from shopfloor import logs, memory
 from shopfloor.configfile import load
 from shopfloor.errors import ConfigError, StoreUnavailable
 from shopfloor.loading import loading
@@ -59,6 +59,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     except OSError as error:
         print(f"{arguments.config}: {error}", file=sys.stderr)
         return 1
+    memory.keep_little()
     with contextlib.ExitStack() as open_addresses:
         for address in addresses:
             open_addresses.enter_context(address)

@@ -1,4 +1,4 @@
-"""What the C library's allocator keeps for itself, where that is the GNU one: little, on a small gateway."""
+"""What the C library's allocator keeps for itself, where that is the GNU one: little, so that a small gateway suffices."""
 
 from __future__ import annotations
 

@@ -36,13 +36,13 @@ from ingest_service.stores import (
 from ingest_service.stores import duckdb_reader as reader
 from ingest_service.stores.duckdb_backup import PLANT, back_up, verify
 from ingest_service.stores.duckdb_catalog import Pins, next_part_id, remove_stray_files
-from ingest_service.stores.duckdb_compaction import Workshop
 from ingest_service.stores.duckdb_compactor import Backlog, Compactor
 from ingest_service.stores.duckdb_downsample import downsample
 from ingest_service.stores.duckdb_keeping import Classes, Rule
 from ingest_service.stores.duckdb_ledger import read_ledger
 from ingest_service.stores.duckdb_part_reader import PartReader
 from ingest_service.stores.duckdb_requests import RequestFolder
+from ingest_service.stores.duckdb_run import Workshop
 from ingest_service.stores.duckdb_schema import (
     Tuning,
     begin_hot,

@@ -7,9 +7,7 @@ at the same time what the file replaces. What nobody names is removed at the nex
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import duckdb
@@ -17,47 +15,15 @@ import numpy as np
 
 from ingest_service.stores.duckdb_catalog import DAY_NS, Part, delete_parts, insert_parts
 from ingest_service.stores.duckdb_hot_file import Hot
-from ingest_service.stores.duckdb_keeping import Classes
-from ingest_service.stores.duckdb_part import PartWriter, Units, slices_of, units_of
-from ingest_service.stores.duckdb_part_reader import PartReader
-from ingest_service.stores.duckdb_rollup import HOUR, MINUTE, Rolled, Roller, insert_rollups
-from ingest_service.stores.duckdb_rows import Rows, concat_rows, order_of, repeats_in
-from ingest_service.stores.labels import Labels
-from ingest_service.stores.latest import LatestTable
-from ingest_service.stores.series import SeriesIndex
+from ingest_service.stores.duckdb_part import Units, slices_of, units_of
+from ingest_service.stores.duckdb_rollup import insert_rollups, levels_for
+from ingest_service.stores.duckdb_rows import Rows, concat_rows, order_of
+from ingest_service.stores.duckdb_run import Workshop, Written, discard, write_run
 from shopfloor.block import Int64, UInt32
 
 PIECE_ROWS: Final = 500_000
 MOST_STAYING: Final = 200_000
 """Rows of days with few of them that may stay hot together."""
-
-
-class Written(NamedTuple):
-    """A part that does not count yet."""
-
-    part: Part
-    levels: dict[int, Rolled]
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What rewriting needs."""
-
-    folder: Path
-    index: SeriesIndex
-    newest: LatestTable
-    files: PartReader
-    classes: Classes
-    part_rows: int
-    least_rows: int
-    next_id: Callable[[], int]
-    clock_ns: Callable[[], int]
-    at: Callable[[str], None]
-    """Told of each step, for tests that end the process there."""
-    labels: Labels
-    """The assets and signals of the index."""
-    rest: Callable[[float], None]
-    """Told the seconds that a piece of work took; may sleep."""
 
 
 class Absorbed(NamedTuple):
@@ -97,7 +63,8 @@ def absorb(shop: Workshop, hots: Sequence[Hot], *, everything: bool) -> Absorbed
                 chosen = rows.take(np.flatnonzero(ours) if order is None else order[ours[order]])
                 arranged = None
             pieces = slices_of(chosen, PIECE_ROWS, arranged)
-            written += write_run(shop, pieces, units_of(chosen), shop.classes.names[keeping], day, 0)
+            levels = levels_for(int(np.count_nonzero(np.bincount(chosen.series_id))), chosen.n)
+            written += write_run(shop, pieces, units_of(chosen), shop.classes.names[keeping], day, levels)
         stayed = None
         if few.any():
             staying = rows.take(np.flatnonzero(np.isin(group, numbers[few])))
@@ -151,87 +118,6 @@ def commit_absorbed(shop: Workshop, cursor: duckdb.DuckDBPyConnection, absorbed:
     shop.at("absorb: committed")
 
 
-def write_run(
-    shop: Workshop, pieces: Iterable[Rows], units: Units, keeping: str, day: int, repeats: int
-) -> list[Written]:
-    """Write sorted samples of one day and one retention rule as the parts of one run.
-
-    Args:
-        shop: the workshop.
-        pieces: sorted samples; a series stands in one piece only.
-        units: exact for all.
-        keeping: the rule's name.
-        day: UTC day since 1970.
-        repeats: rows that are known to have been left out of them.
-
-    Raises:
-        OSError: the disk refuses; nothing is left behind.
-    """
-    run = shop.next_id()
-    written: list[Written] = []
-    writer: PartWriter | None = None
-    roller = Roller()
-    left_out = repeats
-    number = run
-
-    def finish(writer: PartWriter) -> None:
-        nonlocal left_out
-        info = writer.finish()
-        levels = roller.finish()
-        part = Part(
-            part_id=number,
-            run=run,
-            file=f"{writer.path.parent.name}/{writer.path.name}",
-            keeping=keeping,
-            day=day,
-            first_time=info.first_time,
-            last_time=info.last_time,
-            samples=info.samples,
-            repeats=left_out,
-            bytes=info.bytes,
-            sha256=info.sha256,
-            minutes=MINUTE in levels,
-            hours=HOUR in levels,
-            made_at=shop.clock_ns(),
-        )
-        left_out = 0
-        written.append(Written(part, levels))
-        shop.at("file written")
-
-    try:
-        for piece in pieces:
-            started = time.monotonic()
-            repeated = repeats_in(piece)
-            left_out += int(np.count_nonzero(repeated))
-            rows = piece.take(np.flatnonzero(~repeated)) if repeated.any() else piece
-            if writer is not None and writer.samples + rows.n > shop.part_rows:
-                finish(writer)
-                writer = None
-            if writer is None:
-                number = run if not written else shop.next_id()
-                writer = PartWriter(shop.folder / _day_name(day) / f"{number:08}.parquet", units, shop.labels)
-                roller = Roller()
-                shop.at("file begun")
-            writer.write(rows)
-            roller.add(rows)
-            shop.rest(time.monotonic() - started)
-        if writer is not None:
-            finish(writer)
-    except BaseException:
-        if writer is not None:
-            writer.discard()
-        discard(shop, written)
-        raise
-    return written
-
-
-def discard(shop: Workshop, written: Sequence[Written]) -> None:
-    """Remove files that will not count."""
-    for one in written:
-        if one.part.file is not None:
-            (shop.folder / one.part.file).unlink(missing_ok=True)
-
-
 def merge_parts(shop: Workshop, cursor: duckdb.DuckDBPyConnection, parts: Sequence[Part]) -> list[Part]:
     """Rewrite parts of one day as one run for each retention rule, and let it count instead; return the new parts.
 
@@ -250,7 +136,8 @@ def merge_parts(shop: Workshop, cursor: duckdb.DuckDBPyConnection, parts: Sequen
     try:
         for keeping, ids, counts in _series_by_rule(shop, parts):
             pieces = _merged(shop, parts, ids, counts)
-            written += write_run(shop, pieces, units, keeping, parts[0].day, repeats)
+            levels = levels_for(len(ids), int(counts.sum()))
+            written += write_run(shop, pieces, units, keeping, parts[0].day, levels, repeats)
             repeats = 0
         shop.at("merge: before commit")
         cursor.execute("BEGIN TRANSACTION")
@@ -316,10 +203,6 @@ def _distinct(numbers: Int64) -> tuple[Int64, Int64]:
 def _day_of(time_ns: Int64) -> Int64:
     days: Int64 = time_ns // DAY_NS
     return days
-
-
-def _day_name(day: int) -> str:
-    return str(np.datetime64(day, "D"))
 
 
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:

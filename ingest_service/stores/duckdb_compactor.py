@@ -22,12 +22,13 @@ import numpy as np
 import pyarrow as pa
 
 from ingest_service.stores.duckdb_catalog import DAY_NS, Part, Pins, view_of
-from ingest_service.stores.duckdb_compaction import Workshop, absorb, commit_absorbed, merge_parts
+from ingest_service.stores.duckdb_compaction import absorb, commit_absorbed, merge_parts
 from ingest_service.stores.duckdb_hot_file import Hot
 from ingest_service.stores.duckdb_keeping import Keeping
 from ingest_service.stores.duckdb_ledger import join_ledger
 from ingest_service.stores.duckdb_plan import plan_merge
 from ingest_service.stores.duckdb_retention import expire, renew_rules
+from ingest_service.stores.duckdb_run import Workshop
 from ingest_service.stores.duckdb_schema import Tuning, hots
 from ingest_service.stores.duckdb_writer import Writer
 from shopfloor.errors import StoreUnavailable

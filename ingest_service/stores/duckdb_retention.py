@@ -5,10 +5,11 @@ from __future__ import annotations
 import duckdb
 
 from ingest_service.stores.duckdb_catalog import DAY_NS, Part, delete_parts, view_of
-from ingest_service.stores.duckdb_compaction import Workshop, merge_parts
+from ingest_service.stores.duckdb_compaction import merge_parts
 from ingest_service.stores.duckdb_keeping import Keeping
 from ingest_service.stores.duckdb_rollup import HOUR, MINUTE, insert_rollups, roll_up
 from ingest_service.stores.duckdb_rows import concat_rows
+from ingest_service.stores.duckdb_run import Workshop
 
 
 def expire(shop: Workshop, cursor: duckdb.DuckDBPyConnection) -> list[Part]:

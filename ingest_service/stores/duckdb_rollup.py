@@ -53,11 +53,16 @@ def roll_up(rows: Rows, level: int) -> Rolled:
     return Rolled(series.astype(np.uint32), grid.edges[bucket], partials)
 
 
-class Roller:
-    """Rolls up the samples of a part piece by piece, for the levels that are worth it."""
+def levels_for(series: int, samples: int) -> tuple[int, ...]:
+    """Return the levels that can be worth it for a run: each of its series has one rollup at least."""
+    return tuple(level for level, worth in WORTH.items() if series * worth <= samples)
 
-    def __init__(self) -> None:
-        self._levels: dict[int, list[Rolled]] = {MINUTE: [], HOUR: []}
+
+class Roller:
+    """Rolls up the samples of a part piece by piece, for those of some levels that are worth it."""
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        self._levels: dict[int, list[Rolled]] = {level: [] for level in levels}
         self._rows = 0
 
     def add(self, rows: Rows) -> None:

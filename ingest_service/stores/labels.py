@@ -43,7 +43,7 @@ class _Texts:
 
 
 class Labels:
-    """Asset and signal of every series; for one thread.
+    """Asset and signal of every series; for one thread at a time.
 
     Args:
         keys: series ``i + 1`` stands at ``i``; may grow.
