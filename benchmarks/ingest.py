@@ -8,17 +8,15 @@ Agents (each with its own token, stream and series) keep one batch in flight eac
 is the ordinary ``shopfloor ingest serve``, which rewrites rows as files meanwhile. Batches are encoded before the clock
 starts, because in a plant the agents do that on their own machines. ``samples_per_s`` is over ``--seconds``,
 ``sustained_samples_per_s`` over ``--sustained`` seconds in a run of its own, with what had not become files at its end as
-``sustained_backlog_rows``. ``influxdb_ratio`` and ``victoriametrics_ratio`` compare with Debian's servers fed the same
-samples as line protocol. The baseline is the same rows inserted straight into DuckDB in this process, 100,000 at a time.
+``sustained_backlog_rows``. ``influxdb_ratio`` and ``victoriametrics_ratio`` compare with Debian's servers, fed the batches of
+the same agents as line protocol for ``--peers`` seconds. The baseline is the same rows inserted straight into DuckDB in
+this process, 100,000 at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gzip
-import http.client
-import itertools
 import json
 import multiprocessing
 import re
@@ -26,14 +24,13 @@ import sys
 import tempfile
 import time
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 
-from benchmarks._history import disk_bytes, lines_of
+from benchmarks._history import disk_bytes
 from benchmarks._ingest_load import (
     BATCH_SAMPLES,
     SERIES,
@@ -42,7 +39,8 @@ from benchmarks._ingest_load import (
     run_clients,
     series_of,
 )
-from benchmarks._line_protocol_peers import Peer, influxdb, victoriametrics
+from benchmarks._ingest_peers import run_peer
+from benchmarks._line_protocol_peers import influxdb, victoriametrics
 from benchmarks._service import serving
 from ingest_service.auth import Role
 from ingest_service.stores import Selector, TimeSpan
@@ -52,8 +50,6 @@ from shopfloor.block import SampleBlock
 
 _READ_AGENTS = 10
 """Agents whose rows are read at once: each reading looks through all rows that have not become files."""
-_PEER_LINES = 5_000
-_PEER_CLIENTS = 2
 _BASELINE_ROWS = 100_000
 _ENCODERS = 2
 
@@ -164,11 +160,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--agents", type=int, default=200)
     parser.add_argument("--sustained", type=float, default=300.0, help="seconds of the long run; 0: none")
-    parser.add_argument("--peers", type=float, default=10.0, help="seconds for each peer; 0: none")
+    parser.add_argument("--peers", type=float, default=60.0, help="seconds for each peer; 0: none")
     parser.add_argument(
         "--prepare",
         type=int,
-        default=3_000_000,
+        default=3_600_000,
         help="samples/s to prepare batches for; two thirds of it for the long run",
     )
     parser.add_argument("--folder", type=Path, help="where the databases lie; default: a temporary folder")
@@ -199,48 +195,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.peers:
         for make in (influxdb, victoriametrics):
             with tempfile.TemporaryDirectory(prefix="shopfloor-bench-", dir=arguments.folder) as folder:
-                rate = peer_rate(make, Path(folder) / "peer", arguments.peers)
-            if rate is not None:
-                result[f"{make.__name__}_samples_per_s"] = rate
-                result[f"{make.__name__}_ratio"] = round(result["samples_per_s"] / rate, 2)
+                peer = run_peer(make, Path(folder) / "peer", arguments.agents, arguments.peers)
+            if peer is not None:
+                result[f"{make.__name__}_samples_per_s"] = peer.samples_per_s
+                result[f"{make.__name__}_seconds"] = peer.seconds
+                result[f"{make.__name__}_ratio"] = round(result["samples_per_s"] / peer.samples_per_s, 2)
     return result
-
-
-def peer_rate(make: Peer, folder: Path, seconds: float) -> int | None:
-    """Return the samples a second that a server takes as line protocol from two clients, 5,000 lines a request.
-
-    InfluxDB gets it plain and VictoriaMetrics compressed, as each takes it faster.
-    """
-    pack = (lambda body: body) if make is influxdb else (lambda body: gzip.compress(body, 1))
-    prepared = [
-        [pack(lines_of(block_of(agent, number, series_of(agent)))) for number in range(120)]
-        for agent in range(_PEER_CLIENTS)
-    ]
-    head = {"Content-Encoding": "gzip"} if make is victoriametrics else {}
-    with make(folder) as server:
-        if server is None:
-            return None
-        deadline = time.perf_counter() + seconds
-
-        def client(bodies: list[bytes]) -> int:
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-            sent = 0
-            for body in itertools.cycle(bodies):
-                if time.perf_counter() >= deadline:
-                    break
-                connection.request("POST", server.path, body, head)
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status != 204:
-                    raise SystemExit(f"a peer answered {answer.status}")
-                sent += _PEER_LINES
-            connection.close()
-            return sent
-
-        began = time.perf_counter()
-        with ThreadPoolExecutor(_PEER_CLIENTS) as pool:
-            sent = sum(pool.map(client, prepared))
-        return round(sent / (time.perf_counter() - began))
 
 
 def measure(folder: Path, agents: int, seconds: float, prepare: int) -> dict[str, Any]:
