@@ -32,8 +32,9 @@ from ingest_service.plant.leader import Leader
 from ingest_service.plant.store import PlantStore
 from ingest_service.readmission import Readmission
 from ingest_service.reporting import Reporter
+from ingest_service.rolling import Rolling
 from ingest_service.stores import Selector, TimeSpan
-from ingest_service.stores.opening import heard_of, open_store, report_every_s, report_to
+from ingest_service.stores.opening import heard_of, open_store, report_every_s, report_to, roll_up_of
 from shopfloor.asset import AssetPath
 from shopfloor.block import Quality
 from shopfloor.errors import StoreUnavailable
@@ -122,6 +123,8 @@ class Service:
             series=lambda: len(index),
             clock_ns=clock_ns,
         )
+        roll_up = roll_up_of(self.store)
+        self.rolling = roll_up and Rolling(roll_up, leads=lambda: self._leads, clock_ns=clock_ns)
         self._ticking: asyncio.Task[None] | None = None
         self._agent_contact: dict[str, tuple[bool, object]] = {}
         connect_gauges(
@@ -141,8 +144,9 @@ class Service:
         self.floor.take(self.store.newest.take_dirty(), (), now)
         self.floor.refresh(now)
         self._ticking = asyncio.create_task(self._tick_forever(), name="ingest-tick")
-        if self.reporter:
-            self.reporter.start()
+        for one in (self.reporter, self.rolling):
+            if one:
+                one.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -151,8 +155,9 @@ class Service:
             self._ticking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticking
-        if self.reporter:
-            await self.reporter.stop()
+        for one in (self.reporter, self.rolling):
+            if one:
+                await one.stop()
         with contextlib.suppress(StoreUnavailable):
             await self._save()
         await self.store.close()

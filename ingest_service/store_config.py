@@ -81,6 +81,9 @@ class InfluxDBStoreConfig(ConfigModel):
     """Points in one request."""
     report_every_s: float = Field(default=REPORT_EVERY_S, ge=1, le=300)
     """Seconds between two reports on machines, sites and agents that the service writes for dashboards and alerts."""
+    rollups: bool = True
+    """Whether the service reads each hour's samples once it is over and writes their aggregates beside them, from which
+    it answers for days and months."""
 
     @model_validator(mode="after")
     def _fits_version(self) -> Self:

@@ -13,7 +13,9 @@ from ingest_service import plant
 from ingest_service.plant.engine import is_shared
 from ingest_service.plant.schema import metadata
 
-_OF_SERVERS: Final = frozenset({"series", "stream", "ledger", "kept_sample", "move", "moved_chunk"})
+_OF_SERVERS: Final = frozenset(
+    {"series", "stream", "ledger", "kept_sample", "rollup", "rollup_due", "move", "moved_chunk"}
+)
 """The embedded store keeps these itself."""
 _ROWS: Final = 1000
 

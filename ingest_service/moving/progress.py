@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from ingest_service.moving.source import Chunk
+from ingest_service.plant import rollups
 from ingest_service.plant.engine import insert_new, insert_or_replace
 from ingest_service.plant.server_schema import kept_sample, ledger, move, moved_chunk, stream
 from shopfloor.block import Int64, SampleBlock
@@ -109,6 +110,8 @@ def forget(engine: sa.Engine, chunks: Sequence[tuple[int, int]]) -> None:
 
 def finish(connection: sa.Connection) -> None:
     """Note that the move has ended, in the caller's transaction."""
+    # Its samples did not say which hours they lie in.
+    rollups.restart(connection)
     connection.execute(sa.update(move).values(finished_at=time.time_ns()))
 
 

@@ -93,7 +93,20 @@ def restore(backup: Path, data: Path) -> None:
     draft = data / f"{PLANT}.part"
     draft.unlink(missing_ok=True)
     _copy(backup / PLANT, draft)
+    _forget_rollups(draft)
     draft.rename(data / PLANT)
+
+
+def _forget_rollups(file: Path) -> None:
+    """Let the server's rollups be made again: what was stored after the backup has not said which of them are wrong."""
+    try:
+        with contextlib.closing(sqlite3.connect(file)) as restored, restored:
+            for (table,) in restored.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('rollup', 'rollup_due')"
+            ).fetchall():
+                restored.execute(f"DELETE FROM {table}")  # noqa: S608 - one of the two
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{file}: {error}") from error
 
 
 def _copy(file: Path, to: Path) -> None:

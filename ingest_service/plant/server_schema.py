@@ -52,6 +52,26 @@ kept_sample: Final = Table(
     Column("text", ExactText),
     Index("kept_sample_by_series", "series_id", "source_time"),
 )
+# One row: the hours whose rollups stand on the server, but for those in rollup_due. See `ingest_service.plant.rollups`.
+rollup: Final = Table(
+    "rollup",
+    metadata,
+    Column("rollup_id", Integer, primary_key=True, autoincrement=False),
+    # Source times, UTC ns; both are whole hours.
+    Column("begin_at", BigInteger, nullable=False),
+    Column("through", BigInteger, nullable=False),
+    # Whether there is nothing before it that is worth it: 0 or 1.
+    Column("complete", Integer, nullable=False, server_default="0"),
+)
+rollup_due: Final = Table(
+    "rollup_due",
+    metadata,
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    # The series from 256 times it on.
+    Column("block", Integer, primary_key=True, autoincrement=False),
+    # Counts what was stored since: a rollup of what had been there before does not do.
+    Column("version", BigInteger, nullable=False),
+)
 # A store that moves here from elsewhere: `ingest_service.moving`.
 move: Final = Table(
     "move",

@@ -18,6 +18,7 @@ from ingest_service.store_config import InfluxDBStoreConfig
 from ingest_service.stores import Capabilities, TimeSpan
 from ingest_service.stores.influxdb_client import CONNECTIONS, InfluxClient, PointsRefused, Series
 from ingest_service.stores.influxdb_lines import MEASUREMENT, TAGS, LineEncoder, chunks_of, tags_of
+from ingest_service.stores.influxdb_rollups import InfluxRollups
 from ingest_service.stores.own_points import Point, lines_of
 from ingest_service.stores.server_points import NOTHING_TURNED, Fetched, Turned, repeated_times
 from shopfloor.block import NO_TEXT, SampleBlock, UInt32
@@ -44,6 +45,12 @@ class InfluxDB:
         self._encoder = LineEncoder()
         self._threads = ThreadPoolExecutor(CONNECTIONS // 2, "influxdb-write")
         self._prepared = False
+        self._rollups = InfluxRollups(self._client, config.lines, _condition) if config.rollups else None
+
+    @property
+    def rollups(self) -> InfluxRollups | None:
+        """See `PointStore.rollups`."""
+        return self._rollups
 
     @property
     def capabilities(self) -> Capabilities:

@@ -88,6 +88,11 @@ def report_to(store: ServiceStore) -> Callable[[Sequence[Point]], Awaitable[None
     return store.report if isinstance(store, ServerStore) else None
 
 
+def roll_up_of(store: ServiceStore) -> Callable[[int], Awaitable[bool]] | None:
+    """Return what makes rollups, a step at a time; None for stores that make theirs themselves or have none."""
+    return store.roll_up if isinstance(store, ServerStore) and store.has_rollups else None
+
+
 def report_every_s(config: StoreConfig | InfluxDBStoreConfig | VictoriaMetricsStoreConfig) -> float:
     """Return the seconds between two reports."""
     return REPORT_EVERY_S if isinstance(config, StoreConfig) else config.report_every_s

@@ -14,9 +14,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
+from ingest_service.plant import rollups
 from ingest_service.plant.engine import insert_new, is_shared
 from ingest_service.plant.server_schema import kept_sample, ledger, series, stream
-from ingest_service.stores import Run, TimeSpan
+from ingest_service.stores import Committed, Run, TimeSpan
 from ingest_service.stores.duckdb_group import Plan
 from shopfloor.asset import parse_asset
 from shopfloor.block import NO_TEXT, Int64, SampleBlock
@@ -47,11 +48,16 @@ class Claim:
         self._connection = connection
 
     def settle(
-        self, engine: sa.Engine, plans: Sequence[Plan], kept: Sequence[Kept], notices: Sequence[str]
+        self,
+        engine: sa.Engine,
+        plans: Sequence[Plan],
+        committed: Committed,
+        kept: Sequence[Kept],
+        notices: Sequence[str],
     ) -> None:
         """Write the ledger, move the watermarks, tell the other processes: in one transaction, once the points are there."""
         if self._connection is not None:
-            self._settle(engine, self._connection, plans, kept, notices)
+            self._settle(engine, self._connection, plans, committed, kept, notices)
             return
         with engine.begin() as connection:
             new = [
@@ -59,13 +65,14 @@ class Claim:
                 for one in plans
             ]
             connection.execute(insert_new(engine, stream), new)
-            self._settle(engine, connection, plans, kept, ())
+            self._settle(engine, connection, plans, committed, kept, ())
 
     def _settle(
         self,
         engine: sa.Engine,
         connection: sa.Connection,
         plans: Sequence[Plan],
+        committed: Committed,
         kept: Sequence[Kept],
         notices: Sequence[str],
     ) -> None:
@@ -84,6 +91,7 @@ class Claim:
             for one in plans
         ]
         connection.execute(sa.insert(ledger), rows)
+        rollups.mark(engine, connection, committed.series_id, committed.source_time)
         for one in kept:
             connection.execute(insert_new(engine, kept_sample), _kept_records(one))
         update = (

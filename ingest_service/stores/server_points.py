@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ingest_service.stores import Capabilities, TimeSpan
+from ingest_service.stores import Capabilities, Partials, TimeSpan
 from ingest_service.stores.own_points import Point
 from shopfloor.block import Int64, SampleBlock, UInt32
 from shopfloor.signal import SeriesKey
@@ -33,8 +33,35 @@ class Fetched(NamedTuple):
     """Places of series of which there may be more than were asked for."""
 
 
+class Rolled(NamedTuple):
+    """Partial aggregates of hours, ``n`` of them."""
+
+    place: npt.NDArray[np.intp]
+    """int[n], whose: places among the series that were asked for."""
+    start: Int64
+    """int64[n], the hours' begins, UTC ns."""
+    partials: Partials
+
+
+class RollupStore(Protocol):
+    """A server that gives partial aggregates back as they are, bit by bit. All of it blocks."""
+
+    def write_rollups(self, keys: Sequence[SeriesKey], rolled: Rolled) -> None:
+        """Make partial aggregates durable, in place of those of the same series and hour."""
+        ...
+
+    def fetch_rollups(self, keys: Sequence[SeriesKey], span: TimeSpan) -> Rolled:
+        """Return the partial aggregates of hours that begin in a span, in any order."""
+        ...
+
+
 class PointStore(Protocol):
     """One database server. Raises StoreUnavailable where it does not answer as it should."""
+
+    @property
+    def rollups(self) -> RollupStore | None:
+        """Where partial aggregates can be kept beside the points; None for nowhere."""
+        ...
 
     @property
     def capabilities(self) -> Capabilities:

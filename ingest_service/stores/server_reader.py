@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ingest_service.stores import Buckets, Grid, Position, Raw, SeriesInfo, TimeSpan
+from ingest_service.stores import Buckets, Grid, Partials, Position, Raw, SeriesInfo, TimeSpan
 from ingest_service.stores.buckets import NO_PARTIALS, concat_partials, merge, partials_of, run_starts
 from ingest_service.stores.latest import newest_order
 from ingest_service.stores.server_ledger import ServerLedger
 from ingest_service.stores.server_points import PointStore
+from ingest_service.stores.server_rollups import BucketColumns, RolledReader
 from shopfloor.block import NO_TEXT, Quality, SampleBlock, concat, make_block
 
 PAGE: Final = 50_000
@@ -23,6 +24,7 @@ _BACK: Final = 1_000_000
 """Samples of a series that are looked through, from the newest on, for a usable one."""
 _BACK_AT_START: Final = 100
 """The same for one whose clock is not ahead: where all are, the newest of them is as good as any."""
+ALWAYS: Final = TimeSpan(-(2**63), 2**63 - 1)
 EMPTY: Final = make_block((), [], [], [], [])
 
 Acceptable = Callable[[SampleBlock], npt.NDArray[np.bool_]]
@@ -34,6 +36,7 @@ class Reader:
     def __init__(self, points: PointStore, ledger: ServerLedger) -> None:
         self._points = points
         self._ledger = ledger
+        self._rolled = RolledReader(points.rollups, ledger.engine, self) if points.rollups else None
 
     def read(
         self, series: Sequence[SeriesInfo], span: TimeSpan, limit: int, after: Position | None = None
@@ -64,6 +67,28 @@ class Reader:
         return _raw(series, block, truncated=found > skip + limit)
 
     def downsample(self, series: Sequence[SeriesInfo], grid: Grid, limit: int) -> Buckets:
+        """Return partial aggregates, from rollups as far as there are some."""
+        inner = self._rolled.span_of(grid) if self._rolled and series else None
+        if self._rolled is None or inner is None:
+            return self.from_samples(series, grid, limit)
+        size = self._rolled.chunk(series, inner)
+        found: list[BucketColumns] = []
+        known = at = 0
+        while at < len(series) and known <= limit:
+            part = self._rolled.buckets(series[at : at + size], grid, inner, limit)
+            found.append(part._replace(place=part.place + at))
+            known += len(part.bucket)
+            at += size
+        return _buckets(
+            series,
+            grid,
+            limit,
+            np.concatenate([one.place for one in found]),
+            np.concatenate([one.bucket for one in found]),
+            concat_partials([one.partials for one in found]),
+        )
+
+    def from_samples(self, series: Sequence[SeriesInfo], grid: Grid, limit: int) -> Buckets:
         """Return partial aggregates, computed from the samples page by page."""
         place_of = {one.id: place for place, one in enumerate(series)}
         places: list[npt.NDArray[np.integer]] = []
@@ -88,17 +113,17 @@ class Reader:
         place, bucket = np.concatenate(places), np.concatenate(buckets)
         # A bucket that a page ended in the middle of goes on with the next one.
         starts = run_starts(place, bucket)
-        merged = merge(concat_partials(parts), starts)
-        place, bucket = place[starts][:limit], bucket[starts][:limit]
-        present, index = np.unique(place, return_inverse=True)
-        return Buckets(
-            tuple(series[one] for one in present.tolist()),
-            index.astype(np.uint32),
-            bucket,
-            grid,
-            merged.take(slice(0, limit)),
-            len(starts) > limit,
+        return _buckets(
+            series, grid, limit, place[starts], bucket[starts], merge(concat_partials(parts), starts)
         )
+
+    def earliest(self, series: Sequence[SeriesInfo]) -> int | None:
+        """Return the source time of the oldest sample of some series; None where there is none."""
+        oldest: list[int] = []
+        for start in range(0, len(series), _MOST_SERIES):
+            block, _ = self._fetch(series[start : start + _MOST_SERIES], ALWAYS, 1)
+            oldest += [int(block.source_time.min())] if len(block) else []
+        return min(oldest, default=None)
 
     def before(self, series: Sequence[SeriesInfo], span: TimeSpan) -> Raw:
         """Return the newest usable sample of each series in a span."""
@@ -124,7 +149,7 @@ class Reader:
             )
             return mask
 
-        return self._newest(series, TimeSpan(-(2**63), 2**63 - 1), decides, _BACK_AT_START, by_order=True)
+        return self._newest(series, ALWAYS, decides, _BACK_AT_START, by_order=True)
 
     def _newest(
         self, series: Sequence[SeriesInfo], span: TimeSpan, will_do: Acceptable, back: int, *, by_order: bool
@@ -217,6 +242,25 @@ class Reader:
             (both.status, both.quality, both.value, both.received_time, both.source_time, both.series_index)
         )
         return both.take(rows[keep[rows]]), more
+
+
+def _buckets(
+    series: Sequence[SeriesInfo],
+    grid: Grid,
+    limit: int,
+    place: npt.NDArray[np.integer],
+    bucket: npt.NDArray[np.int64],
+    partials: Partials,
+) -> Buckets:
+    present, index = np.unique(place[:limit], return_inverse=True)
+    return Buckets(
+        tuple(series[one] for one in present.tolist()),
+        index.astype(np.uint32),
+        bucket[:limit],
+        grid,
+        partials.take(slice(0, limit)),
+        len(place) > limit,
+    )
 
 
 def _beyond(

@@ -37,6 +37,7 @@ from ingest_service.stores.server_ledger import ServerLedger
 from ingest_service.stores.server_live import Follower, with_texts
 from ingest_service.stores.server_points import PointStore
 from ingest_service.stores.server_reader import Reader
+from ingest_service.stores.server_rollups import Roller
 from ingest_service.stores.server_writer import Writer
 from shopfloor.errors import StoreUnavailable
 
@@ -44,7 +45,6 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 _READERS = 4
 _HEARD = 10_000
-_ALWAYS = TimeSpan(-(2**63), 2**63 - 1)
 
 
 def _ignore(_seconds: float, _rows: int) -> None:
@@ -82,6 +82,11 @@ class ServerStore:
         self._closed = False
         self.index = SeriesIndex()
         self.newest = LatestTable()
+        self._roller = (
+            Roller(points.rollups, engine, self._reader, self.index, self._learn, self._reader.earliest)
+            if points.rollups
+            else None
+        )
         self.listeners: list[CommitListener] = [self.newest.update]
         self.heard: deque[tuple[str, list[str]]] = deque(maxlen=_HEARD)
         """Agents and assets that they write, as other processes tell; whoever wants to know takes them out."""
@@ -167,6 +172,15 @@ class ServerStore:
     async def report(self, points: Sequence[Point]) -> None:
         """Write points of the service's own; raises StoreUnavailable."""
         await self._query(self._points.report, points)
+
+    @property
+    def has_rollups(self) -> bool:
+        """Whether the server keeps rollups."""
+        return self._roller is not None
+
+    async def roll_up(self, now_ns: int) -> bool:
+        """Do one piece of the work on rollups by hour; tell whether there is more. Raises StoreUnavailable."""
+        return self._roller is not None and await self._query(self._roller.step, now_ns)
 
     async def check(self) -> None:
         """Raise StoreUnavailable where the server does not answer."""

@@ -171,7 +171,7 @@ class Writer:
                     ids, block.source_time, block.received_time, block.value, block.quality, block.text
                 )
                 notices = self._notices(writing, committed) if self._ledger.shared else []
-                claim.settle(self._ledger.engine, writing, kept, notices)
+                claim.settle(self._ledger.engine, writing, committed, kept, notices)
         for stream_id, agent_id in agents.items():
             self.stream_agents.setdefault(stream_id, agent_id)
         if committed is not None:

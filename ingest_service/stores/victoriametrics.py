@@ -55,6 +55,11 @@ class VictoriaMetrics:
         """Source time of the newest point of each series that this process wrote."""
 
     @property
+    def rollups(self) -> None:
+        """None: twelve digits of a fraction would not give sums back, and samples are exported quickly."""
+        return
+
+    @property
     def capabilities(self) -> Capabilities:
         """Everything comes back as it went in, with what the PlantStore keeps."""
         return Capabilities(1, True, True, None, None, "on_write")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,9 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from ingest_service.auth import Role, create_token
+from ingest_service.plant import rollups
 from ingest_service.plant.engine import connect
+from ingest_service.plant.rollups import HOUR_NS
 from ingest_service.store_config import InfluxDBStoreConfig, PlantConfig
 from ingest_service.stores import Selector, TimeSpan
 from ingest_service.stores.influxdb import InfluxDB
@@ -273,6 +276,46 @@ class Site:
             return progress[0] >= begin + BATCHES
 
         await eventually(gone_on, "batches are acknowledged", 90)
+
+
+async def test_what_is_over_is_rolled_up_by_a_process_that_leads(
+    tmp_path: Path, postgres: PostgresServer, influx: StoreServer
+) -> None:
+    address = postgres.database()
+    shared = sections(address, influx)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    begin = time.time_ns() // HOUR_NS * HOUR_NS - 6 * HOUR_NS
+    times = begin + np.arange(240) * 60_000_000_000
+    counted = make_block(
+        (SeriesKey(IMM, names.GOOD_PARTS_COUNTER),), np.zeros(240), times, times, np.arange(240)
+    )
+    question: dict[str, Any] = {
+        "from": begin // 1_000_000,
+        "to": begin // 1_000_000 + 4 * 3_600_000,
+        "every": "1h",
+        "aggregate": "count,increase",
+    }
+    async with running(tmp_path / "a", **shared) as plant:
+        answer = await plant.post(Batch("gateway", "s", Lane.LIVE, 1, counted))
+        assert answer.status_code == 200, answer.text
+        before = await plant.get("/v1/samples", **question)
+    engine = connect(address)
+    async with running(tmp_path / "b", **shared) as plant:
+
+        async def rolled_up() -> bool:
+            span = rollups.span(engine)
+            return span is not None and span.is_complete and rollups.next_due(engine) is None
+
+        await eventually(rolled_up, "all hours are rolled up")
+        known = rollups.span(engine)
+        assert known is not None
+        assert known.begin == begin
+        assert await plant.get("/v1/samples", **question) == before
+    engine.dispose()
+    (counter,) = before["series"]
+    assert counter["count"] == [60] * 4
+    assert counter["increase"] == [59, 60, 60, 60]
 
 
 # Three starts of a process on a machine where all takes ten times as long.

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingest_service.auth import Role, create_token, list_tokens
-from ingest_service.plant import backup
+from ingest_service.plant import backup, rollups
 from ingest_service.plant.engine import connect
 from shopfloor.__main__ import main
 from shopfloor.errors import StoreUnavailable
@@ -51,6 +51,21 @@ def test_what_is_written_after_it_is_not_in_it(data: Path, tmp_path: Path) -> No
     backup.restore(tmp_path / "backup", tmp_path / "new")
     assert names(tmp_path / "new") == ["gateway"]
     assert names(data) == ["renamed", "later"]
+
+
+def test_rollups_of_the_server_are_made_again_after_it(data: Path, tmp_path: Path) -> None:
+    hour = 490_000 * rollups.HOUR_NS
+    engine = connect(data / "plant.sqlite")
+    rollups.begin(engine, hour)
+    rollups.extend(engine, hour, hour + rollups.HOUR_NS, is_complete=True)
+    backup.back_up(data, tmp_path / "backup")
+    assert rollups.next_due(engine) is not None
+    engine.dispose()
+    backup.restore(tmp_path / "backup", tmp_path / "new")
+    engine = connect(tmp_path / "new" / "plant.sqlite")
+    assert rollups.span(engine) is None
+    assert rollups.next_due(engine) is None
+    engine.dispose()
 
 
 def test_damage_is_found_and_nothing_is_restored_from_it(data: Path, tmp_path: Path) -> None:
