@@ -33,7 +33,7 @@ class _Feed(NamedTuple):
 
 
 _FEEDS: Final[dict[Peer, _Feed]] = {
-    influxdb: _Feed(2, 2, compressed=False, prepare=450_000),
+    influxdb: _Feed(2, 2, compressed=False, prepare=350_000),
     victoriametrics: _Feed(4, 1, compressed=True, prepare=1_200_000),
 }
 

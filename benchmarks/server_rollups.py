@@ -28,7 +28,7 @@ from ingest_service.plant.engine import connect
 from ingest_service.store_config import InfluxDBStoreConfig
 from ingest_service.stores import Admitted, Buckets, Outcome, Selector, TimeSpan, regular_grid
 from ingest_service.stores.influxdb import InfluxDB
-from ingest_service.stores.server_rollups import SETTLED_NS
+from ingest_service.stores.server_roller import SETTLED_NS
 from ingest_service.stores.server_store import ServerStore
 from shopfloor.messages import Batch, Lane
 

@@ -14,6 +14,7 @@ from ingest_service import (
     ledger_command,
     migrate_command,
     quarantine_command,
+    rollups_command,
     store_command,
 )
 from ingest_service.config import IngestConfig
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     quarantine_command.add_arguments(commands)
     ledger_command.add_arguments(commands)
     store_command.add_arguments(commands)
+    rollups_command.add_arguments(commands)
     migrate_command.add_arguments(commands)
 
 

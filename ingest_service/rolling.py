@@ -62,7 +62,7 @@ class Rolling:
                 try:
                     started = time.monotonic()
                     if await self._step(self._clock_ns()):
-                        pause = min(self._look_s, (time.monotonic() - started) * (1 - _SHARE) / _SHARE)
+                        pause = (time.monotonic() - started) * (1 - _SHARE) / _SHARE
                     failing = False
                 except StoreUnavailable as error:
                     # The samples' own writer says so as well, and raises the alarm.

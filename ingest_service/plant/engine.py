@@ -134,13 +134,6 @@ def insert_or_replace(
     return statement.on_conflict_do_update(index_elements=list(key), set_=changed)
 
 
-def insert_or_add(engine: sa.Engine, table: sa.Table, key: Sequence[str], column: str) -> sa.Insert:
-    """Return an INSERT that adds to a column of a row that is there already. Sort the rows by their key."""
-    statement = _insert(engine, table)
-    total = {column: table.c[column] + statement.excluded[column]}
-    return statement.on_conflict_do_update(index_elements=list(key), set_=total)
-
-
 def replace_rows(
     engine: sa.Engine, table: sa.Table, key: Sequence[str], records: Iterable[Mapping[str, Any]]
 ) -> None:

@@ -7,13 +7,14 @@ so a rollup that was read from samples which are all there, and is not due, is r
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 
-from ingest_service.plant.engine import insert_new, insert_or_add
+from ingest_service.plant.engine import insert_new, insert_or_replace, is_shared
 from ingest_service.plant.server_schema import rollup, rollup_due, series
 from shopfloor.block import Int64, UInt32
 
@@ -52,8 +53,18 @@ def span(engine: sa.Engine) -> RolledSpan | None:
 def begin(engine: sa.Engine, hour: int) -> None:
     """Count from an hour on; nothing is rolled up yet. Changes nothing where another process has done it."""
     with engine.begin() as connection:
+        if is_shared(engine):
+            # Whoever looked for the span, found none and has not committed yet is waited for.
+            connection.execute(sa.text("LOCK TABLE rollup IN EXCLUSIVE MODE"))
         row = {"rollup_id": _ONLY, "begin_at": hour, "through": hour, "complete": 0}
         connection.execute(insert_new(engine, rollup), row)
+
+
+def drop_before(engine: sa.Engine, hour: int) -> None:
+    """Count no hours before one any more: they are read from samples."""
+    with engine.begin() as connection:
+        connection.execute(sa.update(rollup).where(rollup.c.begin_at < hour).values(begin_at=hour))
+        connection.execute(sa.delete(rollup_due).where(rollup_due.c.start < hour))
 
 
 def extend(engine: sa.Engine, begin_ns: int, through_ns: int, *, is_complete: bool) -> None:
@@ -71,7 +82,8 @@ def extend(engine: sa.Engine, begin_ns: int, through_ns: int, *, is_complete: bo
             ((connection.scalar(sa.select(sa.func.max(series.c.series_id))) or 0) >> BLOCK_BITS) + 1
         )
         hours = [*range(begin_ns, known.begin, HOUR_NS), *range(known.through, through_ns, HOUR_NS)]
-        rows = [{"start": hour, "block": block, "version": 1} for hour in hours for block in blocks]
+        version = _new_version()
+        rows = [{"start": hour, "block": block, "version": version} for hour in hours for block in blocks]
         for first in range(0, len(rows), _CHUNK):
             connection.execute(insert_new(engine, rollup_due), rows[first : first + _CHUNK])
         values = {"begin_at": begin_ns, "through": through_ns, "complete": int(is_complete)}
@@ -96,32 +108,44 @@ def mark(engine: sa.Engine, connection: sa.Connection, ids: UInt32, source_time:
         return
     units = np.stack([source_time[late] // HOUR_NS, ids[late].astype(np.int64) >> BLOCK_BITS], axis=1)
     # Sorted: of two processes that mark the same ones in other orders one would fail.
+    version = _new_version()
     rows = [
-        {"start": hour * HOUR_NS, "block": block, "version": 1}
+        {"start": hour * HOUR_NS, "block": block, "version": version}
         for hour, block in np.unique(units, axis=0).tolist()
     ]
-    statement = insert_or_add(engine, rollup_due, ("start", "block"), "version")
+    statement = insert_or_replace(engine, rollup_due, ("start", "block"), ("version",))
     for first in range(0, len(rows), _CHUNK):
         connection.execute(statement, rows[first : first + _CHUNK])
 
 
-def next_due(engine: sa.Engine) -> Due | None:
-    """Return what should be rolled up next: the newest."""
-    query = sa.select(rollup_due).order_by(rollup_due.c.start.desc(), rollup_due.c.block).limit(1)
+def next_due(engine: sa.Engine, most: int = 1) -> list[Due]:
+    """Return what should be rolled up next: the newest first."""
+    query = sa.select(rollup_due).order_by(rollup_due.c.start.desc(), rollup_due.c.block).limit(most)
     with engine.connect() as connection:
-        row = connection.execute(query).one_or_none()
-    return Due(*row) if row else None
+        return [Due(*row) for row in connection.execute(query)]
+
+
+def count_due(engine: sa.Engine) -> int:
+    """Return how many hours of blocks are due."""
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(rollup_due)) or 0
 
 
 def done(engine: sa.Engine, due: Due) -> None:
-    """Note that a rollup is there; it stays due where more has been stored since it was asked for."""
+    """Note that a rollup is there; it stays due where more has been stored since it was asked for.
+
+    Where another process has made it meanwhile it becomes due again: this one may have written over something newer.
+    """
     column = rollup_due.c
     with engine.begin() as connection:
-        connection.execute(
+        deleted = connection.execute(
             sa.delete(rollup_due).where(
                 column.start == due.start, column.block == due.block, column.version == due.version
             )
         )
+        if not deleted.rowcount:
+            row = {"start": due.start, "block": due.block, "version": _new_version()}
+            connection.execute(insert_new(engine, rollup_due), row)
 
 
 def due_in(engine: sa.Engine, blocks: Collection[int], begin_ns: int, end_ns: int) -> dict[int, list[int]]:
@@ -149,6 +173,11 @@ def restart(connection: sa.Connection) -> None:
     """Forget all: samples were brought in without `mark`, in the caller's transaction."""
     connection.execute(sa.delete(rollup_due))
     connection.execute(sa.delete(rollup))
+
+
+def _new_version() -> int:
+    # One that came back would let a rollup count that lacks what was stored in between.
+    return secrets.randbits(62)
 
 
 def _span(connection: sa.Connection, *, shared: bool = False) -> RolledSpan | None:

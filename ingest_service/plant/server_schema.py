@@ -69,7 +69,7 @@ rollup_due: Final = Table(
     Column("start", BigInteger, primary_key=True, autoincrement=False),
     # The series from 256 times it on.
     Column("block", Integer, primary_key=True, autoincrement=False),
-    # Counts what was stored since: a rollup of what had been there before does not do.
+    # Another one each time that something is stored: a rollup of what had been there before does not do.
     Column("version", BigInteger, nullable=False),
 )
 # A store that moves here from elsewhere: `ingest_service.moving`.

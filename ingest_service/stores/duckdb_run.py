@@ -133,7 +133,7 @@ class _Run:
 
     def end_part(self) -> None:
         """Make the part durable that is being written, if there is one."""
-        self._wait()
+        self._shop.rest(self._wait()[1])
         if self._writer is None:
             return
         info = self._writer.finish()

@@ -2,7 +2,7 @@
 
 Fields are the columns of `Partials`, those without a value left out (``area`` is ``integral``: the name is a tag's);
 ``infinite`` says the ones that line protocol can't, because a sum left the numbers. A point that is written again
-replaces itself, and all fields that were there are there again: counts only grow.
+replaces itself but for fields that it does not have any more, which readers see by its count.
 """
 
 from __future__ import annotations
@@ -70,9 +70,14 @@ class InfluxRollups:
         for series in found:
             # Tags that a series lacks are empty texts in 1.x and 2.x, and null or left out in 3.x.
             place = places.get(tuple(series.tags.get(name) or "" for name in TAGS))
-            if place is not None:
-                rows += [dict(zip(series.columns, values, strict=True)) for values in series.values]
-                owners += [place] * len(series.values)
+            if place is None:
+                continue
+            for values in series.values:
+                row = dict(zip(series.columns, values, strict=True))
+                # Others may have written something into our measurement.
+                if all(isinstance(row[name], int) for name in _WHOLE):
+                    rows.append(row)
+                    owners.append(place)
         return Rolled(
             np.array(owners, np.intp),
             np.array([row["time"] for row in rows], np.int64),
@@ -87,15 +92,16 @@ def _points(keys: Sequence[SeriesKey], rolled: Rolled) -> Iterator[Point]:
         infinite = [
             f"{name}={value}" for name, value in zip(_FIELDS, values, strict=True) if not math.isfinite(value)
         ]
-        if infinite and named["count"]:
-            named[_INFINITE] = " ".join(infinite)
+        named[_INFINITE] = " ".join(infinite) if named["count"] else ""
         yield Point(MEASUREMENT, tags_of(keys[place]), named, start)
 
 
 def _column(name: str, rows: Sequence[dict[str, Any]]) -> np.ndarray[Any, Any]:
     values = np.array([row[name] for row in rows], np.int64 if name in _WHOLE else np.float64)
     for at, row in enumerate(rows):
-        if row.get(_INFINITE):
+        if not row["count"] and name not in {"count", "bad"}:
+            values[at] = 0 if name in _WHOLE else np.nan
+        elif row.get(_INFINITE):
             said = dict(one.split("=") for one in row[_INFINITE].split(" "))
             if name in said:
                 values[at] = float(said[name])

@@ -95,6 +95,7 @@ class Reader:
         buckets: list[npt.NDArray[np.int64]] = []
         parts = [NO_PARTIALS]
         known = 0
+        last: tuple[int, int] | None = None
         after: Position | None = None
         while known <= limit:
             page = self.read(series, grid.span, 4 * PAGE, after)
@@ -103,27 +104,28 @@ class Reader:
             index, bucket, part = partials_of(
                 block.series_index, block.source_time, block.value, block.quality, grid
             )
-            places.append(of_page[index])
+            place = of_page[index]
+            places.append(place)
             buckets.append(bucket)
             parts.append(part)
-            known += len(index)
+            if len(place):
+                # The bucket that the page before ended in the middle of counts once.
+                known += len(place) - ((int(place[0]), int(bucket[0])) == last)
+                last = int(place[-1]), int(bucket[-1])
             after = page.position(after)
             if not page.truncated:
                 break
-        place, bucket = np.concatenate(places), np.concatenate(buckets)
-        # A bucket that a page ended in the middle of goes on with the next one.
-        starts = run_starts(place, bucket)
-        return _buckets(
-            series, grid, limit, place[starts], bucket[starts], merge(concat_partials(parts), starts)
-        )
+        all_places, all_buckets = np.concatenate(places), np.concatenate(buckets)
+        starts = run_starts(all_places, all_buckets)
+        merged = merge(concat_partials(parts), starts)
+        return _buckets(series, grid, limit, all_places[starts], all_buckets[starts], merged)
 
-    def earliest(self, series: Sequence[SeriesInfo]) -> int | None:
-        """Return the source time of the oldest sample of some series; None where there is none."""
-        oldest: list[int] = []
-        for start in range(0, len(series), _MOST_SERIES):
-            block, _ = self._fetch(series[start : start + _MOST_SERIES], ALWAYS, 1)
-            oldest += [int(block.source_time.min())] if len(block) else []
-        return min(oldest, default=None)
+    def earliest(self, series: Sequence[SeriesInfo], span: TimeSpan) -> int | None:
+        """Return the source time of the oldest sample of some series in a span; None where there is none."""
+        if not series or span.from_ns >= span.to_ns:
+            return None
+        block, _ = self._fetch(series, span, 1)
+        return int(block.source_time.min()) if len(block) else None
 
     def before(self, series: Sequence[SeriesInfo], span: TimeSpan) -> Raw:
         """Return the newest usable sample of each series in a span."""

@@ -1,11 +1,11 @@
-"""Rollups by hour on a server that can keep them: made once an hour is over, and read instead of its samples.
+"""Reads rollups by hour from a server that keeps them, instead of the samples.
 
 `ingest_service.plant.rollups` knows which hours are right; of all others the samples are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -13,18 +13,12 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from ingest_service.plant import rollups
-from ingest_service.plant.rollups import BLOCK_BITS, HOUR_NS, Due
-from ingest_service.stores import Buckets, Grid, Partials, Selector, SeriesInfo, TimeSpan
+from ingest_service.plant.rollups import BLOCK_BITS, HOUR_NS
+from ingest_service.stores import Buckets, Grid, Partials, SeriesInfo, TimeSpan
 from ingest_service.stores.buckets import NO_PARTIALS, concat_partials, merge, run_starts
-from ingest_service.stores.series import SeriesIndex
-from ingest_service.stores.server_points import Rolled, RollupStore
+from ingest_service.stores.server_points import RollupStore
 from shopfloor.block import Int64
 
-SETTLED_NS: Final = 600 * 1_000_000_000
-"""So long after its end an hour is rolled up: most of what comes late is there then."""
-_DAY_NS: Final = 24 * HOUR_NS
-_BACK_NS: Final = 400 * _DAY_NS
-"""History before that is read from samples."""
 _MOST_ROLLUPS: Final = 100_000
 """Rollups that one request brings, about."""
 _MOST_SERIES: Final = 200
@@ -105,6 +99,7 @@ class RolledReader:
             if is_rolled:
                 rolled = self._store.fetch_rollups([one.key for one in chosen], inner)
                 right = ~np.isin(rolled.start, hours)
+                right &= (rolled.partials.count > 0) | (rolled.partials.bad > 0)
                 found.append(
                     _Pieces(
                         np.array(places)[rolled.place[right]],
@@ -144,80 +139,6 @@ def _cut(grid: Grid, span: TimeSpan) -> Grid:
     edges = grid.edges
     inside = edges[(edges > span.from_ns) & (edges < span.to_ns)]
     return Grid(np.concatenate([[span.from_ns], inside, [span.to_ns]]).astype(np.int64))
-
-
-class Roller:
-    """Makes rollups, a step at a time. Several processes may do it at once: they would write the same.
-
-    Args:
-        store: takes them.
-        engine: the PlantStore's.
-        samples: what they are made of.
-        index: all series.
-        learn: brings series of other processes, up to a number, into the index.
-        earliest: asks for the time of the oldest sample of some series, UTC ns; None where they have none.
-    """
-
-    def __init__(
-        self,
-        store: RollupStore,
-        engine: sa.Engine,
-        samples: Samples,
-        index: SeriesIndex,
-        learn: Callable[[int], None],
-        earliest: Callable[[Sequence[SeriesInfo]], int | None],
-    ) -> None:
-        self._store = store
-        self._engine = engine
-        self._samples = samples
-        self._index = index
-        self._learn = learn
-        self._earliest = earliest
-        self._oldest: int | None = None
-
-    def step(self, now_ns: int) -> bool:
-        """Do one piece of work; tell whether there is more. Raises StoreUnavailable, SQLAlchemyError."""
-        settled = (now_ns - SETTLED_NS) // HOUR_NS * HOUR_NS
-        known = rollups.span(self._engine)
-        if known is None:
-            rollups.begin(self._engine, settled)
-            return True
-        if settled > known.through:
-            through = min(settled, known.through + _DAY_NS)
-            rollups.extend(self._engine, known.begin, through, is_complete=known.is_complete)
-            return True
-        due = rollups.next_due(self._engine)
-        if due is not None:
-            self._roll_up(due)
-            return True
-        if known.is_complete:
-            return False
-        if self._oldest is None:
-            self._oldest = self._earliest(self._index.select(Selector()))
-        if self._oldest is None:
-            return False
-        begin = max(self._oldest // HOUR_NS * HOUR_NS, (now_ns - _BACK_NS) // HOUR_NS * HOUR_NS)
-        earlier = max(begin, known.begin - _DAY_NS)
-        rollups.extend(self._engine, earlier, known.through, is_complete=earlier >= known.begin)
-        return True
-
-    def _roll_up(self, due: Due) -> None:
-        first = max(1, due.block << BLOCK_BITS)
-        last = ((due.block + 1) << BLOCK_BITS) - 1
-        self._learn(last)
-        series = [
-            SeriesInfo(number, self._index.keys[number - 1])
-            for number in range(first, min(last, len(self._index)) + 1)
-        ]
-        series.sort(key=lambda one: one.key)
-        grid = Grid(np.array([due.start, due.start + HOUR_NS], np.int64), HOUR_NS)
-        buckets = self._samples.from_samples(series, grid, len(series))
-        if len(buckets.partials):
-            keys = [one.key for one in buckets.series]
-            self._store.write_rollups(
-                keys, Rolled(buckets.series_index.astype(np.intp), buckets.start, buckets.partials)
-            )
-        rollups.done(self._engine, due)
 
 
 def _joined(pieces: Sequence[_Pieces], grid: Grid) -> BucketColumns:

@@ -37,7 +37,7 @@ from ingest_service.stores.server_ledger import ServerLedger
 from ingest_service.stores.server_live import Follower, with_texts
 from ingest_service.stores.server_points import PointStore
 from ingest_service.stores.server_reader import Reader
-from ingest_service.stores.server_rollups import Roller
+from ingest_service.stores.server_roller import Roller
 from ingest_service.stores.server_writer import Writer
 from shopfloor.errors import StoreUnavailable
 
@@ -83,9 +83,7 @@ class ServerStore:
         self.index = SeriesIndex()
         self.newest = LatestTable()
         self._roller = (
-            Roller(points.rollups, engine, self._reader, self.index, self._learn, self._reader.earliest)
-            if points.rollups
-            else None
+            Roller(points.rollups, engine, self._reader, self.index, self._learn) if points.rollups else None
         )
         self.listeners: list[CommitListener] = [self.newest.update]
         self.heard: deque[tuple[str, list[str]]] = deque(maxlen=_HEARD)
@@ -194,6 +192,8 @@ class ServerStore:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        if self._roller is not None:
+            self._roller.close()
         self._writer.close()
         self._let_go()
 

@@ -16,12 +16,15 @@ import sqlalchemy as sa
 from ingest_service.plant import rollups
 from ingest_service.plant.engine import connect
 from ingest_service.store_config import InfluxDBStoreConfig
-from ingest_service.stores import Buckets, Grid, Selector, SeriesInfo, TimeSpan, regular_grid
+from ingest_service.stores import Buckets, Grid, Selector, SeriesInfo, TimeSpan, regular_grid, server_reader
+from ingest_service.stores.buckets import partials_of
 from ingest_service.stores.influxdb import InfluxDB
-from ingest_service.stores.server_rollups import SETTLED_NS
+from ingest_service.stores.server_points import Rolled
+from ingest_service.stores.server_roller import AGAIN_NS, SETTLED_NS
 from ingest_service.stores.server_store import ServerStore
 from shopfloor.asset import parse_asset
 from shopfloor.block import SampleBlock, make_block
+from shopfloor.errors import StoreUnavailable
 from shopfloor.messages import Batch, Lane
 from shopfloor.signal import SeriesKey
 from tests.contract.store_contract import write
@@ -94,18 +97,19 @@ async def roll_all(store: ServerStore, now_ns: int) -> None:
         pass
 
 
-async def from_samples(store: ServerStore, grid: Grid) -> Buckets:
-    series = await store.series(Selector())
-    return await asyncio.to_thread(store._reader.from_samples, series, grid, 10**6)
-
-
 async def same_as_samples(store: ServerStore, grid: Grid) -> Buckets:
+    """Compare an answer with one that is made of the rows themselves, in one go."""
     found = await store.downsample(Selector(), grid, 10**6)
-    expected = await from_samples(store, grid)
-    assert [one.key for one in found.series] == [one.key for one in expected.series]
-    np.testing.assert_array_equal(found.series_index, expected.series_index)
-    np.testing.assert_array_equal(found.bucket, expected.bucket)
-    assert_close(found.partials, expected.partials)
+    raw = await store.read(Selector(), grid.span, 10**6)
+    block = raw.block
+    index, bucket, partials = partials_of(
+        block.series_index, block.source_time, block.value, block.quality, grid
+    )
+    present, places = np.unique(index, return_inverse=True)
+    assert [one.key for one in found.series] == [raw.series[place].key for place in present.tolist()]
+    np.testing.assert_array_equal(found.series_index, places)
+    np.testing.assert_array_equal(found.bucket, bucket)
+    assert_close(found.partials, partials)
     return found
 
 
@@ -168,7 +172,7 @@ async def test_what_comes_late_counts_at_once(store: ServerStore, monkeypatch: p
     spans = watch_samples(store, monkeypatch)
     await store.downsample(Selector(), grid, 100)
     assert spans == [TimeSpan(MIDNIGHT + 9 * HOUR, MIDNIGHT + 10 * HOUR)]
-    await roll_all(store, end + SETTLED_NS)
+    await roll_all(store, end + SETTLED_NS + AGAIN_NS)
     spans.clear()
     again = await store.downsample(Selector(), grid, 100)
     assert spans == []
@@ -195,6 +199,8 @@ async def test_what_is_stored_while_an_hour_is_rolled_up_is_not_lost(
     monkeypatch.setattr(server, "write_rollups", interrupted)
     await roll_all(store, end + SETTLED_NS)
     assert next(late, None) is None
+    await same_as_samples(store, regular_grid(TimeSpan(MIDNIGHT, end), HOUR))
+    await roll_all(store, end + SETTLED_NS + AGAIN_NS)
     found = await same_as_samples(store, regular_grid(TimeSpan(MIDNIGHT, end), HOUR))
     usable = found.partials.count.sum() + found.partials.bad.sum()
     raw = (await store.read(Selector(), TimeSpan(MIDNIGHT, end), 1000)).block
@@ -226,16 +232,108 @@ async def test_history_is_rolled_up_backwards_as_far_as_it_goes(
     await roll_all(store, end + SETTLED_NS)
     known = rollups.span(engine)
     assert known is not None
-    first = (await from_samples(store, regular_grid(TimeSpan(MIDNIGHT, end), HOUR))).start.min()
-    assert known == (first, end, True)
+    oldest = (await store.read(Selector(), TimeSpan(MIDNIGHT, end), 1000)).block.source_time.min()
+    assert known == (oldest // HOUR * HOUR, end, True)
     # What comes from before is counted, from samples.
     await put(store, rows(MIDNIGHT - 2 * DAY, MIDNIGHT - DAY, 100, seed=5))
     await same_as_samples(store, regular_grid(TimeSpan(MIDNIGHT - 3 * DAY, end), DAY))
 
 
-async def test_without_any_sample_there_is_nothing_to_do(store: ServerStore) -> None:
-    await roll_all(store, MIDNIGHT)
+async def test_without_any_series_there_is_nothing_to_do(store: ServerStore, engine: sa.Engine) -> None:
     assert not await store.roll_up(MIDNIGHT)
+    assert rollups.span(engine) is None
+
+
+async def test_an_hour_of_many_pages_is_whole(store: ServerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page ends in the middle of a bucket."""
+    monkeypatch.setattr(server_reader, "PAGE", 10)
+    await put(store, rows(MIDNIGHT, MIDNIGHT + HOUR, 1_500))
+    await roll_all(store, MIDNIGHT + HOUR + SETTLED_NS)
+    spans = watch_samples(store, monkeypatch)
+    found = await same_as_samples(store, regular_grid(TimeSpan(MIDNIGHT, MIDNIGHT + HOUR), HOUR))
+    assert spans == []
+    assert len(found.bucket) == len(KEYS)
+
+
+async def test_a_sample_that_is_replaced_leaves_nothing_in_its_hour(store: ServerStore) -> None:
+    """InfluxDB keeps the later one of two at one time of a series."""
+    times = np.array([MIDNIGHT + 60 * 10**9])
+    grid = regular_grid(TimeSpan(MIDNIGHT, MIDNIGHT + HOUR), HOUR)
+    now = MIDNIGHT + HOUR + SETTLED_NS
+    cases: tuple[tuple[SeriesKey, float, int, list[tuple[int, int]]], ...] = (
+        (KEYS[0], 5.0, 0, [(1, 0)]),
+        (KEYS[0], 6.0, 2, [(0, 1)]),
+        (KEYS[0], 7.0, 0, [(1, 0)]),
+        (KEYS[1], np.nan, 2, [(0, 1)]),
+        (KEYS[1], np.nan, 1, []),
+    )
+    for key, value, quality, counts in cases:
+        await put(store, make_block((key,), [0], times, times, [value], [quality]))
+        await roll_all(store, now)
+        found = (await store.downsample(Selector((str(key.asset),), (key.signal,)), grid, 10)).partials
+        assert list(zip(found.count.tolist(), found.bad.tolist(), strict=True)) == counts
+        assert np.isnan(found.minimum).tolist() == [count == 0 for count, _ in counts]
+        now += AGAIN_NS
+
+
+async def test_rows_that_the_server_can_not_hold_count(store: ServerStore) -> None:
+    times = np.full(3, MIDNIGHT + 60 * 10**9)
+    await put(store, make_block(KEYS[:1], np.zeros(3), times, times, [1.0, 2.0, np.inf]))
+    await roll_all(store, MIDNIGHT + HOUR + SETTLED_NS)
+    grid = regular_grid(TimeSpan(MIDNIGHT, MIDNIGHT + HOUR), HOUR)
+    assert (await same_as_samples(store, grid)).partials.count.tolist() == [3]
+
+
+async def test_what_others_wrote_into_the_measurement_is_left_out(store: ServerStore) -> None:
+    await put(store, rows(MIDNIGHT, MIDNIGHT + HOUR, 50, keys=KEYS[:1]))
+    await roll_all(store, MIDNIGHT + HOUR + SETTLED_NS)
+    tags = "enterprise=acme,site=hk01,area=moulding,line=cell-a,cell=imm-00,signal=a.value"
+    store._points._client.write(f"rollup_hour,{tags} odd=1 {MIDNIGHT + 7}\n".encode())  # type: ignore[attr-defined]
+    await same_as_samples(store, regular_grid(TimeSpan(MIDNIGHT, MIDNIGHT + HOUR), HOUR))
+
+
+async def test_an_hour_that_can_not_be_made_does_not_keep_others_from_it(
+    store: ServerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = MIDNIGHT + 3 * HOUR
+    await put(store, rows(MIDNIGHT, end, 300))
+    server = store._points.rollups
+    assert server is not None
+    keep = server.write_rollups
+
+    def refusing(keys: Sequence[SeriesKey], rolled: Rolled) -> None:
+        if rolled.start[0] == MIDNIGHT + HOUR:
+            raise StoreUnavailable("refused")
+        keep(keys, rolled)
+
+    monkeypatch.setattr(server, "write_rollups", refusing)
+    with pytest.raises(StoreUnavailable, match="refused"):
+        await roll_all(store, end + SETTLED_NS)
+    await roll_all(store, end + SETTLED_NS + 60)
+    spans = watch_samples(store, monkeypatch)
+    await same_as_samples(store, regular_grid(TimeSpan(MIDNIGHT, end), HOUR))
+    assert spans == [TimeSpan(MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR)]
+
+
+def test_what_two_made_at_once_is_made_again(engine: sa.Engine) -> None:
+    rollups.begin(engine, MIDNIGHT)
+    rollups.extend(engine, MIDNIGHT, MIDNIGHT + HOUR, is_complete=True)
+    (due,) = rollups.next_due(engine, 10)
+    rollups.done(engine, due)
+    assert rollups.count_due(engine) == 0
+    # The second one may have written something older over it.
+    rollups.done(engine, due)
+    (again,) = rollups.next_due(engine, 10)
+    assert (again.start, again.block) == (due.start, due.block)
+    assert again.version != due.version
+
+
+def test_hours_that_are_too_old_count_no_more(engine: sa.Engine) -> None:
+    rollups.begin(engine, MIDNIGHT)
+    rollups.extend(engine, MIDNIGHT - DAY, MIDNIGHT + DAY, is_complete=True)
+    rollups.drop_before(engine, MIDNIGHT)
+    assert rollups.span(engine) == (MIDNIGHT, MIDNIGHT + DAY, True)
+    assert rollups.count_due(engine) == 24
 
 
 def test_counting_more_hours_waits_for_who_did_not_know_of_them(postgres: PostgresServer) -> None:
@@ -262,15 +360,10 @@ def test_counting_more_hours_waits_for_who_did_not_know_of_them(postgres: Postgr
         assert ended.is_set()
         with engine.begin() as connection:
             rollups.mark(engine, connection, ids, times)
-        assert (found := rollups.next_due(engine)) is not None
-        assert (found.start, found.version) == (MIDNIGHT + 23 * HOUR, 1)
-        assert rollups.due_in(engine, [0], MIDNIGHT + HOUR, MIDNIGHT + 3 * HOUR) == {
-            0: [MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR]
-        }
-        rollups.done(engine, rollups.Due(MIDNIGHT + HOUR, 0, 1))
-        assert MIDNIGHT + HOUR in rollups.due_in(engine, [0], MIDNIGHT, MIDNIGHT + DAY)[0]
-        rollups.done(engine, rollups.Due(MIDNIGHT + HOUR, 0, 2))
-        assert MIDNIGHT + HOUR not in rollups.due_in(engine, [0], MIDNIGHT, MIDNIGHT + DAY)[0]
+        (found,) = rollups.next_due(engine)
+        assert found.start == MIDNIGHT + 23 * HOUR
+        hours = rollups.due_in(engine, [0], MIDNIGHT + HOUR, MIDNIGHT + 3 * HOUR)
+        assert hours == {0: [MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR]}
     finally:
         engine.dispose()
 

@@ -127,12 +127,6 @@ async def test_first_the_plant_then_the_samples(
             pg_restore, "--exit-on-error", "--no-owner", "--dbname", address_of(after), f"{copies}/plant.dump"
         )
         tool(
-            program("psql", "postgresql"),
-            address_of(after),
-            "-c",
-            "DELETE FROM rollup_due; DELETE FROM rollup",
-        )
-        tool(
             influxd,
             "restore",
             "-portable",

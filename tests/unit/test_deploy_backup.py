@@ -59,12 +59,12 @@ def test_rollups_of_the_server_are_made_again_after_it(data: Path, tmp_path: Pat
     rollups.begin(engine, hour)
     rollups.extend(engine, hour, hour + rollups.HOUR_NS, is_complete=True)
     backup.back_up(data, tmp_path / "backup")
-    assert rollups.next_due(engine) is not None
+    assert rollups.count_due(engine) == 1
     engine.dispose()
     backup.restore(tmp_path / "backup", tmp_path / "new")
     engine = connect(tmp_path / "new" / "plant.sqlite")
     assert rollups.span(engine) is None
-    assert rollups.next_due(engine) is None
+    assert rollups.count_due(engine) == 0
     engine.dispose()
 
 
@@ -122,3 +122,27 @@ def test_a_database_of_a_newer_release_is_left_as_it_is(
     assert main(["token", "list", "--config", str(config)]) == 1
     assert main(["ingest", "serve", str(config)]) == 1
     assert capsys.readouterr().err.count(said) == 2
+
+
+def test_the_rollups_of_a_server_are_shown_and_made_again(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "ingest.yaml"
+    config.write_text(CONFIG.format(data=data))
+    command = ["ingest", "rollups", "--config", str(config)]
+    assert main(command) == 0
+    assert capsys.readouterr().out == "no hour is rolled up yet\n"
+    hour = 490_000 * rollups.HOUR_NS
+    engine = connect(data / "plant.sqlite")
+    rollups.begin(engine, hour)
+    rollups.extend(engine, hour, hour + 2 * rollups.HOUR_NS, is_complete=False)
+    assert main(command) == 0
+    shown = "from 2025-11-24T16:00Z to 2025-11-24T18:00Z, 2 pieces of it due\nearlier hours follow\n"
+    assert capsys.readouterr().out == shown
+    assert main([*command, "--again"]) == 0
+    assert capsys.readouterr().out.startswith("all hours are read from samples")
+    assert rollups.span(engine) is None
+    engine.dispose()
+    config.write_text(f"listen: 127.0.0.1:0\ndata: {data}\n")
+    assert main([*command, "--again"]) == 1
+    assert "only a store on InfluxDB" in capsys.readouterr().err
