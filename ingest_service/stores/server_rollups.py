@@ -89,13 +89,16 @@ class RolledReader:
         due = rollups.due_in(
             self._engine, rollups.blocks_of(one.id for one in series), inner.from_ns, inner.to_ns
         )
+        known = rollups.span(self._engine)
+        # Hours that are not counted any more are not due either.
+        is_counted = known is not None and known.begin <= inner.from_ns
         groups: dict[tuple[int, ...], list[int]] = {}
         for place, one in enumerate(series):
             groups.setdefault(tuple(due.get(one.id >> BLOCK_BITS, ())), []).append(place)
         found: list[_Pieces] = []
         for hours, places in groups.items():
             chosen = [series[place] for place in places]
-            to_read, is_rolled = _spans(grid.span, inner, hours)
+            to_read, is_rolled = _spans(grid.span, inner, hours) if is_counted else ([grid.span], False)
             if is_rolled:
                 rolled = self._store.fetch_rollups([one.key for one in chosen], inner)
                 right = ~np.isin(rolled.start, hours)

@@ -368,6 +368,24 @@ def test_counting_more_hours_waits_for_who_did_not_know_of_them(postgres: Postgr
         engine.dispose()
 
 
+async def test_rollups_that_count_no_more_while_they_are_read_are_not_taken(
+    store: ServerStore, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = MIDNIGHT + 3 * HOUR
+    await put(store, rows(MIDNIGHT, end, 100))
+    await roll_all(store, end + SETTLED_NS)
+    await put(store, rows(MIDNIGHT, end, 30, seed=9))
+    look = rollups.due_in
+
+    def overtaken(*arguments: Any) -> dict[int, list[int]]:
+        with engine.begin() as connection:
+            rollups.restart(connection)
+        return look(*arguments)
+
+    monkeypatch.setattr(rollups, "due_in", overtaken)
+    await same_as_samples(store, regular_grid(TimeSpan(MIDNIGHT, end), HOUR))
+
+
 async def test_all_is_made_again_once_samples_were_moved_in(store: ServerStore, engine: sa.Engine) -> None:
     end = MIDNIGHT + 3 * HOUR
     await put(store, rows(MIDNIGHT, end, 100))
