@@ -288,7 +288,8 @@ async def test_what_others_wrote_into_the_measurement_is_left_out(store: ServerS
     await put(store, rows(MIDNIGHT, MIDNIGHT + HOUR, 50, keys=KEYS[:1]))
     await roll_all(store, MIDNIGHT + HOUR + SETTLED_NS)
     tags = "enterprise=acme,site=hk01,area=moulding,line=cell-a,cell=imm-00,signal=a.value"
-    store._points._client.write(f"rollup_hour,{tags} odd=1 {MIDNIGHT + 7}\n".encode())  # type: ignore[attr-defined]
+    assert isinstance(store._points, InfluxDB)
+    store._points._client.write(f"rollup_hour,{tags} odd=1 {MIDNIGHT + 7}\n".encode())
     await same_as_samples(store, regular_grid(TimeSpan(MIDNIGHT, MIDNIGHT + HOUR), HOUR))
 
 
